@@ -1,0 +1,178 @@
+//! Values of the maps. Sizes are asserted; every byte is named, so that nothing undefined reaches
+//! the kernel.
+
+use crate::{
+    addr::Addr,
+    words::{SetChoice, SetWord},
+};
+
+/// One element of SERVICES (array, mmapable): one service port of one family. 64 bytes.
+///
+/// An all-zero record is an unused index.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServiceRecord {
+    /// Hash of namespace, name, port name, protocol and family; 0 only when unused. It is how a
+    /// restarted daemon knows what is pinned, and what affinity is keyed by.
+    pub identity: u64,
+    /// The cluster set and the local set.
+    pub sets: [SetWord; 2],
+    /// `ServiceRecord::AFFINITY` or 0.
+    pub flags: u32,
+    /// Seconds that an idle client keeps its backend; meaningful with AFFINITY.
+    pub affinity_seconds: u32,
+    /// Identifier of the source range list, 0 for none.
+    pub source_ranges: u32,
+    /// Always zero.
+    pub reserved: [u32; 7],
+}
+
+impl ServiceRecord {
+    /// Flag: sessionAffinity ClientIP.
+    pub const AFFINITY: u32 = 1;
+
+    /// The set that a frontend asks for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn set(&self, choice: SetChoice) -> SetWord {
+        match choice {
+            SetChoice::Cluster => self.sets[0],
+            SetChoice::Local => self.sets[1],
+        }
+    }
+}
+
+/// One element of BACKENDS (array, mmapable), 24 bytes. Within an extent sorted by (addr, port) as
+/// [`BackendRecord::order`] compares them.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct BackendRecord {
+    /// Endpoint address.
+    pub addr: Addr,
+    /// Endpoint port, network order.
+    pub port: u16,
+    /// Always zero for now.
+    pub flags: u16,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+impl BackendRecord {
+    /// `port` in host order.
+    #[must_use]
+    pub const fn new(addr: Addr, port: u16) -> Self {
+        Self { addr, port: port.to_be(), flags: 0, reserved: 0 }
+    }
+    /// What extents are sorted by.
+    #[inline(always)]
+    #[must_use]
+    pub const fn order(&self) -> (Addr, u16) {
+        (self.addr, self.port)
+    }
+}
+
+/// Value of NODE_ADDRESSES (hash by [`Addr`]): whose address it is. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodeAddressValue {
+    /// Hash of the node's name.
+    pub node: u64,
+    /// `OWN`, `LOOPBACK`.
+    pub flags: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+impl NodeAddressValue {
+    /// Flag: an address of this node.
+    pub const OWN: u32 = 1;
+    /// Flag: 127.0.0.1 or ::1, served to sockets of the host's namespace only.
+    pub const LOOPBACK: u32 = 1 << 1;
+}
+
+/// The single element of CONFIG (array, mmapable). 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ConfigRecord {
+    /// Cookie of the host's network namespace.
+    pub host_netns: u64,
+    /// Hash of the cluster's identity (UID of kube-system), 0 while unknown. Pins of another
+    /// cluster are refused.
+    pub cluster: u64,
+    /// `HOST_ONLY`, `NO_SET_RETVAL`.
+    pub flags: u32,
+    /// Always zero.
+    pub reserved: [u32; 3],
+}
+
+impl ConfigRecord {
+    /// Flag: only sockets of the host's namespace are translated (`socketLB: hostOnly`).
+    pub const HOST_ONLY: u32 = 1;
+}
+
+/// Value of AFFINITY. 24 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AffinityValue {
+    /// The backend this client keeps.
+    pub addr: Addr,
+    /// Its port, network order.
+    pub port: u16,
+    /// Always zero.
+    pub reserved: u16,
+    /// Coarse monotonic clock, seconds: when a new flow last used it.
+    pub used: u32,
+}
+
+/// Value of FLOWS. 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FlowValue {
+    /// The set word the choice was made from: while it is in force the choice is valid unseen.
+    pub word: SetWord,
+    /// The other side of the translation.
+    pub addr: Addr,
+    /// Its port, network order.
+    pub port: u16,
+    /// Always zero.
+    pub reserved: [u16; 3],
+}
+
+/// Per-socket storage of a connected socket: what it asked for and what it got. 40 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SocketRecord {
+    /// The frontend's address.
+    pub frontend: Addr,
+    /// The backend's address.
+    pub backend: Addr,
+    /// The frontend's port, network order.
+    pub frontend_port: u16,
+    /// The backend's port, network order.
+    pub backend_port: u16,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// One element of COUNTERS (array, mmapable, same index as SERVICES): flows, not packets. 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServiceCounters {
+    /// Backend choices made (a connect, or the first datagram of an unconnected socket).
+    pub translated: u64,
+    /// Refused because no endpoint is usable.
+    pub refused: u64,
+    /// Left alone because the policy allows local endpoints only and there is none.
+    pub no_local: u64,
+    /// Left alone because the frontend has source ranges.
+    pub untranslated: u64,
+}
+
+const _: () = assert!(size_of::<ServiceRecord>() == 64);
+const _: () = assert!(size_of::<BackendRecord>() == 24);
+const _: () = assert!(size_of::<NodeAddressValue>() == 16);
+const _: () = assert!(size_of::<ConfigRecord>() == 32);
+const _: () = assert!(size_of::<AffinityValue>() == 24);
+const _: () = assert!(size_of::<FlowValue>() == 32);
+const _: () = assert!(size_of::<SocketRecord>() == 40);
+const _: () = assert!(size_of::<ServiceCounters>() == 32);

@@ -1,0 +1,107 @@
+//! The door to the kernel.
+
+use towpath_datapath::ServiceCounters;
+
+use crate::{batch::Batch, image::Image};
+
+/// The maps, by the names that pins, metrics and `status` use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[expect(missing_docs, reason = "the variants are the names")]
+pub enum MapName {
+    Frontends,
+    Services,
+    Backends,
+    NodeAddresses,
+    Config,
+    Counters,
+    Affinity,
+    Flows,
+    Sockets,
+}
+
+impl MapName {
+    /// Upper-case name of the map in the objects.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Frontends => "FRONTENDS",
+            Self::Services => "SERVICES",
+            Self::Backends => "BACKENDS",
+            Self::NodeAddresses => "NODE_ADDRESSES",
+            Self::Config => "CONFIG",
+            Self::Counters => "COUNTERS",
+            Self::Affinity => "AFFINITY",
+            Self::Flows => "FLOWS",
+            Self::Sockets => "SOCKETS",
+        }
+    }
+}
+
+/// Why the kernel could not be read or written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No room.
+    #[error(
+        "map {} is full at {capacity} elements: raise its capacity in the configuration and \
+         restart, or remove Services", map.as_str()
+    )]
+    Full {
+        /// Which map.
+        map: MapName,
+        /// Its size.
+        capacity: u32,
+    },
+    /// A system call failed.
+    #[error("{what} failed on map {}: {cause}", map.as_str())]
+    System {
+        /// Which map.
+        map: MapName,
+        /// Which call.
+        what: String,
+        /// What the system said.
+        cause: String,
+    },
+}
+
+impl KernelError {
+    pub(crate) const fn full(map: MapName, capacity: u32) -> Self {
+        Self::Full { map, capacity }
+    }
+}
+
+/// How far a batch came. A prefix is legal: `done` operations are in force, the rest is not.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Operations carried out, from the first.
+    pub done: usize,
+    /// Why the next one was not; `None` when all were.
+    pub failure: Option<KernelError>,
+}
+
+/// What the kernel is told. One writer at a time.
+pub trait Kernel {
+    /// What the maps hold now.
+    ///
+    /// # Errors
+    /// When a map can not be read.
+    fn read(&mut self) -> Result<Image, KernelError>;
+    /// Carries out a batch in order, up to the first failure.
+    fn apply(&mut self, batch: &Batch) -> Applied;
+}
+
+/// Totals that belong to no single service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Flow entries of live sockets that the LRU pushed out.
+    pub flows_evicted: u64,
+    /// Connects refused because a clusterIP has no such port.
+    pub unknown_port: u64,
+}
+
+/// What the kernel owns and the daemon only looks at.
+pub trait Observed {
+    /// Counters of one service index.
+    fn service_counters(&self, index: u32) -> ServiceCounters;
+    /// Totals.
+    fn counters(&self) -> Counters;
+}

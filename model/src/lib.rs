@@ -1,0 +1,25 @@
+//! What the cluster said, as one consistent picture.
+//!
+//! Events go into a [`Store`]; a commit gives a [`View`] (everything, now) and [`Changes`] (what is
+//! different since the last commit). Pure: no sockets, files, clocks, randomness or logs.
+#![forbid(unsafe_code)]
+
+mod changes;
+mod event;
+pub mod node;
+mod object;
+mod problem;
+pub mod service;
+pub mod slice;
+mod store;
+mod view;
+
+pub use changes::{Change, Changes};
+pub use event::{Event, NodeFact, Relist};
+pub use node::Node;
+pub use object::{Family, Key, Kind, Meta, Object, ObjectName, Protocol};
+pub use problem::Problem;
+pub use service::Service;
+pub use slice::EndpointSlice;
+pub use store::Store;
+pub use view::{Synced, View};

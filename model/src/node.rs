@@ -1,0 +1,18 @@
+//! Node, trimmed.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::Meta;
+
+/// A Node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Metadata (no namespace).
+    pub meta: Meta,
+    /// Label `topology.kubernetes.io/zone`.
+    pub zone: Option<Arc<str>>,
+    /// `status.addresses` of type InternalIP and ExternalIP.
+    pub addresses: Vec<IpAddr>,
+    /// Being deleted, or tainted `ToBeDeletedByClusterAutoscaler`: not eligible for load balancers.
+    pub going_away: bool,
+}

@@ -1,0 +1,18 @@
+//! The daemon and its command line. `main` is a table of contents; areas live in their folders:
+//!
+//! | folder | what |
+//! |---|---|
+//! | `cli/` | one file per command |
+//! | `config/` | as typed, then resolved |
+//! | `source/` | the only door for cluster state: what makes an [`towpath_model::Event`] |
+//! | `agent/` | build, run, drain |
+//! | `reconcile/` | the loop: events in, batches out |
+//! | `admin/` | health, metrics, control socket |
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod reconcile;
+pub mod source;

@@ -1,0 +1,5 @@
+//! What the loop owns.
+
+/// Store, plan, layout, ledger and the kernel door.
+#[derive(Debug)]
+pub struct State {}

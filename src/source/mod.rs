@@ -1,0 +1,92 @@
+//! The only door for cluster state: everything that makes an [`Event`].
+//!
+//! Three sources, one shape: a task that sends events through a [`Feed`], answers [`Relist`]s, and
+//! keeps its [`Health`] current. They know nothing of what is done with the events.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+use towpath_model::{Event, Kind, Relist};
+
+use crate::reconcile::Wake;
+
+/// Where a source sends its events. Bounded: a slow loop slows the sources, nothing is dropped.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    wakes: mpsc::Sender<Wake>,
+}
+
+/// The loop is gone; the source ends.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the control loop has ended")]
+pub struct LoopEnded;
+
+impl Feed {
+    /// Into the loop's queue.
+    #[must_use]
+    pub const fn new(wakes: mpsc::Sender<Wake>) -> Self {
+        Self { wakes }
+    }
+
+    /// Hands over events; waits while the queue is full.
+    ///
+    /// # Errors
+    /// When the loop has ended.
+    pub async fn send(&self, events: Vec<Event>) -> Result<(), LoopEnded> {
+        self.wakes.send(Wake::Events(events)).await.map_err(|_ended| LoopEnded)
+    }
+}
+
+/// Requests to list a kind again, for the source that feeds it.
+pub type Relists = mpsc::Receiver<Relist>;
+
+/// How well a source hears, per kind; shared with metrics and `status`.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    kinds: Arc<Mutex<BTreeMap<Kind, Arc<KindHealth>>>>,
+}
+
+/// One kind's stream. Times are milliseconds of the daemon's monotonic clock.
+#[derive(Debug, Default)]
+pub struct KindHealth {
+    /// When the last event or bookmark came; 0: never.
+    pub last_event_ms: AtomicU64,
+    /// The stream is open.
+    pub connected: AtomicBool,
+    /// Lists begun.
+    pub lists: AtomicU64,
+    /// Streams that broke.
+    pub errors: AtomicU64,
+    /// Objects that could not be decoded.
+    pub bad_objects: AtomicU64,
+}
+
+impl Health {
+    /// The entry of a kind, made at first use.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> Arc<KindHealth> {
+        let mut kinds = self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Arc::clone(kinds.entry(kind).or_default())
+    }
+
+    /// Every kind that was ever asked for.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Kind, Arc<KindHealth>)> {
+        let kinds = self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kinds.iter().map(|(kind, health)| (*kind, Arc::clone(health))).collect()
+    }
+}
+
+impl KindHealth {
+    /// Something was heard just now.
+    pub fn heard(&self, now_ms: u64) {
+        self.last_event_ms.store(now_ms, Ordering::Relaxed);
+        self.connected.store(true, Ordering::Relaxed);
+    }
+}
