@@ -10,7 +10,7 @@ use aya_ebpf::{
 use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
     FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord, SocketRecord,
-    decide::{Count, SocketAddress, TableMut, Tables},
+    decide::{Count, Search, SocketAddress, TableMut, Tables, contains},
 };
 
 use crate::{
@@ -25,6 +25,13 @@ use crate::{
 pub struct Kernel<'a> {
     pub ctx: &'a SockAddrContext,
     pub family: Family,
+}
+
+impl Search for Kernel<'_> {
+    #[inline(always)]
+    fn backend(&self, slot: u32) -> Option<BackendRecord> {
+        BACKENDS.get(slot).copied()
+    }
 }
 
 impl Tables for Kernel<'_> {
@@ -60,11 +67,6 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        BACKENDS.get(slot).copied()
-    }
-
-    #[inline(always)]
     fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
         // SAFETY: copied out at once.
         unsafe { AFFINITY.get(key).copied() }
@@ -74,6 +76,33 @@ impl Tables for Kernel<'_> {
     fn config(&self) -> ConfigRecord {
         CONFIG.get(0).copied().unwrap_or_default()
     }
+
+    #[inline(always)]
+    fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {
+        let [a, b, c, d] = wanted.addr.0;
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        set_contains(set.0, pair(a, b), pair(c, d), u64::from(wanted.port)) != 0
+    }
+}
+
+/// BACKENDS alone, for the search.
+struct Backends;
+
+impl Search for Backends {
+    #[inline(always)]
+    fn backend(&self, slot: u32) -> Option<BackendRecord> {
+        BACKENDS.get(slot).copied()
+    }
+}
+
+/// A function with a name in the object and plain numbers as arguments: the verifier looks at it
+/// once, for every argument, instead of at every call on every path. It is the difference between
+/// 160,000 and a few thousand instructions looked at when sendmsg is loaded.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn set_contains(set: u64, ab: u64, cd: u64, port: u64) -> u64 {
+    let addr = Addr([ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32]);
+    u64::from(contains(&Backends, SetWord(set), &SocketAddress::new(addr, port as u16)))
 }
 
 impl TableMut for Kernel<'_> {

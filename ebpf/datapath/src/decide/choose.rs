@@ -1,6 +1,6 @@
 //! From a frontend to a backend.
 
-use super::{Choice, Request, SocketAddress, Tables, Verdict};
+use super::{Choice, Request, Search, SocketAddress, Tables, Verdict};
 use crate::{
     keys::AffinityKey,
     records::ServiceRecord,
@@ -12,10 +12,8 @@ use crate::{
 const STEPS: u32 = 17;
 
 /// Is this address in the set? Extents are sorted.
-///
-/// Not inlined: one copy for all programs of an object.
-#[inline(never)]
-pub fn contains<T: Tables>(tables: &T, set: SetWord, wanted: &SocketAddress) -> bool {
+#[inline(always)]
+pub fn contains<T: Search>(tables: &T, set: SetWord, wanted: &SocketAddress) -> bool {
     let mut low = set.base();
     let mut high = low.wrapping_add(u32::from(set.count()));
     for _ in 0..STEPS {
@@ -62,7 +60,7 @@ pub(super) fn choose<T: Tables>(
         if let Some(kept) = tables.affinity(&key) {
             let backend = SocketAddress::new(kept.addr, kept.port);
             let fresh = now.wrapping_sub(kept.used) < record.affinity_seconds;
-            if fresh && same_family(&backend, request) && contains(tables, set, &backend) {
+            if fresh && same_family(&backend, request) && tables.in_set(set, &backend) {
                 return Verdict::Translate(Choice { service, affinity, word: set, backend });
             }
         }

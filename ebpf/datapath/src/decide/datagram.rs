@@ -6,7 +6,7 @@
 
 use super::{
     Action, Request, SocketAddress, TableMut, Verdict,
-    choose::{choose, contains},
+    choose::choose,
     connect::{count, keep_affinity, translatable},
 };
 use crate::{
@@ -32,7 +32,7 @@ pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32
         }
     };
     let (word, before) = kept(tables, request, &own);
-    if before.port != 0 && set.count() != 0 && (word.0 == set.0 || contains(tables, set, &before)) {
+    if before.port != 0 && set.count() != 0 && (word.0 == set.0 || tables.in_set(set, &before)) {
         if word.0 != set.0 || collides(&own, request, &before) {
             remember(tables, request, &own, set, &before);
         }

@@ -17,5 +17,5 @@ pub use choose::contains;
 pub use connect::{connect, settle_connect};
 pub use datagram::{recvmsg, sendmsg};
 pub use peer::getpeername;
-pub use tables::{Count, TableMut, Tables};
+pub use tables::{Count, Search, TableMut, Tables};
 pub use verdict::{Action, Call, Choice, Request, SocketAddress, Verdict};

@@ -2,7 +2,7 @@
 
 use crate::{
     addr::Addr,
-    decide::SocketAddress,
+    decide::{SocketAddress, contains},
     keys::{AffinityKey, FlowKey, FrontendKey},
     records::{
         AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, ServiceRecord,
@@ -11,8 +11,14 @@ use crate::{
     words::{FrontendWord, SetChoice, SetWord},
 };
 
+/// The backends, by slot.
+pub trait Search {
+    /// BACKENDS.
+    fn backend(&self, slot: u32) -> Option<BackendRecord>;
+}
+
 /// Look-ups, by value.
-pub trait Tables {
+pub trait Tables: Search {
     /// FRONTENDS.
     fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord>;
     /// NODE_ADDRESSES.
@@ -21,12 +27,20 @@ pub trait Tables {
     fn set_word(&self, service: u32, choice: SetChoice) -> SetWord;
     /// The fixed part of SERVICES: identity, flags, affinity seconds. Its set words are not used.
     fn service(&self, service: u32) -> Option<ServiceRecord>;
-    /// BACKENDS.
-    fn backend(&self, slot: u32) -> Option<BackendRecord>;
     /// AFFINITY.
     fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue>;
     /// CONFIG.
     fn config(&self) -> ConfigRecord;
+    /// Is this backend in the set? The same answer as [`contains`], which is all that an
+    /// implementation may do; it exists so that the kernel can verify the search once, as a function
+    /// of its own, and not again at every place and on every path that asks.
+    #[inline(always)]
+    fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool
+    where
+        Self: Sized,
+    {
+        contains(self, set, wanted)
+    }
 }
 
 /// What a counter counts.
