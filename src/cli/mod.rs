@@ -2,10 +2,12 @@
 
 mod cleanup;
 mod client;
+mod demo;
 mod run;
 mod services;
 mod status;
 mod table;
+mod testbed;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Run the daemon: on a cluster's node, or on a directory of manifests
     Run(Box<RunArgs>),
+    /// Prove it here: a cluster of network namespaces, real traffic
+    Demo(demo::DemoArgs),
     /// How the daemon on this node is
     Status(Ask),
     /// What is routed: endpoints, sets in force and why, what the kernel holds, counters
@@ -44,6 +48,8 @@ enum Command {
     },
     /// Remove everything that Towpath left in the kernel
     Cleanup(cleanup::CleanupArgs),
+    #[command(hide = true)]
+    Testbed(testbed::TestbedArgs),
 }
 
 /// How to reach the daemon and print its answer.
@@ -74,6 +80,8 @@ pub fn main() -> ExitCode {
         Command::Status(ask) => status::run(&ask),
         Command::Services { name, ask } => services::run(name.as_deref(), &ask),
         Command::Cleanup(args) => cleanup::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Testbed(args) => testbed::run(&args),
     }
 }
 
