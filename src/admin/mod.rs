@@ -5,11 +5,20 @@
 
 pub mod api;
 mod health;
+mod http;
+pub mod logging;
 mod metrics;
+mod node_port_health;
+mod pages;
+mod ports;
 mod registry;
+mod server;
+mod socket;
 
 pub use health::{FamilyHealth, HEALTH_TIMEOUT, HealthSnapshot, HealthTracker};
 pub use metrics::{Metrics, Verdicts};
+pub use node_port_health::{NodePortCheck, NodePortChecks};
+pub use server::Admin;
 
 /// What the daemon can be asked. Implemented over the loop; called from threads that may block.
 pub trait Answers: Send + Sync + 'static {
@@ -22,3 +31,6 @@ pub trait Answers: Send + Sync + 'static {
     /// Brings metrics up to date that are read rather than counted, before a scrape. May wait.
     fn gather(&self);
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,7 +159,7 @@ fn messages_say_what_where_why_and_what_next() {
             "",
             "--socket-lb: socketLB: \"hostonly\" is neither all nor hostOnly; did you mean \
              \"hostOnly\"?\n\
-             --log-format: log.format: \"jsno\" is neither text nor json; known are text, json\n\
+             --log-format: log.format: \"jsno\" is neither text nor json; did you mean \"json\"?\n\
              --log-level: log.level: \"trce\" is not a level; did you mean \"trace\"?",
         ),
         (

@@ -1,0 +1,137 @@
+//! HTTP/1 for small questions: a bounded number of connections, heads and seconds.
+
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What is answered.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// A head that takes longer is not answered.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that lives longer is closed, kept alive or not: it bounds slow readers.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request.
+const HEADERS_MAX: usize = 64;
+
+/// A question: what is left of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) path: String,
+    pub(super) query: String,
+}
+
+/// Serves one connection until it ends, or has lived long enough.
+pub(super) async fn serve<S, H, F>(stream: S, handler: Arc<H>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Asked) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(answer(&request, &*handler).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),
+    }
+}
+
+async fn answer<H, F>(request: &Request<Incoming>, handler: &H) -> Answer
+where
+    H: Fn(Asked) -> F,
+    F: Future<Output = Answer>,
+{
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let uri = request.uri();
+    let query = uri.query().unwrap_or_default().to_owned();
+    handler(Asked { path: uri.path().to_owned(), query }).await
+}
+
+/// A text answer.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    typed(status, "application/json", body)
+}
+
+/// An answer of some type. No cache keeps it, no browser guesses at it.
+pub(super) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Nothing is served there.
+pub(super) fn not_found() -> Answer {
+    text(StatusCode::NOT_FOUND, "nothing is served at this path\n")
+}
+
+/// The value of a parameter of a query string, percent-decoded.
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then(|| decoded(value))
+    })
+}
+
+/// Percent-decoded; what is no valid escape stays as it is.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(escape.unwrap_or(bytes[at]));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_and_decoded() {
+        for (query, expected) in [
+            ("name=shop/cart", Some("shop/cart")),
+            ("x=1&name=shop%2Fcart", Some("shop/cart")),
+            ("name=%zz%4", Some("%zz%4")),
+            ("name=%e4%", Some("\u{fffd}%")),
+            ("names=a", None),
+            ("", None),
+        ] {
+            assert_eq!(parameter(query, "name").as_deref(), expected, "{query}");
+        }
+    }
+}
