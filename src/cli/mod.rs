@@ -1,9 +1,105 @@
 //! The command line: one file per command.
+//!
+//! Exit codes: 0 well, 1 a problem was found, 2 usage or configuration, 3 no daemon answers.
 
-use std::process::ExitCode;
+mod cleanup;
+mod client;
+mod output;
+mod services;
+mod status;
+mod table;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    admin::logging,
+    config::{Config, Environment, RunArgs},
+};
+use output::Exit;
+
+/// The Kubernetes node data plane in one daemon.
+#[derive(Debug, Parser)]
+#[command(name = "towpath", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon on this node
+    Run(Box<RunArgs>),
+    /// Show how the daemon of this node is, what it serves and what it does not
+    Status(status::Args),
+    /// Show Services: endpoints, the set in force and why, what the kernel holds, counters
+    Services(services::Args),
+    /// Remove everything the daemon left in the kernel: programs, then maps
+    Cleanup(cleanup::Args),
+    /// Print the version
+    Version,
+}
 
 /// Parses the arguments, runs the command, answers with its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command, &mut out, &mut err),
+        Err(help) => {
+            // Help and version are not errors; they go to standard output.
+            let code = if help.use_stderr() { Exit::Usage } else { Exit::Well };
+            match help.print() {
+                Ok(()) => code.into(),
+                Err(_closed) => Exit::Problem.into(),
+            }
+        }
+    }
+}
+
+fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let done = match command {
+        Command::Run(args) => return run(&args, err),
+        Command::Status(args) => status::run(&args, out),
+        Command::Services(args) => services::run(&args, out),
+        Command::Cleanup(args) => cleanup::run(&args, out),
+        Command::Version => output::line(out, concat!("towpath ", env!("CARGO_PKG_VERSION"))),
+    };
+    match done {
+        Ok(code) => code.into(),
+        Err(failure) => failure.tell(err),
+    }
+}
+
+/// Settings, log, daemon.
+fn run(args: &RunArgs, err: &mut dyn Write) -> ExitCode {
+    let config = match Config::load(args, &Environment::of_this_machine()) {
+        Ok(config) => config,
+        Err(faults) => return output::Failure::usage(faults.to_string()).tell(err),
+    };
+    if let Err(error) = logging::start(&config.log) {
+        return output::Failure::usage(format!("the log can not be started: {error}")).tell(err);
+    }
+    crate::agent::run(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn version_is_printed() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = dispatch(Command::Version, &mut out, &mut err);
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert_eq!(String::from_utf8(out).unwrap(), "towpath 0.1.0\n");
+    }
 }
