@@ -1,6 +1,7 @@
 //! What others rely on: metric names, the JSON of the command line, its exit codes.
 //!
 //! Golden files are in `tests/contract/`; `TOWPATH_BLESS=1` rewrites them, and the diff is the review.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 use std::{
     path::{Path, PathBuf},
