@@ -12,12 +12,12 @@ use std::{
 
 use towpath::{
     admin::{
-        Admin, Answers, HealthSnapshot, HealthTracker, Metrics,
-        api::{self, API_VERSION, FrontendKind, ServicesReply, StatusReply},
+        self, Admin, Answers, Metrics, Ports,
+        api::{self, ServicesReply, StatusReply, VERSION},
     },
     config::{AdminConfig, control_socket},
+    reconcile::{Clock, Vitals},
 };
-use towpath_model::{Key, Kind, ObjectName, Problem};
 
 /// Compares with a golden file, or rewrites it.
 fn check(file: &str, actual: &str) {
@@ -40,108 +40,81 @@ fn metric_names() {
 
 /// A reply with every field at work.
 fn status() -> StatusReply {
-    let key = Key { kind: Kind::Service, name: ObjectName::new("shop", "cart") };
-    let problem = Problem::new(Some(key), "spec.externalIPs[0]", "not allowed", "allow it");
+    let map = |name: &str| api::MapReply { name: name.into(), entries: 7, capacity: 100 };
     StatusReply {
-        api_version: API_VERSION.into(),
+        api_version: VERSION.into(),
         version: "0.1.0".into(),
+        pid: 4711,
         node: "w1".into(),
-        cluster: "5b8b0c4e".into(),
-        uptime_seconds: 12.5,
-        health: api::HealthReply {
-            healthy: true,
-            node_eligible: true,
-            synced: true,
-            why: String::new(),
-        },
+        uptime_ms: 12_500,
         source: api::SourceReply {
             kind: "kube".into(),
-            location: "https://10.0.0.1:6443".into(),
-            kinds: vec![api::KindReply {
+            streams: vec![api::StreamReply {
                 kind: "Service".into(),
                 connected: true,
-                last_event_age_seconds: Some(1.5),
-                objects: 3,
-                bad_objects: 1,
+                last_event_age_ms: Some(1_500),
                 lists: 2,
                 errors: 1,
+                bad_objects: 1,
             }],
         },
-        kernel: api::KernelReply {
-            layout: 1,
-            cgroup_root: "/sys/fs/cgroup".into(),
-            pins: "/sys/fs/bpf/towpath".into(),
-            programs: vec![api::ProgramReply { name: "connect4".into(), attached: true }],
-            maps: vec![api::MapReply {
-                name: "FRONTENDS".into(),
-                entries: 7,
-                capacity: 100,
-                memory_bytes: 4096,
-            }],
-        },
-        services: api::ServicesSummary {
+        state: api::StateReply {
+            synced: true,
             services: 3,
-            ports: 4,
-            frontends: 7,
-            endpoints: 9,
-            refused: vec!["shop/huge".into()],
+            endpoint_slices: 4,
+            nodes: 2,
+            problems: vec!["Service shop/cart: spec.externalIPs[0]: not allowed; allow it".into()],
+            kernel: api::KernelReply {
+                maps: vec![map("FRONTENDS"), map("SERVICES")],
+                pending: false,
+                longest_write_us: 42,
+            },
+            audit: Some(api::AuditReply { age_ms: 30_000, differences: Vec::new() }),
         },
-        not_served: vec![api::NotServed {
-            what: "source ranges".into(),
-            instead: "left untranslated".into(),
-            objects: Some(1),
-        }],
-        problems: vec![api::ProblemReply::from(&problem)],
-        audit: api::Audit { age_seconds: Some(30.0), divergences: 0 },
-        brake: api::Brake { held: vec!["Service".into()], objects: 60 },
+        map_bytes: 4096,
+        ports: vec!["healthz: can not listen on 0.0.0.0:10256".into()],
+        not_served: vec!["SCTP".into()],
     }
 }
 
 fn services() -> ServicesReply {
-    let backend = api::Backend { address: "10.1.0.2".into(), port: 8080, node: "w1".into() };
-    let set = |name: &str, when_empty: &str, backends| api::SetView {
+    let backend = api::BackendReply { address: "10.1.0.2".into(), port: 8080 };
+    let set = |name: &str, why: &str, backends| api::SetReply {
         name: name.into(),
-        why: "ready endpoints".into(),
-        when_empty: when_empty.into(),
+        why: why.into(),
         backends,
+        agrees: true,
     };
-    let frontend = |kind| api::Frontend {
+    let frontend = |kind: &str| api::FrontendReply {
         address: "10.96.0.9".into(),
         port: 80,
-        kind,
-        set: "cluster".into(),
-        not_served: String::new(),
+        kind: kind.into(),
+        served: kind != "LoadBalancer",
     };
-    let kinds = [
-        FrontendKind::ClusterIp,
-        FrontendKind::NodePort,
-        FrontendKind::LoadBalancer,
-        FrontendKind::ExternalIp,
-    ];
     let port = api::PortReply {
         name: "http".into(),
+        port: 80,
         protocol: "TCP".into(),
         family: "IPv4".into(),
-        frontends: kinds.map(frontend).into(),
+        frontends: ["ClusterIP", "NodePort", "LoadBalancer", "ExternalIP"].map(frontend).into(),
         ready: 1,
         serving: 1,
         terminating: 0,
-        sets: vec![set("cluster", "", vec![backend]), set("local", "leave", Vec::new())],
-        kernel: Some(api::KernelView {
-            index: 3,
-            sets: vec!["cluster base=0 count=1 epoch=1".into()],
-            agrees: true,
-        }),
-        counters: api::ServiceCounts { translated: 1, refused: 2, no_local: 3, untranslated: 4 },
+        affinity_seconds: Some(10_800),
+        sets: vec![
+            set("cluster", "ready endpoints", vec![backend]),
+            set("local", "no local endpoint", Vec::new()),
+        ],
+        kernel_index: Some(3),
+        counters: api::CountersReply { translated: 1, refused: 2, no_local: 3, untranslated: 4 },
     };
     let service = api::ServiceReply {
-        service: "shop/cart".into(),
-        service_type: "LoadBalancer".into(),
-        not_routed: String::new(),
-        affinity_seconds: Some(10800),
+        name: "shop/cart".into(),
         ports: vec![port],
+        problems: Vec::new(),
+        last_change: Some(api::LastChangeReply { age_ms: 5_000, took_us: 90, failed: None }),
     };
-    ServicesReply { api_version: API_VERSION.into(), services: vec![service] }
+    ServicesReply { api_version: VERSION.into(), services: vec![service] }
 }
 
 struct Daemon {
@@ -149,33 +122,38 @@ struct Daemon {
 }
 
 impl Answers for Daemon {
-    fn status(&self) -> StatusReply {
-        self.status.clone()
+    fn status(&self) -> Option<StatusReply> {
+        Some(self.status.clone())
     }
-    fn services(&self, name: Option<&str>) -> ServicesReply {
+    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
         let mut reply = services();
-        reply.services.retain(|service| name.is_none_or(|name| service.service == name));
-        reply
-    }
-    fn health(&self) -> HealthSnapshot {
-        HealthTracker::default().snapshot(1)
+        reply.services.retain(|service| name.as_ref().is_none_or(|name| service.name == *name));
+        Some(reply)
     }
     fn gather(&self) {}
 }
 
-/// A daemon that answers `status`, and its run directory.
-fn daemon(status: StatusReply) -> (Admin, tempfile::TempDir) {
+/// Run directory of a daemon that answers `status`.
+fn daemon(status: StatusReply) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let socket = control_socket(dir.path());
-    let config = AdminConfig { healthz: None, metrics: None, socket: socket.clone() };
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let admin = Admin::start(&config, Arc::new(Daemon { status }), metrics).unwrap();
+    let (_checks, health_checks) = tokio::sync::watch::channel(Vec::new());
+    admin::start(Admin {
+        config: AdminConfig { healthz: None, metrics: None, socket: socket.clone() },
+        vitals: Arc::new(Vitals::default()),
+        metrics: Arc::new(Metrics::new().unwrap()),
+        clock: Clock::start(),
+        answers: Arc::new(Daemon { status }),
+        health_checks,
+        ports: Arc::new(Ports::default()),
+    })
+    .unwrap();
     let began = Instant::now();
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         assert!(began.elapsed() < Duration::from_secs(10), "no control socket");
         std::thread::sleep(Duration::from_millis(5));
     }
-    (admin, dir)
+    dir
 }
 
 fn towpath(words: &[&str], run_dir: &Path) -> Output {
@@ -193,7 +171,7 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn status_json_and_table() {
-    let (_admin, dir) = daemon(status());
+    let dir = daemon(status());
     let json = towpath(&["status", "-o", "json"], dir.path());
     assert_eq!(json.status.code(), Some(1), "a problem was found");
     check("status.json", text(&json.stdout));
@@ -202,16 +180,17 @@ fn status_json_and_table() {
 
 #[test]
 fn a_well_daemon_is_code_0() {
-    let well = StatusReply { problems: Vec::new(), brake: api::Brake::default(), ..status() };
-    let (_admin, dir) = daemon(well);
+    let mut well = StatusReply { ports: Vec::new(), ..status() };
+    well.state.problems.clear();
+    let dir = daemon(well);
     let shown = towpath(&["status"], dir.path());
     assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stdout));
-    assert!(text(&shown.stdout).ends_with("\nNo problems.\n"));
+    assert!(text(&shown.stdout).starts_with("towpath 0.1.0 on w1, pid 4711, up 12s: well\n"));
 }
 
 #[test]
 fn services_json_and_tables() {
-    let (_admin, dir) = daemon(status());
+    let dir = daemon(status());
     let json = towpath(&["services", "-o", "json"], dir.path());
     assert_eq!(json.status.code(), Some(0), "{}", text(&json.stderr));
     check("services.json", text(&json.stdout));
@@ -219,10 +198,7 @@ fn services_json_and_tables() {
     check("service.txt", text(&towpath(&["services", "shop/cart"], dir.path()).stdout));
     let unknown = towpath(&["services", "shop/none"], dir.path());
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(text(&unknown.stderr).starts_with("error: the daemon knows no Service shop/none\n"));
-    let vague = towpath(&["services", "cart"], dir.path());
-    assert_eq!(vague.status.code(), Some(2));
-    assert!(text(&vague.stderr).contains("write it as NAMESPACE/NAME"), "{}", text(&vague.stderr));
+    assert!(text(&unknown.stderr).starts_with("error: no Service shop/none is routed\n"));
 }
 
 #[test]
@@ -267,6 +243,6 @@ fn cleanup_of_nothing_removes_nothing() {
     let done = towpath(&words, dir.path());
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     let reply: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-    let expected = serde_json::json!({"apiVersion": API_VERSION, "dryRun": true, "removed": []});
+    let expected = serde_json::json!({"apiVersion": VERSION, "dryRun": true, "removed": []});
     assert_eq!(reply, expected);
 }

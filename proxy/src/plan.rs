@@ -62,6 +62,12 @@ impl ServicePlan {
         }
     }
 
+    /// The settings it is made with.
+    #[must_use]
+    pub const fn config(&self) -> &ProxyConfig {
+        &self.config
+    }
+
     /// Every proxied Service.
     pub fn services(&self) -> impl Iterator<Item = &PlannedService> {
         self.services.values().map(AsRef::as_ref)

@@ -1,119 +1,98 @@
-//! Health, with kube-proxy's meaning (services.md 2.1): healthy before the first write, unhealthy
-//! when something waited too long to be written. A lost API server is not a reason (KEP-3836).
+//! 10256 `/healthz` and `/livez`, 10249 `/metrics`, `/healthz` and `/proxyMode`: kube-proxy's
+//! endpoints, because load balancers, probes and dashboards know them (services.md 2.1).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use towpath_model::Family;
+use http::StatusCode;
+use serde_json::json;
 
-/// A change that waits this long to be written makes the proxy unhealthy: twice kube-proxy's default
-/// syncPeriod.
-pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(60);
+use super::{
+    Admin,
+    http::{Answer, Asked, json, not_found, text, typed},
+};
 
-/// Health at one moment. Times are milliseconds since the epoch.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HealthSnapshot {
-    /// When this was true.
-    pub now_ms: u64,
-    /// Not being deleted, nor tainted for deletion by the cluster autoscaler.
-    pub node_eligible: bool,
-    /// Per family.
-    pub families: Vec<FamilyHealth>,
-    /// Why it is not healthy whatever the families say (a map is full, for example).
-    pub failure: Option<String>,
-}
+/// A scrape that the loop holds up longer gets the values of before.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Health of one family.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FamilyHealth {
-    /// Which.
-    pub family: Family,
-    /// Last complete write; 0: none yet.
-    pub last_updated_ms: u64,
-    /// Nothing waits for too long.
-    pub healthy: bool,
-}
-
-impl HealthSnapshot {
-    /// What `/livez` answers: the proxy works. Node deletion does not count (KEP-3836).
-    #[must_use]
-    pub fn live(&self) -> bool {
-        self.failure.is_none() && self.families.iter().all(|family| family.healthy)
-    }
-
-    /// What `/healthz` answers: load balancers may send traffic.
-    #[must_use]
-    pub fn healthy(&self) -> bool {
-        self.live() && self.node_eligible
-    }
-
-    /// Last complete write of any family.
-    #[must_use]
-    pub fn last_updated_ms(&self) -> u64 {
-        self.families.iter().map(|family| family.last_updated_ms).max().unwrap_or(0)
-    }
-}
-
-/// Keeps health from what the loop reports. Time is an argument.
-#[derive(Clone, Debug)]
-pub struct HealthTracker {
-    families: BTreeMap<Family, Times>,
-    node_eligible: bool,
-    failure: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Times {
-    last_updated_ms: u64,
-    oldest_pending_ms: Option<u64>,
-}
-
-impl Default for HealthTracker {
-    /// Healthy, and eligible until the Node object says otherwise.
-    fn default() -> Self {
-        let families = [Family::V4, Family::V6].map(|family| (family, Times::default())).into();
-        Self { families, node_eligible: true, failure: None }
-    }
-}
-
-impl HealthTracker {
-    /// A change of this family waits to be written.
-    pub fn queued(&mut self, family: Family, now_ms: u64) {
-        self.families.entry(family).or_default().oldest_pending_ms.get_or_insert(now_ms);
-    }
-
-    /// Everything that waited was written.
-    pub fn updated(&mut self, family: Family, now_ms: u64) {
-        let written = Times { last_updated_ms: now_ms, oldest_pending_ms: None };
-        self.families.insert(family, written);
-    }
-
-    /// What the Node object says: neither deleted nor tainted for deletion.
-    pub const fn node_eligible(&mut self, eligible: bool) {
-        self.node_eligible = eligible;
-    }
-
-    /// A lasting failure, such as a full map; `None` when it is over.
-    pub fn failure(&mut self, why: Option<String>) {
-        self.failure = why;
-    }
-
-    /// Health now.
-    #[must_use]
-    pub fn snapshot(&self, now_ms: u64) -> HealthSnapshot {
-        let timeout_ms = u64::try_from(HEALTH_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
-        let late = |since: u64| now_ms.saturating_sub(since) >= timeout_ms;
-        let families = self.families.iter().map(|(family, times)| FamilyHealth {
-            family: *family,
-            last_updated_ms: times.last_updated_ms,
-            healthy: !times.oldest_pending_ms.is_some_and(late),
-        });
-        HealthSnapshot {
-            now_ms,
-            node_eligible: self.node_eligible,
-            families: families.collect(),
-            failure: self.failure.clone(),
+/// Port 10256.
+pub(super) fn healthz(admin: &Admin, asked: &Asked) -> Answer {
+    match asked.path.as_str() {
+        "/healthz" => {
+            let healthy = admin.vitals.healthy(admin.clock.now_ms());
+            let response = body(admin, healthy, Some(admin.vitals.node_eligible()));
+            admin.metrics.healthz(response.status());
+            response
         }
+        "/livez" => {
+            let healthy = admin.vitals.healthy(admin.clock.now_ms());
+            let response = body(admin, healthy, None);
+            admin.metrics.livez(response.status());
+            response
+        }
+        _ => not_found("/healthz and /livez"),
     }
+}
+
+/// Port 10249.
+pub(super) async fn metrics(admin: Arc<Admin>, asked: Asked) -> Answer {
+    match asked.path.as_str() {
+        "/metrics" => {
+            // On a thread of its own: waiting for the loop here would hold up /healthz.
+            let answers = Arc::clone(&admin.answers);
+            let gather = tokio::task::spawn_blocking(move || answers.gather());
+            if tokio::time::timeout(GATHER_TIMEOUT, gather).await.is_err() {
+                tracing::debug!("the loop is busy: metrics are those of the last scrape");
+            }
+            typed(StatusCode::OK, prometheus::TEXT_FORMAT, admin.metrics.text())
+        }
+        "/healthz" if admin.vitals.healthy(admin.clock.now_ms()) => text(StatusCode::OK, "ok"),
+        "/healthz" => text(StatusCode::SERVICE_UNAVAILABLE, "not healthy"),
+        "/proxyMode" => text(StatusCode::OK, "ebpf"),
+        _ => not_found("/metrics, /healthz and /proxyMode"),
+    }
+}
+
+/// kube-proxy's body. `eligible`: the node may take new connections; `None` for `/livez`, which does
+/// not care (KEP-3836: probing /healthz would kill the pod while its node drains).
+fn body(admin: &Admin, healthy: bool, eligible: Option<bool>) -> Answer {
+    let now = SystemTime::now();
+    let age_ms = admin.clock.now_ms().saturating_sub(admin.vitals.settled_ms());
+    let updated = now.checked_sub(Duration::from_millis(age_ms)).unwrap_or(UNIX_EPOCH);
+    let fine = healthy && eligible.unwrap_or(true);
+    // "lastUpdated" is recent whenever all is well: that is what it meant when kube-proxy wrote its
+    // rules every few seconds, and what scripts compare.
+    let mut reply = json!({
+        "lastUpdated": rfc3339(if fine { now } else { updated }),
+        "currentTime": rfc3339(now),
+        "healthy": fine,
+        "status": { "IPv4": { "lastUpdated": rfc3339(updated), "healthy": healthy },
+                    "IPv6": { "lastUpdated": rfc3339(updated), "healthy": healthy } },
+    });
+    if let Some(eligible) = eligible {
+        reply["nodeEligible"] = eligible.into();
+    }
+    json(if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &reply)
+}
+
+/// UTC, to the second (civil-from-days; no calendar crate for one line).
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 #[cfg(test)]
@@ -121,35 +100,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_may_wait_for_a_minute() {
-        let mut tracker = HealthTracker::default();
-        assert!(tracker.snapshot(0).healthy());
-        tracker.queued(Family::V4, 1_000);
-        tracker.queued(Family::V4, 50_000);
-        assert!(tracker.snapshot(60_999).healthy());
-        let late = tracker.snapshot(61_000);
-        assert!(!late.healthy() && !late.live());
-        assert!(late.families[1].healthy, "the other family is well");
-        tracker.updated(Family::V4, 62_000);
-        let well = tracker.snapshot(62_000);
-        assert!(well.healthy());
-        assert_eq!(well.last_updated_ms(), 62_000);
-    }
-
-    #[test]
-    fn a_node_on_its_way_out_is_alive_but_not_healthy() {
-        let mut tracker = HealthTracker::default();
-        tracker.node_eligible(false);
-        let snapshot = tracker.snapshot(5);
-        assert!(snapshot.live() && !snapshot.healthy());
-    }
-
-    #[test]
-    fn a_full_map_is_unhealthy_until_it_is_not() {
-        let mut tracker = HealthTracker::default();
-        tracker.failure(Some("map FRONTENDS is full".to_owned()));
-        assert!(!tracker.snapshot(5).live());
-        tracker.failure(None);
-        assert!(tracker.snapshot(5).live());
+    fn times_are_written_as_the_api_writes_them() {
+        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00Z");
+        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(at(1_795_567_817), "2026-11-25T00:50:17Z");
     }
 }

@@ -72,8 +72,11 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 /// A JSON answer.
-pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    typed(status, "application/json", body)
+pub(super) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => typed(status, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
 }
 
 /// An answer of some type. No cache keeps it, no browser guesses at it.
@@ -88,8 +91,8 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Byte
 }
 
 /// Nothing is served there.
-pub(super) fn not_found() -> Answer {
-    text(StatusCode::NOT_FOUND, "nothing is served at this path\n")
+pub(super) fn not_found(known: &str) -> Answer {
+    text(StatusCode::NOT_FOUND, format!("not here; known are {known}\n"))
 }
 
 /// The value of a parameter of a query string, percent-decoded.

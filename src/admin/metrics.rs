@@ -1,311 +1,275 @@
-//! The metrics, as typed handles in a registry that is a value.
-//!
-//! kube-proxy's names where the meaning is the same (services.md 2.2), so that dashboards and alerts
-//! go on working; `towpath_` for the rest. No label names a pod, an address or a Service
-//! (operations.md 3.1). The list of names is a contract: `tests/contract/metrics.txt`.
+//! Numbers for Prometheus. kube-proxy's names where the meaning is the same, so that dashboards and
+//! alerts go on working; ours begin with `towpath_`. No label ever holds a pod, an address or a
+//! Service.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry, Result, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use towpath_image::MapName;
-use towpath_model::Kind;
+use towpath_image::{Batch, Image};
+use towpath_model::Changes;
+use towpath_proxy::PlanDelta;
 
-use super::registry::Registrar;
-
-/// Every metric of the daemon. Handles are cheap to use from any thread.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the help text beside each name says what it is")]
+/// Every metric, with its own registry.
 pub struct Metrics {
     registry: Registry,
-    pub sync_duration: Histogram,
-    pub sync_last: Gauge,
-    pub sync_last_queued: Gauge,
-    pub programming_duration: Histogram,
-    pub endpoint_changes_pending: IntGauge,
-    pub endpoint_changes: IntCounter,
-    pub service_changes_pending: IntGauge,
-    pub service_changes: IntCounter,
-    no_local_endpoints: IntGaugeVec,
+    sync_duration: Histogram,
+    last_sync: Gauge,
+    endpoint_changes: IntCounter,
+    service_changes: IntCounter,
+    pub(crate) no_local: IntGaugeVec,
     healthz: IntCounterVec,
     livez: IntCounterVec,
-    watch_age: GaugeVec,
-    watch_connected: IntGaugeVec,
-    watch_bad_objects: IntCounterVec,
-    map_entries: IntGaugeVec,
-    map_capacity: IntGaugeVec,
-    map_pressure: GaugeVec,
-    pub problems: IntGauge,
-    pub change_latency: Histogram,
-    pub audit_divergence: IntCounter,
-    pub kernel_write_errors: IntCounter,
-    verdicts: IntCounterVec,
-    flows_evicted: IntCounter,
-    pub stale_udp_ended: IntCounter,
-    pub stale_udp_seen: IntCounter,
-    pub services: IntGauge,
-    pub service_ports: IntGauge,
-    pub endpoints: IntGauge,
-    pub synced: IntGauge,
-    pub(super) listen_failures: IntCounterVec,
-    pub(super) listeners_down: IntGauge,
-    pub(super) connections_refused: IntCounterVec,
-}
-
-/// Flows that the socket programs decided, since the maps were made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Verdicts {
-    /// Given an endpoint.
-    pub translated: u64,
-    /// Refused: no endpoint is usable, or no such port.
-    pub refused: u64,
-    /// Left alone: no local endpoint.
-    pub no_local: u64,
-    /// Left alone: source ranges.
-    pub untranslated: u64,
+    change_latency: Histogram,
+    kernel_writes: IntCounter,
+    kernel_write_errors: IntCounter,
+    audits: IntCounter,
+    audit_divergence: IntCounter,
+    pub(crate) services: IntGauge,
+    pub(crate) problems: IntGauge,
+    pub(crate) map_entries: IntGaugeVec,
+    pub(crate) map_max_entries: IntGaugeVec,
+    pub(crate) watch_connected: IntGaugeVec,
+    pub(crate) watch_age: prometheus::GaugeVec,
+    pub(crate) watch_bad_objects: IntGaugeVec,
+    pub(crate) verdicts: IntGaugeVec,
+    pub(crate) flows_evicted: IntGauge,
+    listen_failures: IntCounterVec,
+    connections_refused: IntCounterVec,
 }
 
 impl Metrics {
-    /// All of them, at zero, in a registry of their own.
+    /// All of them, at zero.
     ///
     /// # Errors
-    /// When two have one name; a test makes them all.
-    pub fn new() -> Result<Self> {
-        let r = Registrar::default();
-        r.info("towpath_build_info", "Version of the daemon.", env!("CARGO_PKG_VERSION"))?;
+    /// When two metrics have one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
         let metrics = Self {
-            sync_duration: r.coarse(
+            sync_duration: histogram(
+                r,
                 "kubeproxy_sync_proxy_rules_duration_seconds",
-                "Time to bring one round of changes into the kernel, both families.",
+                "Time to bring the kernel up to date",
             )?,
-            sync_last: r.real(
-                "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
-                "When changes were last brought into the kernel.",
+            last_sync: register(
+                r,
+                Gauge::new(
+                    "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+                    "When the kernel last was brought up to date",
+                )?,
             )?,
-            sync_last_queued: r.real(
-                "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
-                "When a change last came in.",
+            endpoint_changes: register(
+                r,
+                IntCounter::new(
+                    "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+                    "Changes of EndpointSlices",
+                )?,
             )?,
-            programming_duration: r.coarse(
-                "kubeproxy_network_programming_duration_seconds",
-                "From the trigger time that an EndpointSlice carries to the kernel.",
+            service_changes: register(
+                r,
+                IntCounter::new(
+                    "kubeproxy_sync_proxy_rules_service_changes_total",
+                    "Changes of Services",
+                )?,
             )?,
-            endpoint_changes_pending: r.gauge(
-                "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
-                "Endpoint changes that wait to be written.",
-            )?,
-            endpoint_changes: r
-                .count("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Endpoint changes.")?,
-            service_changes_pending: r.gauge(
-                "kubeproxy_sync_proxy_rules_service_changes_pending",
-                "Service changes that wait to be written.",
-            )?,
-            service_changes: r
-                .count("kubeproxy_sync_proxy_rules_service_changes_total", "Service changes.")?,
-            no_local_endpoints: r.gauges(
+            no_local: gauges(
+                r,
                 "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
-                "Services with a Local traffic policy and no endpoint on this node.",
+                "Services with a Local policy and no local endpoint",
                 "traffic_policy",
             )?,
-            healthz: r.counts("kubeproxy_proxy_healthz_total", "Answers of /healthz.", "code")?,
-            livez: r.counts("kubeproxy_proxy_livez_total", "Answers of /livez.", "code")?,
-            watch_age: r.reals(
-                "towpath_watch_last_event_age_seconds",
-                "Seconds since the last event or bookmark of a kind.",
-                "kind",
-            )?,
-            watch_connected: r.gauges(
-                "towpath_watch_connected",
-                "1 while the stream of a kind is open.",
-                "kind",
-            )?,
-            watch_bad_objects: r.counts(
-                "towpath_watch_bad_objects_total",
-                "Objects that could not be decoded.",
-                "kind",
-            )?,
-            map_entries: r.gauges("towpath_bpf_map_entries", "Elements in use.", "map")?,
-            map_capacity: r.gauges(
-                "towpath_bpf_map_max_entries",
-                "Elements it can hold.",
-                "map",
-            )?,
-            map_pressure: r.reals("towpath_bpf_map_pressure", "Share in use, 0 to 1.", "map")?,
-            problems: r.gauge("towpath_problems", "Problems that `towpath status` lists now.")?,
-            change_latency: r.fine(
+            healthz: counters(r, "kubeproxy_proxy_healthz_total", "Answers of /healthz", "code")?,
+            livez: counters(r, "kubeproxy_proxy_livez_total", "Answers of /livez", "code")?,
+            change_latency: histogram(
+                r,
                 "towpath_change_latency_seconds",
-                "From receiving an event to the kernel acting on it.",
+                "From the receipt of a change to the kernel",
             )?,
-            audit_divergence: r.count(
-                "towpath_audit_divergence_total",
-                "Kernel elements that an audit found different from what is wanted.",
+            kernel_writes: register(
+                r,
+                IntCounter::new("towpath_kernel_writes_total", "Operations on kernel maps")?,
             )?,
-            kernel_write_errors: r
-                .count("towpath_kernel_write_errors_total", "Writes that the kernel refused.")?,
-            verdicts: r.counts(
-                "towpath_socket_verdicts_total",
-                "Flows of sockets to Services, by what was decided.",
+            kernel_write_errors: register(
+                r,
+                IntCounter::new("towpath_kernel_write_errors_total", "Batches that stopped early")?,
+            )?,
+            audits: register(r, IntCounter::new("towpath_audits_total", "Audits made")?)?,
+            audit_divergence: register(
+                r,
+                IntCounter::new(
+                    "towpath_audit_divergence_total",
+                    "Differences found by audits, must stay 0",
+                )?,
+            )?,
+            services: register(r, IntGauge::new("towpath_services", "Services routed")?)?,
+            problems: register(r, IntGauge::new("towpath_problems", "Problems of objects")?)?,
+            map_entries: gauges(r, "towpath_bpf_map_entries", "Elements in use", "map")?,
+            map_max_entries: gauges(r, "towpath_bpf_map_max_entries", "Elements at most", "map")?,
+            watch_connected: gauges(r, "towpath_watch_connected", "Stream is open", "kind")?,
+            watch_age: register(
+                r,
+                prometheus::GaugeVec::new(
+                    Opts::new(
+                        "towpath_watch_last_event_age_seconds",
+                        "Since the last event or bookmark",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
+            watch_bad_objects: gauges(
+                r,
+                "towpath_watch_bad_objects",
+                "Objects that could not be understood since the start",
+                "kind",
+            )?,
+            verdicts: gauges(
+                r,
+                "towpath_socket_verdicts",
+                "Flows by what became of them, over the Services that exist",
                 "verdict",
             )?,
-            flows_evicted: r.count(
-                "towpath_flows_evicted_total",
-                "Flow entries of live sockets that made room for others.",
+            flows_evicted: register(
+                r,
+                IntGauge::new("towpath_flows_evicted", "Flow entries of live sockets pushed out")?,
             )?,
-            stale_udp_ended: r.count(
-                "towpath_stale_udp_sockets_ended_total",
-                "Connected UDP sockets ended because their endpoint is gone.",
-            )?,
-            stale_udp_seen: r.count(
-                "towpath_stale_udp_sockets_seen_total",
-                "Connected UDP sockets inside pods whose endpoint is gone.",
-            )?,
-            services: r.gauge("towpath_services", "Services known.")?,
-            service_ports: r.gauge("towpath_service_ports", "Service ports routed.")?,
-            endpoints: r.gauge("towpath_endpoints", "Endpoints known.")?,
-            synced: r.gauge("towpath_synced", "1 once every kind was listed and written.")?,
-            listen_failures: r.counts(
+            listen_failures: counters(
+                r,
                 "towpath_listen_failures_total",
-                "Attempts to listen on a port that failed.",
+                "Attempts to listen that failed",
                 "listener",
             )?,
-            listeners_down: r.gauge("towpath_listeners_down", "Ports wanted and not open.")?,
-            connections_refused: r.counts(
+            connections_refused: counters(
+                r,
                 "towpath_admin_connections_refused_total",
-                "Connections closed because too many were open.",
+                "Connections closed because too many were open",
                 "listener",
             )?,
-            registry: r.into_registry(),
+            registry,
         };
-        metrics.show_zeros();
+        let build =
+            IntGaugeVec::new(Opts::new("towpath_build_info", "Version, as a label"), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.registry.register(Box::new(build))?;
         Ok(metrics)
     }
 
-    /// An alert on a series that does not exist yet never fires: every known label is there at once.
-    fn show_zeros(&self) {
-        for code in ["200", "503"] {
-            self.healthz.with_label_values(&[code]).inc_by(0);
-            self.livez.with_label_values(&[code]).inc_by(0);
-        }
-        for external in [false, true] {
-            self.no_local_endpoints(external).set(0);
-        }
-        self.set_verdicts(Verdicts::default());
-    }
-
-    /// Services with a Local policy and no local endpoint: of the external policy, or the internal.
+    /// The exposition format.
     #[must_use]
-    pub fn no_local_endpoints(&self, external: bool) -> IntGauge {
-        let policy = if external { "external" } else { "internal" };
-        self.no_local_endpoints.with_label_values(&[policy])
-    }
-
-    /// One answer of `/healthz`.
-    pub(super) fn healthz(&self, healthy: bool) {
-        self.healthz.with_label_values(&[code(healthy)]).inc();
-    }
-
-    /// One answer of `/livez`.
-    pub(super) fn livez(&self, healthy: bool) {
-        self.livez.with_label_values(&[code(healthy)]).inc();
-    }
-
-    /// How well a kind is heard. `age_seconds` is `None` while nothing was heard.
-    pub fn set_watch(&self, kind: Kind, connected: bool, age_seconds: Option<f64>, bad: u64) {
-        let label = &[kind.as_str()];
-        self.watch_connected.with_label_values(label).set(i64::from(connected));
-        if let Some(age) = age_seconds {
-            self.watch_age.with_label_values(label).set(age);
-        }
-        raise(&self.watch_bad_objects.with_label_values(label), bad);
-    }
-
-    /// How full a map is.
-    pub fn set_map(&self, map: MapName, entries: u32, capacity: u32) {
-        let label = &[map.as_str()];
-        self.map_entries.with_label_values(label).set(i64::from(entries));
-        self.map_capacity.with_label_values(label).set(i64::from(capacity));
-        let pressure = f64::from(entries) / f64::from(capacity.max(1));
-        self.map_pressure.with_label_values(label).set(pressure);
-    }
-
-    /// Totals of the kernel's counters.
-    pub fn set_verdicts(&self, totals: Verdicts) {
-        for (verdict, total) in [
-            ("translated", totals.translated),
-            ("refused", totals.refused),
-            ("no_local", totals.no_local),
-            ("untranslated", totals.untranslated),
-        ] {
-            raise(&self.verdicts.with_label_values(&[verdict]), total);
-        }
-    }
-
-    /// Total of the kernel's counter of evicted flow entries.
-    pub fn set_flows_evicted(&self, total: u64) {
-        raise(&self.flows_evicted, total);
-    }
-
-    /// Everything, in the text format.
-    ///
-    /// # Errors
-    /// When a metric can not be written as text.
-    pub fn text(&self) -> Result<Vec<u8>> {
+    pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "writing metrics");
+        }
+        text
     }
 
     /// Names of all metrics, sorted: those with labels too, which show only with a series.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn names() -> Result<Vec<String>> {
+    pub fn names() -> Result<Vec<String>, prometheus::Error> {
         let all = Self::new()?;
-        for kind in Kind::ALL {
-            all.set_watch(kind, false, Some(0.0), 0);
+        for one in [&all.healthz, &all.livez, &all.listen_failures, &all.connections_refused] {
+            one.with_label_values(&["x"]);
         }
-        all.set_map(MapName::Frontends, 0, 1);
-        all.listen_failures.with_label_values(&["healthz"]).inc_by(0);
-        all.connections_refused.with_label_values(&["healthz"]).inc_by(0);
+        let gauges = [&all.no_local, &all.map_entries, &all.map_max_entries, &all.verdicts];
+        for one in gauges.into_iter().chain([&all.watch_connected, &all.watch_bad_objects]) {
+            one.with_label_values(&["x"]);
+        }
+        all.watch_age.with_label_values(&["x"]);
         let mut names: Vec<_> =
             all.registry.gather().iter().map(|family| family.name().to_owned()).collect();
         names.sort();
         Ok(names)
     }
-}
 
-/// Brings a counter to a total that was counted elsewhere; a counter never goes back.
-fn raise(counter: &IntCounter, total: u64) {
-    counter.inc_by(total.saturating_sub(counter.get()));
-}
+    /// A port or the control socket could not be opened.
+    pub(super) fn listen_failed(&self, listener: &str) {
+        self.listen_failures.with_label_values(&[listener]).inc();
+    }
 
-const fn code(healthy: bool) -> &'static str {
-    if healthy { "200" } else { "503" }
-}
+    /// Too many connections were open.
+    pub(super) fn connection_refused(&self, listener: &str) {
+        self.connections_refused.with_label_values(&[listener]).inc();
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_total_raises_its_counter_and_never_lowers_it() {
-        let metrics = Metrics::new().unwrap();
-        metrics.set_verdicts(Verdicts { translated: 7, ..Verdicts::default() });
-        metrics.set_verdicts(Verdicts { translated: 5, ..Verdicts::default() });
-        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
-        assert!(
-            text.contains("towpath_socket_verdicts_total{verdict=\"translated\"} 7\n"),
-            "{text}"
+    pub(crate) fn adopted(&self, image: &Image) {
+        tracing::info!(
+            services = image.services.len(),
+            frontends = image.frontends.len(),
+            "what the kernel holds was adopted"
         );
-        assert!(text.contains("towpath_socket_verdicts_total{verdict=\"refused\"} 0\n"), "{text}");
-        assert!(text.contains("towpath_build_info{version=\""), "{text}");
     }
 
-    #[test]
-    fn map_pressure_is_a_share() {
-        let metrics = Metrics::new().unwrap();
-        metrics.set_map(MapName::Backends, 1, 4);
-        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
-        assert!(text.contains("towpath_bpf_map_pressure{map=\"BACKENDS\"} 0.25\n"), "{text}");
+    pub(crate) fn wrote(&self, batch: &Batch, took: Duration) {
+        self.sync_duration.observe(took.as_secs_f64());
+        self.kernel_writes.inc_by(batch.ops.len() as u64);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_sync.set(now.as_secs_f64());
     }
+
+    pub(crate) fn write_failed(&self) {
+        self.kernel_write_errors.inc();
+    }
+
+    pub(crate) fn changed(&self, changes: &Changes, delta: &PlanDelta, took: Duration) {
+        self.service_changes.inc_by(changes.services.len() as u64);
+        self.endpoint_changes.inc_by(changes.slices.len() as u64);
+        if !delta.is_empty() {
+            self.change_latency.observe(took.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn audited(&self, differences: usize) {
+        self.audits.inc();
+        self.audit_divergence.inc_by(differences as u64);
+    }
+
+    pub(crate) fn healthz(&self, status: StatusCode) {
+        self.healthz.with_label_values(&[status.as_str()]).inc();
+    }
+
+    pub(crate) fn livez(&self, status: StatusCode) {
+        self.livez.with_label_values(&[status.as_str()]).inc();
+    }
+}
+
+fn register<M: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: M,
+) -> Result<M, prometheus::Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+/// From 50 microseconds, where our changes are, to a minute, where kube-proxy's are.
+fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let buckets = vec![
+        0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+        0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+    ];
+    let options = HistogramOpts::new(name, help).buckets(buckets);
+    register(registry, Histogram::with_opts(options)?)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> Result<IntGaugeVec, prometheus::Error> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), &[label])?)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> Result<IntCounterVec, prometheus::Error> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), &[label])?)
 }

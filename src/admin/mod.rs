@@ -1,7 +1,7 @@
-//! Health, metrics and the control socket: everything the daemon says about itself.
+//! Health, metrics and the control socket.
 //!
-//! Runs on a thread of its own, so that a scrape or a slow client never holds up the loop. It knows
-//! the loop only through [`Answers`] and the handles in [`Metrics`].
+//! On a thread and a runtime of their own: a scrape never disturbs the loop. Answers come from the
+//! loop through [`Answers`]; health comes from its signs of life and never waits for it.
 
 pub mod api;
 mod health;
@@ -9,27 +9,94 @@ mod http;
 pub mod logging;
 mod metrics;
 mod node_port_health;
-mod pages;
 mod ports;
-mod registry;
-mod server;
 mod socket;
 
-pub use health::{FamilyHealth, HEALTH_TIMEOUT, HealthSnapshot, HealthTracker};
-pub use metrics::{Metrics, Verdicts};
-pub use node_port_health::{NodePortCheck, NodePortChecks};
-pub use server::Admin;
+use std::{sync::Arc, thread};
 
-/// What the daemon can be asked. Implemented over the loop; called from threads that may block.
-pub trait Answers: Send + Sync + 'static {
-    /// How the daemon is. May wait for the loop, for a bounded time.
-    fn status(&self) -> api::StatusReply;
-    /// All Services, or the one named `namespace/name`. May wait for the loop.
-    fn services(&self, name: Option<&str>) -> api::ServicesReply;
-    /// Health. Must not wait: load balancers and the kubelet ask while the loop is busy.
-    fn health(&self) -> HealthSnapshot;
-    /// Brings metrics up to date that are read rather than counted, before a scrape. May wait.
+pub use metrics::Metrics;
+pub use ports::Ports;
+
+use crate::{
+    config::AdminConfig,
+    reconcile::{Clock, Vitals},
+};
+
+/// What the admin servers know about the daemon.
+pub struct Admin {
+    /// Where to listen.
+    pub config: AdminConfig,
+    /// Signs of life of the loop.
+    pub vitals: Arc<Vitals>,
+    /// Numbers.
+    pub metrics: Arc<Metrics>,
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// Questions to the loop.
+    pub answers: Arc<dyn Answers>,
+    /// healthCheckNodePorts to serve.
+    pub health_checks: tokio::sync::watch::Receiver<Vec<towpath_proxy::HealthCheck>>,
+    /// Ports that could not be bound, for `status`.
+    pub ports: Arc<Ports>,
+}
+
+/// Questions to the loop. They may wait for it; `None`: it did not answer in time.
+pub trait Answers: Send + Sync {
+    /// `towpath status`.
+    fn status(&self) -> Option<api::StatusReply>;
+    /// `towpath services [NAME]`.
+    fn services(&self, name: Option<String>) -> Option<api::ServicesReply>;
+    /// Brings metrics up to date that are read, not counted.
     fn gather(&self);
+}
+
+/// Threads that wait for the loop's answers at most; health is answered without any.
+const WAITING_MAX: usize = 16;
+
+/// Starts the servers. They end with the process.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+pub fn start(admin: Admin) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(WAITING_MAX)
+        .enable_all()
+        .build()?;
+    let admin = Arc::new(admin);
+    thread::Builder::new().name("admin".into()).spawn(move || {
+        runtime.block_on(async move {
+            let mut servers = tokio::task::JoinSet::new();
+            if let Some(address) = admin.config.healthz {
+                let asked = Arc::clone(&admin);
+                let handler =
+                    move |question| std::future::ready(health::healthz(&asked, &question));
+                let name = "healthz";
+                servers.spawn(ports::serve(
+                    Arc::clone(&admin),
+                    name.into(),
+                    name,
+                    address,
+                    handler,
+                ));
+            }
+            if let Some(address) = admin.config.metrics {
+                let asked = Arc::clone(&admin);
+                let handler = move |question| health::metrics(Arc::clone(&asked), question);
+                let name = "metrics";
+                servers.spawn(ports::serve(
+                    Arc::clone(&admin),
+                    name.into(),
+                    name,
+                    address,
+                    handler,
+                ));
+            }
+            servers.spawn(socket::serve(Arc::clone(&admin)));
+            servers.spawn(node_port_health::serve(Arc::clone(&admin)));
+            while servers.join_next().await.is_some() {}
+        });
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,61 +1,43 @@
 //! healthCheckNodePort servers (services.md 1.6): a load balancer asks each node whether the Service
-//! has ready endpoints there.
+//! has ready endpoints there. Terminating ones do not count, so that load balancers leave first.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde::Serialize;
-use tokio::{sync::watch, task::JoinHandle};
-use towpath_model::ObjectName;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use towpath_proxy::HealthCheck;
 
 use super::{
-    Answers,
+    Admin,
     http::{Answer, Asked, json, not_found},
-    ports::{Ports, keep_open},
+    ports,
 };
-
-/// One health check port.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NodePortCheck {
-    /// The Service that asks for it.
-    pub service: ObjectName,
-    /// Distinct local endpoint addresses that are ready (terminating ones do not count, so that
-    /// load balancers leave before the pod does).
-    pub ready_local: usize,
-}
-
-/// All of them, by port.
-pub type NodePortChecks = BTreeMap<u16, NodePortCheck>;
 
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
-/// Opens and closes listeners as the snapshots say, until the sender is gone.
-pub(super) async fn run(
-    mut checks: watch::Receiver<Arc<NodePortChecks>>,
-    ports: Arc<Ports>,
-    answers: Arc<dyn Answers>,
-) {
-    let mut open: HashMap<u16, JoinHandle<()>> = HashMap::new();
+/// Opens and closes listeners as the plan says, until the loop ends.
+pub(super) async fn serve(admin: Arc<Admin>) {
+    let mut wanted = admin.health_checks.clone();
+    let mut open: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
     loop {
-        let wanted = Arc::clone(&checks.borrow_and_update());
-        open.retain(|port, task| {
-            let keep = wanted.contains_key(port);
+        let ports: Vec<u16> = wanted.borrow_and_update().iter().map(|check| check.port).collect();
+        open.retain(|port, server| {
+            let keep = ports.contains(port);
             if !keep {
-                task.abort();
-                ports.closed(&listener(*port));
+                server.abort();
+                admin.ports.closed(&listener(*port));
             }
             keep
         });
-        for port in wanted.keys().copied() {
-            open.entry(port).or_insert_with(|| {
-                tokio::spawn(serve(port, checks.clone(), Arc::clone(&ports), Arc::clone(&answers)))
-            });
+        for port in ports {
+            open.entry(port).or_insert_with(|| tokio::spawn(answer_on(port, Arc::clone(&admin))));
         }
-        if checks.changed().await.is_err() {
+        if wanted.changed().await.is_err() {
             break;
         }
     }
@@ -63,23 +45,23 @@ pub(super) async fn run(
 }
 
 /// What `status` calls it.
-pub(super) fn listener(port: u16) -> String {
+fn listener(port: u16) -> String {
     format!("healthCheckNodePort {port}")
 }
 
-async fn serve(
-    port: u16,
-    checks: watch::Receiver<Arc<NodePortChecks>>,
-    ports: Arc<Ports>,
-    answers: Arc<dyn Answers>,
-) {
+async fn answer_on(port: u16, admin: Arc<Admin>) {
+    let asked = Arc::clone(&admin);
     let handler = move |_any_path: Asked| {
-        let check = checks.borrow().get(&port).cloned();
-        let live = answers.health().live();
-        async move { check.map_or_else(not_found, |check| answer(&check, live)) }
+        let healthy = asked.vitals.healthy(asked.clock.now_ms());
+        let checks = asked.health_checks.borrow();
+        let check = checks.iter().find(|check| check.port == port);
+        std::future::ready(match check {
+            Some(check) => answer(check, healthy),
+            None => not_found("nothing: the Service is gone"),
+        })
     };
     let address = SocketAddr::new(any_address(), port);
-    keep_open(ports, listener(port), "health_check_node_port", address, Arc::new(handler)).await;
+    ports::serve(admin, listener(port), "health_check_node_port", address, handler).await;
 }
 
 /// Both families, where the machine has IPv6.
@@ -88,32 +70,16 @@ fn any_address() -> IpAddr {
     if has_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    service: Name<'a>,
-    local_endpoints: usize,
-    service_proxy_healthy: bool,
-}
-
-#[derive(Serialize)]
-struct Name<'a> {
-    namespace: &'a str,
-    name: &'a str,
-}
-
 /// 200 while there is a ready endpoint and the proxy works; a node on its way out still answers 200.
-fn answer(check: &NodePortCheck, live: bool) -> Answer {
-    let body = Body {
-        service: Name { namespace: &check.service.namespace, name: &check.service.name },
-        local_endpoints: check.ready_local,
-        service_proxy_healthy: live,
-    };
-    let status = match check.ready_local > 0 && live {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let mut answer = json(status, serde_json::to_vec(&body).unwrap_or_default());
+fn answer(check: &HealthCheck, healthy: bool) -> Answer {
+    let body = json!({
+        "service": { "namespace": &*check.service.namespace, "name": &*check.service.name },
+        "localEndpoints": check.ready_local,
+        "serviceProxyHealthy": healthy,
+    });
+    let fine = healthy && check.ready_local > 0;
+    let mut answer =
+        json(if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body);
     answer.headers_mut().insert(WEIGHT, HeaderValue::from(check.ready_local));
     answer
 }

@@ -14,8 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
-    Metrics,
-    api::ProblemReply,
+    Admin,
     http::{self, Answer, Asked},
 };
 
@@ -28,9 +27,9 @@ const CONNECTIONS_MAX: usize = 64;
 const BACKLOG: i32 = 128;
 
 /// Which listeners are wanted, and how each is.
-pub(super) struct Ports {
+#[derive(Debug, Default)]
+pub struct Ports {
     states: Mutex<BTreeMap<String, State>>,
-    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,10 +39,6 @@ enum State {
 }
 
 impl Ports {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { states: Mutex::default(), metrics }
-    }
-
     fn states(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,8 +49,12 @@ impl Ports {
             Some(state) => states.insert(listener.to_owned(), state),
             None => states.remove(listener),
         };
-        let down = states.values().filter(|state| matches!(state, State::Failed(_))).count();
-        self.metrics.listeners_down.set(i64::try_from(down).unwrap_or(i64::MAX));
+    }
+
+    /// How many are wanted and not open.
+    #[must_use]
+    pub fn down(&self) -> usize {
+        self.states().values().filter(|state| matches!(state, State::Failed(_))).count()
     }
 
     /// It listens.
@@ -64,14 +63,13 @@ impl Ports {
         self.set(listener, Some(State::Open(at)));
     }
 
-    /// It could not listen. `group` is the metric's label: one for all health check ports.
-    pub(super) fn failed(&self, listener: &str, group: &str, place: &str, error: &io::Error) {
+    /// It could not listen.
+    pub(super) fn failed(&self, listener: &str, place: &str, error: &io::Error) {
         let why = format!("can not listen on {place}: {error}");
         let known = matches!(self.states().get(listener), Some(State::Failed(w)) if *w == why);
         if !known {
             tracing::warn!(listener, "{why}; trying again");
         }
-        self.metrics.listen_failures.with_label_values(&[group]).inc();
         self.set(listener, Some(State::Failed(why)));
     }
 
@@ -80,18 +78,9 @@ impl Ports {
         self.set(listener, None);
     }
 
-    /// A connection was closed because too many were open.
-    pub(super) fn refused(&self, group: &str) {
-        self.metrics.connections_refused.with_label_values(&[group]).inc();
-    }
-
-    /// Does it listen?
-    pub(super) fn is_open(&self, listener: &str) -> bool {
-        matches!(self.states().get(listener), Some(State::Open(_)))
-    }
-
-    /// Where it listens.
-    pub(super) fn address(&self, listener: &str) -> Option<SocketAddr> {
+    /// Where it listens (`healthz`, `metrics`): with port 0 in the configuration, any free one.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         match self.states().get(listener) {
             Some(State::Open(at)) => *at,
             _ => None,
@@ -99,22 +88,16 @@ impl Ports {
     }
 
     /// What `status` says about listeners that are not open.
-    pub(super) fn problems(&self) -> Vec<ProblemReply> {
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
         let states = self.states();
         let failed = states.iter().filter_map(|(listener, state)| match state {
-            State::Failed(why) => Some((listener, why)),
+            State::Failed(why) => Some(format!(
+                "{listener}: {why}; find who listens there (ss -ltnp), it is tried again by itself"
+            )),
             State::Open(_) => None,
         });
-        failed
-            .map(|(listener, why)| ProblemReply {
-                field: listener.clone(),
-                why: why.clone(),
-                action: "find who listens there (ss -ltnp) and stop it, or choose another port; \
-                         it is tried again by itself"
-                    .to_owned(),
-                ..ProblemReply::default()
-            })
-            .collect()
+        failed.collect()
     }
 }
 
@@ -133,28 +116,31 @@ impl Pauses {
     }
 }
 
-/// Listens at `address` and answers with `handler`, for as long as the task lives.
-pub(super) async fn keep_open<H, F>(
-    ports: Arc<Ports>,
+/// Listens at `address` and answers with `handler`, for as long as the task lives. `group` is the
+/// listener's name in metrics: one for all health check ports.
+pub(super) async fn serve<H, F>(
+    admin: Arc<Admin>,
     listener: String,
     group: &'static str,
     address: SocketAddr,
-    handler: Arc<H>,
+    handler: H,
 ) where
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    let handler = Arc::new(handler);
     let mut pauses = Pauses::new();
     loop {
-        match listen(address) {
+        let error = match listen(address) {
             Ok(open) => {
-                ports.opened(&listener, open.local_addr().ok());
+                admin.ports.opened(&listener, open.local_addr().ok());
                 pauses = Pauses::new();
-                let error = accept(&ports, group, open, &handler).await;
-                ports.failed(&listener, group, &address.to_string(), &error);
+                accept(&admin, group, open, &handler).await
             }
-            Err(error) => ports.failed(&listener, group, &address.to_string(), &error),
-        }
+            Err(error) => error,
+        };
+        admin.metrics.listen_failed(group);
+        admin.ports.failed(&listener, &address.to_string(), &error);
         pauses.wait().await;
     }
 }
@@ -174,7 +160,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Accepts until the listener itself fails, and says why it did.
 async fn accept<H, F>(
-    ports: &Ports,
+    admin: &Admin,
     group: &'static str,
     open: TcpListener,
     handler: &Arc<H>,
@@ -197,7 +183,7 @@ where
         };
         while connections.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            ports.refused(group);
+            admin.metrics.connection_refused(group);
             continue;
         };
         let handler = Arc::clone(handler);

@@ -1,8 +1,6 @@
 //! The control socket: HTTP/1 and JSON for the command line, for root and the daemon's own user.
 
-use std::{
-    fs, io, os::unix::fs::PermissionsExt, path::Path, path::PathBuf, sync::Arc, time::Duration,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use serde::Serialize;
@@ -12,34 +10,34 @@ use tokio::{
 };
 
 use super::{
-    Answers,
-    api::{API_VERSION, ProblemsReply},
-    http::{Answer, Asked, json, parameter, serve},
-    ports::{Pauses, Ports, is_passing},
+    Admin,
+    api::VERSION,
+    http::{self as small, Answer, Asked, json, parameter},
+    ports::{Pauses, is_passing},
 };
 
 /// What `status` calls it.
-pub(super) const LISTENER: &str = "control socket";
+const LISTENER: &str = "control socket";
 /// The loop answers within this time, or the asker is told that it did not.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 16;
 
-/// Listens at `path` and answers, for as long as the task lives.
-pub(super) async fn run(path: PathBuf, ports: Arc<Ports>, answers: Arc<dyn Answers>) {
+/// Listens and answers, for as long as the task lives.
+pub(super) async fn serve(admin: Arc<Admin>) {
+    let path = admin.config.socket.clone();
     let mut pauses = Pauses::new();
     loop {
-        match listen(&path) {
+        let error = match listen(&path) {
             Ok(open) => {
-                ports.opened(LISTENER, None);
+                admin.ports.opened(LISTENER, None);
                 pauses = Pauses::new();
-                let error = accept(open, &ports, &answers).await;
-                ports.failed(LISTENER, "control", &path.display().to_string(), &error);
+                accept(open, &admin).await
             }
-            Err(error) => {
-                ports.failed(LISTENER, "control", &path.display().to_string(), &error);
-            }
-        }
+            Err(error) => error,
+        };
+        admin.metrics.listen_failed("control");
+        admin.ports.failed(LISTENER, &path.display().to_string(), &error);
         pauses.wait().await;
     }
 }
@@ -61,7 +59,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(open)
 }
 
-async fn accept(open: UnixListener, ports: &Arc<Ports>, answers: &Arc<dyn Answers>) -> io::Error {
+async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let own = nix::unistd::geteuid().as_raw();
     let mut connections = tokio::task::JoinSet::new();
@@ -81,12 +79,12 @@ async fn accept(open: UnixListener, ports: &Arc<Ports>, answers: &Arc<dyn Answer
             continue;
         }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            ports.refused("control");
+            admin.metrics.connection_refused("control");
             continue;
         };
-        let (ports, answers) = (Arc::clone(ports), Arc::clone(answers));
+        let admin = Arc::clone(admin);
         connections.spawn(async move {
-            connection(stream, ports, answers).await;
+            connection(stream, admin).await;
             drop(place);
         });
     }
@@ -96,60 +94,44 @@ const fn may_ask(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
 
-async fn connection(stream: UnixStream, ports: Arc<Ports>, answers: Arc<dyn Answers>) {
-    let handler = move |asked| reply(asked, Arc::clone(&ports), Arc::clone(&answers));
-    serve(stream, Arc::new(handler)).await;
+async fn connection(stream: UnixStream, admin: Arc<Admin>) {
+    small::serve(stream, Arc::new(move |asked| reply(asked, Arc::clone(&admin)))).await;
 }
 
-async fn reply(asked: Asked, ports: Arc<Ports>, answers: Arc<dyn Answers>) -> Answer {
+async fn reply(asked: Asked, admin: Arc<Admin>) -> Answer {
+    let answers = Arc::clone(&admin.answers);
     match asked.path.as_str() {
-        "/v1/status" => {
-            told(move || {
-                let mut status = answers.status();
-                status.problems.extend(ports.problems());
-                status
-            })
-            .await
-        }
-        "/v1/problems" => {
-            told(move || {
-                let mut problems = answers.status().problems;
-                problems.extend(ports.problems());
-                ProblemsReply { api_version: API_VERSION.to_owned(), problems }
-            })
-            .await
-        }
+        "/v1/status" => told(move || answers.status()).await,
         "/v1/services" => {
             let name = parameter(&asked.query, "name");
-            told(move || answers.services(name.as_deref())).await
+            told(move || answers.services(name)).await
         }
         _ => failure(
             StatusCode::NOT_FOUND,
             "no such question",
-            "ask /v1/status, /v1/services or /v1/problems; a newer towpath may know more",
+            "ask /v1/status or /v1/services; a newer towpath may know more",
         ),
     }
 }
 
-/// Asks on a thread that may wait.
-async fn told<T: Serialize + Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Answer {
-    let asked = tokio::task::spawn_blocking(move || serde_json::to_vec(&ask()));
+/// Asks on a thread that may wait: nobody else's answer waits with it.
+async fn told<T>(ask: impl FnOnce() -> Option<T> + Send + 'static) -> Answer
+where
+    T: Serialize + Send + 'static,
+{
+    let asked =
+        tokio::task::spawn_blocking(move || ask().map(|reply| json(StatusCode::OK, &reply)));
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
-        Ok(Ok(Ok(body))) => json(StatusCode::OK, body),
-        Ok(Ok(Err(error))) => failure(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            &format!("the reply can not be written: {error}"),
-            "report this",
-        ),
+        Ok(Ok(Some(answer))) => answer,
         Ok(Err(_panicked)) => failure(
             StatusCode::INTERNAL_SERVER_ERROR,
             "answering failed",
             "see the daemon's log and report this",
         ),
-        Err(_late) => failure(
+        Ok(Ok(None)) | Err(_) => failure(
             StatusCode::GATEWAY_TIMEOUT,
-            "the daemon is too busy to answer",
-            "ask again; if it stays so, see its log",
+            "the control loop did not answer in time",
+            "ask again; if it stays so, see the daemon's log",
         ),
     }
 }
@@ -163,8 +145,7 @@ struct Failure<'a> {
 }
 
 fn failure(status: StatusCode, error: &str, action: &str) -> Answer {
-    let body = Failure { api_version: API_VERSION, error, action };
-    json(status, serde_json::to_vec(&body).unwrap_or_default())
+    json(status, &Failure { api_version: VERSION, error, action })
 }
 
 #[cfg(test)]

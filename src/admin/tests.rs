@@ -6,48 +6,92 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::PathBuf,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use tokio::sync::watch;
 use towpath_model::ObjectName;
+use towpath_proxy::HealthCheck;
 
 use super::{
-    Admin, Answers, HealthSnapshot, HealthTracker, Metrics, NodePortCheck, NodePortChecks,
-    api::{API_VERSION, ProblemsReply, ServiceReply, ServicesReply, StatusReply},
+    Admin, Answers, Metrics, Ports,
+    api::{
+        KernelReply, ServiceReply, ServicesReply, SourceReply, StateReply, StatusReply, VERSION,
+    },
+    start,
 };
-use crate::config::AdminConfig;
+use crate::{
+    config::AdminConfig,
+    reconcile::{Clock, Vitals},
+};
 
 #[derive(Default)]
 struct Daemon {
-    tracker: Mutex<HealthTracker>,
     gathered: AtomicU64,
+    /// The loop hangs.
+    stuck: AtomicBool,
+}
+
+fn status() -> StatusReply {
+    StatusReply {
+        api_version: VERSION.into(),
+        version: "0.1.0".into(),
+        pid: 1,
+        node: "w1".into(),
+        uptime_ms: 1,
+        source: SourceReply { kind: "kube".into(), streams: Vec::new() },
+        state: StateReply {
+            synced: true,
+            services: 0,
+            endpoint_slices: 0,
+            nodes: 0,
+            problems: Vec::new(),
+            kernel: KernelReply { maps: Vec::new(), pending: false, longest_write_us: 0 },
+            audit: None,
+        },
+        map_bytes: 0,
+        ports: Vec::new(),
+        not_served: Vec::new(),
+    }
+}
+
+impl Daemon {
+    /// As the real one: it gives up on a loop that hangs, after a while.
+    fn wait(&self) -> Option<()> {
+        if self.stuck.load(Ordering::Relaxed) {
+            sleep(Duration::from_secs(1));
+            return None;
+        }
+        Some(())
+    }
 }
 
 impl Answers for Daemon {
-    fn status(&self) -> StatusReply {
-        StatusReply { api_version: API_VERSION.into(), node: "w1".into(), ..StatusReply::default() }
+    fn status(&self) -> Option<StatusReply> {
+        self.wait().map(|()| status())
     }
-    fn services(&self, name: Option<&str>) -> ServicesReply {
-        let service = name.unwrap_or("everything").to_owned();
-        let services = vec![ServiceReply { service, ..ServiceReply::default() }];
-        ServicesReply { api_version: API_VERSION.into(), services }
-    }
-    fn health(&self) -> HealthSnapshot {
-        self.tracker.lock().unwrap().snapshot(1_000)
+    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
+        let name = name.unwrap_or_else(|| "everything".to_owned());
+        let service =
+            ServiceReply { name, ports: Vec::new(), problems: Vec::new(), last_change: None };
+        Some(ServicesReply { api_version: VERSION.into(), services: vec![service] })
     }
     fn gather(&self) {
         self.gathered.fetch_add(1, Ordering::Relaxed);
+        self.wait().unwrap_or_default();
     }
 }
 
 struct Stage {
     daemon: Arc<Daemon>,
     metrics: Arc<Metrics>,
-    admin: Option<Admin>,
+    vitals: Arc<Vitals>,
+    ports: Arc<Ports>,
+    checks: watch::Sender<Vec<HealthCheck>>,
     socket: PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -55,30 +99,45 @@ struct Stage {
 fn stage(healthz: &str) -> Stage {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("run/control.sock");
+    stage_at(healthz, socket, dir)
+}
+
+fn stage_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Stage {
     let config = AdminConfig {
         healthz: Some(healthz.parse().unwrap()),
         metrics: Some("127.0.0.1:0".parse().unwrap()),
         socket: socket.clone(),
     };
-    let (daemon, metrics) = (Arc::new(Daemon::default()), Arc::new(Metrics::new().unwrap()));
-    let answers: Arc<dyn Answers> = Arc::<Daemon>::clone(&daemon);
-    let admin = Admin::start(&config, answers, Arc::clone(&metrics)).unwrap();
-    Stage { daemon, metrics, admin: Some(admin), socket, _dir: dir }
+    let (checks, health_checks) = watch::channel(Vec::new());
+    let daemon = Arc::new(Daemon::default());
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (vitals, ports) = (Arc::new(Vitals::default()), Arc::new(Ports::default()));
+    start(Admin {
+        config,
+        vitals: Arc::clone(&vitals),
+        metrics: Arc::clone(&metrics),
+        clock: Clock::start(),
+        answers: Arc::<Daemon>::clone(&daemon),
+        health_checks,
+        ports: Arc::clone(&ports),
+    })
+    .unwrap();
+    Stage { daemon, metrics, vitals, ports, checks, socket, _dir: dir }
 }
 
 impl Stage {
-    fn admin(&self) -> &Admin {
-        self.admin.as_ref().unwrap()
-    }
     fn address(&self, listener: &str) -> SocketAddr {
-        eventually(listener, || self.admin().address(listener))
+        eventually(listener, || self.ports.address(listener))
     }
     fn ask(&self, path: &str) -> String {
         let stream = eventually("control socket", || UnixStream::connect(&self.socket).ok());
         exchange(stream, path)
     }
+    fn text(&self) -> String {
+        String::from_utf8(self.metrics.text()).unwrap()
+    }
     fn metric(&self, line: &str) -> bool {
-        String::from_utf8(self.metrics.text().unwrap()).unwrap().lines().any(|l| l == line)
+        self.text().lines().any(|l| l == line)
     }
 }
 
@@ -114,14 +173,17 @@ fn health_answers_as_kube_proxy_does() {
     let at = stage.address("healthz");
     let well = get(at, "/healthz");
     assert!(well.starts_with("HTTP/1.1 200 OK\r\n"), "{well}");
-    assert!(well.contains("\"lastUpdated\":\"1970-01-01T00:00:01Z\""), "{well}");
-    assert!(well.contains("\"nodeEligible\":true"), "{well}");
-    stage.daemon.tracker.lock().unwrap().node_eligible(false);
-    assert!(get(at, "/healthz").starts_with("HTTP/1.1 503 "));
-    assert!(get(at, "/livez").starts_with("HTTP/1.1 200 "));
-    stage.daemon.tracker.lock().unwrap().failure(Some("full".into()));
-    let dead = get(at, "/livez");
-    assert!(dead.starts_with("HTTP/1.1 503 ") && dead.contains("\"failure\":\"full\""), "{dead}");
+    assert!(well.contains("content-type: application/json\r\n"), "{well}");
+    let reply: serde_json::Value = serde_json::from_str(body(&well)).unwrap();
+    assert_eq!((&reply["nodeEligible"], &reply["healthy"]), (&true.into(), &true.into()));
+    assert_eq!(reply["lastUpdated"], reply["currentTime"]);
+    assert_eq!(reply["status"]["IPv6"]["healthy"], true);
+    stage.vitals.node(false);
+    let leaving = get(at, "/healthz");
+    assert!(leaving.starts_with("HTTP/1.1 503 "), "{leaving}");
+    assert!(leaving.contains("\"healthy\":false"), "{leaving}");
+    let live = get(at, "/livez");
+    assert!(live.starts_with("HTTP/1.1 200 ") && !live.contains("nodeEligible"), "{live}");
     assert!(get(at, "/").starts_with("HTTP/1.1 404 "));
     assert!(stage.metric("kubeproxy_proxy_healthz_total{code=\"503\"} 1"));
     assert!(stage.metric("kubeproxy_proxy_livez_total{code=\"200\"} 1"));
@@ -136,17 +198,37 @@ fn a_scrape_gathers_first() {
     assert!(text.contains("# TYPE kubeproxy_sync_proxy_rules_duration_seconds histogram\n"));
     assert_eq!(stage.daemon.gathered.load(Ordering::Relaxed), 1);
     assert_eq!(body(&get(at, "/healthz")), "ok");
-    assert_eq!(body(&get(at, "/proxyMode")), "towpath");
+    assert_eq!(body(&get(at, "/proxyMode")), "ebpf");
+}
+
+#[test]
+fn a_loop_that_hangs_does_not_hold_up_health() {
+    let stage = stage("127.0.0.1:0");
+    let (health, numbers) = (stage.address("healthz"), stage.address("metrics"));
+    stage.daemon.stuck.store(true, Ordering::Relaxed);
+    let scrape = std::thread::spawn(move || get(numbers, "/metrics"));
+    let socket = stage.socket.clone();
+    let asked = std::thread::spawn(move || {
+        let stream = eventually("control socket", || UnixStream::connect(&socket).ok());
+        exchange(stream, "/v1/status")
+    });
+    eventually("the scrape", || (stage.daemon.gathered.load(Ordering::Relaxed) > 0).then_some(()));
+    let began = Instant::now();
+    assert!(get(health, "/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+    assert!(scrape.join().unwrap().starts_with("HTTP/1.1 200 "));
+    let late = asked.join().unwrap();
+    assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("did not answer"), "{late}");
 }
 
 #[test]
 fn the_control_socket_answers_its_owner_in_json() {
     let stage = stage("127.0.0.1:0");
-    let status: StatusReply = serde_json::from_str(body(&stage.ask("/v1/status"))).unwrap();
-    assert_eq!((status.node.as_str(), status.problems.len()), ("w1", 0));
+    let reply: StatusReply = serde_json::from_str(body(&stage.ask("/v1/status"))).unwrap();
+    assert_eq!(reply, status());
     let one = stage.ask("/v1/services?name=shop%2Fcart");
     let one: ServicesReply = serde_json::from_str(body(&one)).unwrap();
-    assert_eq!(one.services[0].service, "shop/cart");
+    assert_eq!(one.services[0].name, "shop/cart");
     let lost = stage.ask("/v1/nothing");
     assert!(lost.starts_with("HTTP/1.1 404 ") && lost.contains("no such question"), "{lost}");
     let mode = std::fs::metadata(&stage.socket).unwrap().permissions().mode();
@@ -155,26 +237,18 @@ fn the_control_socket_answers_its_owner_in_json() {
 
 #[test]
 fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-    let mut first = stage("127.0.0.1:0");
+    let first = stage("127.0.0.1:0");
     first.ask("/v1/status");
-    let config = AdminConfig { healthz: None, metrics: None, socket: first.socket.clone() };
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let daemon: Arc<dyn Answers> = Arc::new(Daemon::default());
-    let second = Admin::start(&config, daemon, Arc::clone(&metrics)).unwrap();
-    let down = "towpath_listeners_down 1";
-    eventually(down, || {
-        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
-        text.lines().any(|line| line == down).then_some(())
-    });
+    let second = stage_at("127.0.0.1:0", first.socket.clone(), tempfile::tempdir().unwrap());
+    let said = eventually("the refusal", || second.ports.failures().into_iter().next());
+    assert!(said.starts_with("control socket: can not listen on "), "{said}");
+    assert!(said.contains("another daemon answers there"), "{said}");
     first.ask("/v1/status");
-    first.admin.take().unwrap().stop();
-    assert!(!first.socket.exists(), "a graceful stop takes the socket away");
     // What a killed daemon leaves behind.
-    drop(std::os::unix::net::UnixListener::bind(&first.socket));
-    eventually("the second daemon", || {
-        UnixStream::connect(&first.socket).ok().map(|s| exchange(s, "/v1/status"))
-    });
-    second.stop();
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("control.sock");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    stage_at("127.0.0.1:0", left, dir).ask("/v1/status");
 }
 
 #[test]
@@ -182,18 +256,13 @@ fn a_taken_port_is_reported_and_tried_again() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = taken.local_addr().unwrap();
     let stage = stage(&at.to_string());
-    let problem = eventually("the problem", || {
-        let problems: ProblemsReply =
-            serde_json::from_str(body(&stage.ask("/v1/problems"))).unwrap();
-        problems.problems.into_iter().next()
-    });
-    assert_eq!(problem.field, "healthz");
-    assert!(problem.why.contains("Address already in use"), "{}", problem.why);
-    assert!(stage.metric("towpath_listeners_down 1"));
+    let said = eventually("the report", || stage.ports.failures().into_iter().next());
+    assert!(said.starts_with(&format!("healthz: can not listen on {at}: Address already in use")));
+    assert!(stage.text().contains("towpath_listen_failures_total{listener=\"healthz\"} "));
     drop(taken);
     assert_eq!(stage.address("healthz"), at);
     assert!(get(at, "/healthz").starts_with("HTTP/1.1 200 "));
-    assert!(stage.metric("towpath_listeners_down 0"));
+    assert!(stage.ports.failures().is_empty());
 }
 
 fn free_port() -> u16 {
@@ -204,12 +273,12 @@ fn free_port() -> u16 {
 fn health_check_ports_follow_the_snapshot() {
     let stage = stage("127.0.0.1:0");
     let (one, other) = (free_port(), free_port());
-    let check = |name: &str, ready_local| NodePortCheck {
+    let check = |port, name: &str, ready_local| HealthCheck {
         service: ObjectName::new("shop", name),
+        port,
         ready_local,
     };
-    let both = NodePortChecks::from([(one, check("cart", 2)), (other, check("db", 0))]);
-    stage.admin().publish(both);
+    stage.checks.send_replace(vec![check(one, "cart", 2), check(other, "db", 0)]);
     let v4 = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
     let v6 = |port| SocketAddr::new("::1".parse().unwrap(), port);
     let connected = |at: SocketAddr| eventually("a listener", || TcpStream::connect(at).ok());
@@ -218,19 +287,14 @@ fn health_check_ports_follow_the_snapshot() {
     assert!(well.contains("x-load-balancing-endpoint-weight: 2\r\n"), "{well}");
     assert_eq!(
         body(&well),
-        "{\"service\":{\"namespace\":\"shop\",\"name\":\"cart\"},\"localEndpoints\":2,\
+        "{\"localEndpoints\":2,\"service\":{\"name\":\"cart\",\"namespace\":\"shop\"},\
          \"serviceProxyHealthy\":true}"
     );
     assert!(exchange(connected(v6(other)), "/").starts_with("HTTP/1.1 503 "));
-    // A node on its way out still counts; a proxy that does not work does not.
-    stage.daemon.tracker.lock().unwrap().node_eligible(false);
+    // A node on its way out still counts.
+    stage.vitals.node(false);
     assert!(get(v4(one), "/").starts_with("HTTP/1.1 200 "));
-    stage.daemon.tracker.lock().unwrap().failure(Some("full".into()));
-    let unwell = get(v4(one), "/");
-    assert!(unwell.starts_with("HTTP/1.1 503 "), "{unwell}");
-    assert!(unwell.contains("\"serviceProxyHealthy\":false"), "{unwell}");
-    stage.daemon.tracker.lock().unwrap().failure(None);
-    stage.admin().publish(NodePortChecks::from([(other, check("db", 1))]));
+    stage.checks.send_replace(vec![check(other, "db", 1)]);
     eventually("the close", || TcpStream::connect(v4(one)).err());
     assert!(get(v4(other), "/").starts_with("HTTP/1.1 200 "));
 }
@@ -254,7 +318,7 @@ fn too_much_is_refused() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
     let idle: Vec<_> = (0..80).map(|_| TcpStream::connect(at).unwrap()).collect();
     eventually("the limit", || {
-        let text = String::from_utf8(stage.metrics.text().unwrap()).unwrap();
+        let text = stage.text();
         let name = "towpath_admin_connections_refused_total{listener=\"healthz\"} ";
         let counted = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
         counted.filter(|refused| *refused >= 16)

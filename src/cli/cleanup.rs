@@ -10,7 +10,7 @@ use super::{
     table::printable,
 };
 use crate::{
-    admin::api::API_VERSION,
+    admin::api::VERSION,
     config::{BPFFS, RUN_DIR},
 };
 
@@ -48,8 +48,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     })?;
     match args.output {
         Format::Json => {
-            let reply =
-                json!({"apiVersion": API_VERSION, "dryRun": args.dry_run, "removed": removed});
+            let reply = json!({"apiVersion": VERSION, "dryRun": args.dry_run, "removed": removed});
             output::json(out, &reply)?;
         }
         Format::Table => out.write_all(render(&removed, args).as_bytes())?,

@@ -5,6 +5,7 @@
 mod cleanup;
 mod client;
 mod output;
+mod run;
 mod services;
 mod status;
 mod table;
@@ -13,11 +14,13 @@ use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{
-    admin::logging,
-    config::{Config, Environment, RunArgs},
-};
-use output::Exit;
+use crate::config::RunArgs;
+use output::{Exit, complain};
+
+/// What `run` answers when the daemon can not be set up.
+const PROBLEM: Exit = Exit::Problem;
+/// What `run` answers to a configuration that is refused.
+const USAGE: Exit = Exit::Usage;
 
 /// The Kubernetes node data plane in one daemon.
 #[derive(Debug, Parser)]
@@ -60,7 +63,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
     let done = match command {
-        Command::Run(args) => return run(&args, err),
+        Command::Run(args) => return run::run(&args),
         Command::Status(args) => status::run(&args, out),
         Command::Services(args) => services::run(&args, out),
         Command::Cleanup(args) => cleanup::run(&args, out),
@@ -70,18 +73,6 @@ fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitC
         Ok(code) => code.into(),
         Err(failure) => failure.tell(err),
     }
-}
-
-/// Settings, log, daemon.
-fn run(args: &RunArgs, err: &mut dyn Write) -> ExitCode {
-    let config = match Config::load(args, &Environment::of_this_machine()) {
-        Ok(config) => config,
-        Err(faults) => return output::Failure::usage(faults.to_string()).tell(err),
-    };
-    if let Err(error) = logging::start(&config.log) {
-        return output::Failure::usage(format!("the log can not be started: {error}")).tell(err);
-    }
-    crate::agent::run(config)
 }
 
 #[cfg(test)]

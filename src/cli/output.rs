@@ -57,6 +57,11 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Prints an error: what, where, why, what next.
+pub(super) fn complain(text: &str) {
+    Failure::usage(text.to_owned()).tell(&mut io::stderr());
+}
+
 /// `-o`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub(super) enum Format {

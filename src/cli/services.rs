@@ -1,4 +1,4 @@
-//! `towpath services [NAMESPACE/NAME]`.
+//! `towpath services [NAME]`.
 
 use std::io::Write;
 
@@ -6,14 +6,14 @@ use super::{
     client::{Target, escaped},
     output::{self, Exit, Failure, Format},
     status::read,
-    table::{Paint, Table, printable},
+    table::{Paint, Table, duration, printable},
 };
-use crate::admin::api::{PortReply, ServiceReply, ServicesReply, SetView};
+use crate::admin::api::{PortReply, ServiceReply, ServicesReply, SetReply};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this Service, in detail
-    #[arg(value_name = "NAMESPACE/NAME")]
+    /// Only this Service, in detail: NAMESPACE/NAME, or a name in any namespace
+    #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
     target: Target,
@@ -24,13 +24,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     let question = match &args.name {
-        Some(name) if !name.contains('/') => {
-            return Err(Failure {
-                exit: Exit::Usage,
-                what: format!("\"{}\" does not say which namespace", printable(name)),
-                next: format!("write it as NAMESPACE/NAME, such as default/{}", printable(name)),
-            });
-        }
         Some(name) => format!("/v1/services?name={}", escaped(name)),
         None => "/v1/services".to_owned(),
     };
@@ -38,29 +31,37 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     let reply: ServicesReply = read(&value)?;
     if let (Some(name), true) = (&args.name, reply.services.is_empty()) {
         return Err(Failure::problem(
-            format!("the daemon knows no Service {}", printable(name)),
-            "compare with `kubectl get services -A`; `towpath status` says how well it hears",
+            format!("no Service {} is routed", printable(name)),
+            "it does not exist, is headless, of type ExternalName, or another proxy's; `towpath \
+             services` lists those that are, `towpath status` says how well the daemon hears",
         ));
     }
     match (args.output, &args.name) {
         (Format::Json, _) => output::json(out, &value)?,
-        (Format::Table, None) => out.write_all(list(&reply).as_bytes())?,
+        (Format::Table, None) => out.write_all(overview(&reply).as_bytes())?,
         (Format::Table, Some(_)) => {
             for service in &reply.services {
                 out.write_all(detail(service, Paint::of_stdout()).as_bytes())?;
             }
         }
     }
-    let agrees = |port: &PortReply| port.kernel.as_ref().is_none_or(|kernel| kernel.agrees);
-    let agree = reply.services.iter().all(|service| service.ports.iter().all(agrees));
-    Ok(if agree { Exit::Well } else { Exit::Problem })
+    Ok(if reply.services.iter().all(is_well) { Exit::Well } else { Exit::Problem })
+}
+
+/// In force as wanted.
+fn is_well(service: &ServiceReply) -> bool {
+    let failed = service.last_change.as_ref().is_some_and(|change| change.failed.is_some());
+    service.problems.is_empty() && !failed && service.ports.iter().all(agrees)
+}
+
+fn agrees(port: &PortReply) -> bool {
+    port.sets.iter().all(|set| set.agrees)
 }
 
 /// One line for each port and family.
-fn list(reply: &ServicesReply) -> String {
+fn overview(reply: &ServicesReply) -> String {
     let mut table = Table::new(&[
         "SERVICE",
-        "TYPE",
         "PORT",
         "FRONTENDS",
         "READY",
@@ -71,38 +72,34 @@ fn list(reply: &ServicesReply) -> String {
         "NO LOCAL",
         "UNTRANSLATED",
         "KERNEL",
+        "IN FORCE",
     ]);
     for service in &reply.services {
         for port in &service.ports {
+            let counters = &port.counters;
+            let why: Vec<_> = port.sets.iter().map(|set| set.why.as_str()).collect();
             table.row([
-                service.service.clone(),
-                service.service_type.clone(),
-                port_name(port),
+                service.name.clone(),
+                title(port),
                 summary(port),
                 port.ready.to_string(),
                 port.serving.to_string(),
                 port.terminating.to_string(),
-                port.counters.translated.to_string(),
-                port.counters.refused.to_string(),
-                port.counters.no_local.to_string(),
-                port.counters.untranslated.to_string(),
-                agreement(port).to_owned(),
+                counters.translated.to_string(),
+                counters.refused.to_string(),
+                counters.no_local.to_string(),
+                counters.untranslated.to_string(),
+                if agrees(port) { "agrees" } else { "DIFFERS" }.to_owned(),
+                why.join("; "),
             ]);
-        }
-        if service.ports.is_empty() {
-            let mut cells = [const { String::new() }; 12];
-            cells[0].clone_from(&service.service);
-            cells[1].clone_from(&service.service_type);
-            cells[3] = format!("not routed: {}", service.not_routed);
-            table.row(cells);
         }
     }
     table.render("")
 }
 
-fn port_name(port: &PortReply) -> String {
-    let name = if port.name.is_empty() { "-" } else { &port.name };
-    format!("{name}/{} {}", port.protocol, port.family)
+fn title(port: &PortReply) -> String {
+    let name = if port.name.is_empty() { String::new() } else { format!("{} ", port.name) };
+    format!("{name}{}/{} {}", port.port, port.protocol, port.family)
 }
 
 /// The first frontend, and how many more there are.
@@ -117,23 +114,19 @@ fn socket(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
-fn agreement(port: &PortReply) -> &'static str {
-    match &port.kernel {
-        None => "absent",
-        Some(kernel) if kernel.agrees => "agrees",
-        Some(_) => "DIFFERS",
-    }
-}
-
 /// Everything about one Service.
 fn detail(service: &ServiceReply, paint: Paint) -> String {
-    let title = format!("{} ({})", printable(&service.service), printable(&service.service_type));
-    let mut text = format!("{}\n", paint.heading(&title));
-    if !service.not_routed.is_empty() {
-        text.push_str(&format!("  not routed: {}\n", printable(&service.not_routed)));
+    let mut text = format!("{}\n", paint.heading(&printable(&service.name)));
+    if let Some(change) = &service.last_change {
+        let outcome = match &change.failed {
+            None => paint.good(&format!("in force {} us after it was received", change.took_us)),
+            Some(why) => paint.bad(&format!("NOT IN FORCE: {}", printable(why))),
+        };
+        let age = duration(std::time::Duration::from_millis(change.age_ms));
+        text.push_str(&format!("  last change {age} ago, {outcome}\n"));
     }
-    if let Some(seconds) = service.affinity_seconds {
-        text.push_str(&format!("  session affinity by client, {seconds} s\n"));
+    for problem in &service.problems {
+        text.push_str(&format!("  {}\n", paint.bad(&format!("problem: {}", printable(problem)))));
     }
     for port in &service.ports {
         detail_of_port(&mut text, port, paint);
@@ -144,144 +137,151 @@ fn detail(service: &ServiceReply, paint: Paint) -> String {
 fn detail_of_port(text: &mut String, port: &PortReply, paint: Paint) {
     text.push_str(&format!(
         "\n{}\n  endpoints: {} ready, {} serving, {} terminating\n",
-        paint.heading(&format!("port {}", printable(&port_name(port)))),
+        paint.heading(&format!("port {}", printable(&title(port)))),
         port.ready,
         port.serving,
         port.terminating
     ));
-    let mut table = Table::new(&["FRONTEND", "KIND", "SET", "NOT SERVED"]);
+    if let Some(seconds) = port.affinity_seconds {
+        text.push_str(&format!("  session affinity by client, {seconds} s\n"));
+    }
+    let mut table = Table::new(&["KIND", "ADDRESS", "PORT", "SERVED"]);
     for frontend in &port.frontends {
         table.row([
-            socket(&frontend.address, frontend.port),
-            frontend.kind.as_str().to_owned(),
-            frontend.set.clone(),
-            frontend.not_served.clone(),
+            frontend.kind.clone(),
+            frontend.address.clone(),
+            frontend.port.to_string(),
+            if frontend.served { "yes" } else { "no: it has source ranges" }.to_owned(),
         ]);
     }
     text.push_str(&table.render("  "));
     for set in &port.sets {
-        detail_of_set(text, set);
+        detail_of_set(text, set, paint);
     }
-    match &port.kernel {
-        None => text.push_str("  kernel: holds nothing\n"),
-        Some(kernel) => {
-            let verdict = match kernel.agrees {
-                true => paint.good("agrees"),
-                false => paint.bad("DIFFERS from what is wanted"),
-            };
-            let words = printable(&kernel.sets.join("; "));
-            text.push_str(&format!("  kernel: {verdict}, index {}, {words}\n", kernel.index));
-        }
+    match port.kernel_index {
+        Some(index) => text.push_str(&format!("  kernel: index {index}\n")),
+        None => text.push_str(&format!("  kernel: {}\n", paint.bad("holds nothing"))),
     }
     let counters = &port.counters;
     text.push_str(&format!(
-        "  flows: {} translated, {} refused, {} without a local endpoint, {} left untranslated\n",
+        "  flows: {} translated, {} refused, {} without a local endpoint, {} untranslated\n",
         counters.translated, counters.refused, counters.no_local, counters.untranslated
     ));
 }
 
-fn detail_of_set(text: &mut String, set: &SetView) {
-    text.push_str(&format!("  {} set: {}", printable(&set.name), printable(&set.why)));
-    if set.backends.is_empty() {
-        text.push_str(&format!("; empty: {}\n", printable(&set.when_empty)));
-        return;
-    }
-    text.push('\n');
+fn detail_of_set(text: &mut String, set: &SetReply, paint: Paint) {
+    let verdict = match set.agrees {
+        true => paint.good("kernel agrees"),
+        false => paint.bad("KERNEL DIFFERS"),
+    };
+    let (name, why) = (printable(&set.name), printable(&set.why));
+    text.push_str(&format!("  {name} set: {why} ({verdict})\n"));
     for backend in &set.backends {
-        let node = if backend.node.is_empty() { "unknown node" } else { &backend.node };
-        let address = socket(&backend.address, backend.port);
-        text.push_str(&format!("    {} on {}\n", printable(&address), printable(node)));
+        text.push_str(&format!("    {}\n", printable(&socket(&backend.address, backend.port))));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{Backend, Frontend, FrontendKind, KernelView, ServiceCounts};
+    use crate::admin::api::{BackendReply, CountersReply, FrontendReply, LastChangeReply};
 
     fn service() -> ServiceReply {
-        let frontend = |address: &str, port, kind, not_served: &str| Frontend {
+        let frontend = |kind: &str, address: &str, port, served| FrontendReply {
             address: address.into(),
             port,
-            kind,
-            set: "cluster".into(),
-            not_served: not_served.into(),
+            kind: kind.into(),
+            served,
         };
-        let backend =
-            |node: &str| Backend { address: "fd00::1".into(), port: 8080, node: node.into() };
-        let set = |name: &str, why: &str, when: &str, backends| SetView {
+        let backend = |address: &str| BackendReply { address: address.into(), port: 8080 };
+        let set = |name: &str, why: &str, backends| SetReply {
             name: name.into(),
             why: why.into(),
-            when_empty: when.into(),
             backends,
+            agrees: true,
         };
         let port = PortReply {
             name: "http".into(),
+            port: 80,
             protocol: "TCP".into(),
             family: "IPv6".into(),
             frontends: vec![
-                frontend("fd00:96::4", 80, FrontendKind::ClusterIp, ""),
-                frontend("*", 30080, FrontendKind::NodePort, "source ranges"),
+                frontend("ClusterIP", "fd00:96::4", 80, true),
+                frontend("NodePort", "every node's addresses", 30080, false),
             ],
             ready: 2,
             serving: 2,
             terminating: 1,
+            affinity_seconds: Some(10_800),
             sets: vec![
-                set("cluster", "ready endpoints", "", vec![backend("w1"), backend("")]),
-                set("local", "no endpoint on this node", "leave", Vec::new()),
+                set("cluster", "ready endpoints", vec![backend("fd00::1"), backend("fd00::2")]),
+                set("local", "no local endpoint", Vec::new()),
             ],
-            kernel: Some(KernelView {
-                index: 3,
-                sets: vec!["cluster base=0 count=2 epoch=1".into()],
-                agrees: true,
-            }),
-            counters: ServiceCounts { translated: 9, refused: 1, no_local: 0, untranslated: 2 },
+            kernel_index: Some(3),
+            counters: CountersReply { translated: 9, refused: 1, no_local: 0, untranslated: 2 },
         };
         ServiceReply {
-            service: "shop/cart".into(),
-            service_type: "NodePort".into(),
-            not_routed: String::new(),
-            affinity_seconds: Some(10_800),
+            name: "shop/cart".into(),
             ports: vec![port],
+            problems: Vec::new(),
+            last_change: Some(LastChangeReply { age_ms: 5_000, took_us: 90, failed: None }),
         }
     }
 
     #[test]
-    fn the_list_has_a_line_for_each_port() {
-        let headless = ServiceReply {
-            service: "shop/db".into(),
-            service_type: "ClusterIP".into(),
-            not_routed: "headless".into(),
-            ..ServiceReply::default()
-        };
-        let reply =
-            ServicesReply { services: vec![service(), headless], ..ServicesReply::default() };
-        let expected = "\
-SERVICE    TYPE       PORT           FRONTENDS             READY  SERVING  TERMINATING  TRANSLATED  REFUSED  NO LOCAL  UNTRANSLATED  KERNEL
-shop/cart  NodePort   http/TCP IPv6  [fd00:96::4]:80 +1    2      2        1            9           1        0         2             agrees
-shop/db    ClusterIP                 not routed: headless
-";
-        assert_eq!(list(&reply), expected);
+    fn the_overview_has_a_line_for_each_port() {
+        let reply = ServicesReply { api_version: String::new(), services: vec![service()] };
+        let text = overview(&reply);
+        let rows: Vec<_> = text.lines().collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows[0].starts_with("SERVICE    PORT              FRONTENDS"), "{text}");
+        assert!(rows[1].starts_with("shop/cart  http 80/TCP IPv6  [fd00:96::4]:80 +1"), "{text}");
+        assert!(rows[1].ends_with("agrees  ready endpoints; no local endpoint"), "{text}");
     }
 
     #[test]
     fn the_detail_says_which_set_and_why() {
         let expected = "\
-shop/cart (NodePort)
-  session affinity by client, 10800 s
+shop/cart
+  last change 5.0s ago, in force 90 us after it was received
 
-port http/TCP IPv6
+port http 80/TCP IPv6
   endpoints: 2 ready, 2 serving, 1 terminating
-  FRONTEND         KIND       SET      NOT SERVED
-  [fd00:96::4]:80  ClusterIP  cluster
-  *:30080          NodePort   cluster  source ranges
-  cluster set: ready endpoints
-    [fd00::1]:8080 on w1
-    [fd00::1]:8080 on unknown node
-  local set: no endpoint on this node; empty: leave
-  kernel: agrees, index 3, cluster base=0 count=2 epoch=1
-  flows: 9 translated, 1 refused, 0 without a local endpoint, 2 left untranslated
+  session affinity by client, 10800 s
+  KIND       ADDRESS                 PORT   SERVED
+  ClusterIP  fd00:96::4              80     yes
+  NodePort   every node's addresses  30080  no: it has source ranges
+  cluster set: ready endpoints (kernel agrees)
+    [fd00::1]:8080
+    [fd00::2]:8080
+  local set: no local endpoint (kernel agrees)
+  kernel: index 3
+  flows: 9 translated, 1 refused, 0 without a local endpoint, 2 untranslated
 ";
         assert_eq!(detail(&service(), Paint::PLAIN), expected);
+    }
+
+    #[test]
+    fn what_is_not_in_force_is_said_and_counts() {
+        assert!(is_well(&service()));
+        type Change = fn(&mut ServiceReply);
+        let failed = |s: &mut ServiceReply| {
+            s.last_change =
+                Some(LastChangeReply { age_ms: 1, took_us: 1, failed: Some("full".into()) });
+        };
+        let rows: [(Change, &str); 3] = [
+            (failed, "NOT IN FORCE: full\n"),
+            (
+                |s| s.problems.push("two ports of one name".into()),
+                "problem: two ports of one name\n",
+            ),
+            (|s| s.ports[0].sets[0].agrees = false, "(KERNEL DIFFERS)\n"),
+        ];
+        for (change, said) in rows {
+            let mut changed = service();
+            change(&mut changed);
+            assert!(detail(&changed, Paint::PLAIN).contains(said), "{said}");
+            assert!(!is_well(&changed), "{said}");
+        }
     }
 }

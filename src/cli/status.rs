@@ -7,7 +7,7 @@ use super::{
     output::{self, Exit, Failure, Format},
     table::{Paint, Table, bytes, duration, printable},
 };
-use crate::admin::api::{KernelReply, NotServed, ProblemReply, SourceReply, StatusReply};
+use crate::admin::api::{SourceReply, StateReply, StatusReply};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -29,211 +29,170 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
 }
 
 /// The typed reply.
-pub(super) fn read<T: serde::de::DeserializeOwned>(
-    value: &serde_json::Value,
-) -> Result<T, Failure> {
+pub(super) fn read<T>(value: &serde_json::Value) -> Result<T, Failure>
+where
+    T: serde::de::DeserializeOwned,
+{
     T::deserialize(value).map_err(|error| {
         let what = format!("the daemon's reply is not understood: {error}");
         Failure::problem(what, "use the towpath of the daemon's own image")
     })
 }
 
-/// Healthy, attached, connected, and nothing to complain about.
+/// Everything listed, heard and written, and nothing to complain about.
 fn is_well(reply: &StatusReply) -> bool {
-    reply.health.healthy
-        && reply.problems.is_empty()
-        && reply.brake.held.is_empty()
-        && reply.kernel.programs.iter().all(|program| program.attached)
-        && reply.source.kinds.iter().all(|kind| kind.connected)
+    let state = &reply.state;
+    state.synced
+        && !state.kernel.pending
+        && state.problems.is_empty()
+        && reply.ports.is_empty()
+        && state.audit.as_ref().is_none_or(|audit| audit.differences.is_empty())
+        && reply.source.streams.iter().all(|stream| stream.connected)
 }
 
 fn render(reply: &StatusReply, paint: Paint) -> String {
+    let state = &reply.state;
+    let verdict = if is_well(reply) { paint.good("well") } else { paint.bad("NOT WELL") };
     let mut text = format!(
-        "towpath {} on {}, up {}: {}\n",
+        "towpath {} on {}, pid {}, up {}: {verdict}\n",
         printable(&reply.version),
         printable(&reply.node),
-        duration(reply.uptime_seconds),
-        health(reply, paint)
+        reply.pid,
+        age(reply.uptime_ms)
     );
-    if !reply.cluster.is_empty() {
-        text.push_str(&format!("cluster {}\n", printable(&reply.cluster)));
-    }
-    let counts = &reply.services;
     text.push_str(&format!(
-        "serves {} services, {} ports, {} frontends, {} endpoints\n",
-        counts.services, counts.ports, counts.frontends, counts.endpoints
+        "routes {} Services from {} slices, {} nodes\n",
+        state.services, state.endpoint_slices, state.nodes
     ));
-    if !counts.refused.is_empty() {
-        let names = printable(&counts.refused.join(", "));
-        text.push_str(&format!("{}\n", paint.bad(&format!("refused: {names}"))));
-    }
-    text.push_str(&match reply.audit.age_seconds {
-        Some(age) => format!(
-            "last audit {} ago, {} elements differed\n",
-            duration(age),
-            reply.audit.divergences
-        ),
-        None => "no audit yet\n".to_owned(),
-    });
-    if !reply.brake.held.is_empty() {
-        text.push_str(&paint.bad(&format!(
-            "holding back the removal of {} objects ({}) until a second list agrees",
-            reply.brake.objects,
-            printable(&reply.brake.held.join(", "))
-        )));
-        text.push('\n');
-    }
-    source(&mut text, &reply.source, paint);
-    kernel(&mut text, &reply.kernel, paint);
-    not_served(&mut text, &reply.not_served, paint);
-    problems(&mut text, &reply.problems, paint);
+    source(&mut text, &reply.source, state.synced, paint);
+    kernel(&mut text, reply, paint);
+    audit(&mut text, state, paint);
+    list(&mut text, paint, "Ports not open", &reply.ports);
+    list(&mut text, paint, "Problems", &state.problems);
+    list(
+        &mut text,
+        paint,
+        "Not served yet: passes as if Towpath were not there",
+        &reply.not_served,
+    );
     text
 }
 
-fn health(reply: &StatusReply, paint: Paint) -> String {
-    let health = &reply.health;
-    if health.healthy {
-        return paint.good(if health.synced { "healthy" } else { "healthy, still listing" });
-    }
-    let why = match health.why.is_empty() && !health.node_eligible {
-        true => "the Node is being deleted",
-        false => &health.why,
+fn age(ms: u64) -> String {
+    duration(std::time::Duration::from_millis(ms))
+}
+
+fn source(text: &mut String, source: &SourceReply, synced: bool, paint: Paint) {
+    let listed = match synced {
+        true => paint.good("everything listed"),
+        false => paint.bad("waiting for the first lists"),
     };
-    paint.bad(&format!("unhealthy: {}", printable(why)))
-}
-
-fn heading(text: &mut String, paint: Paint, words: &str) {
-    text.push_str(&format!("\n{}\n", paint.heading(words)));
-}
-
-fn source(text: &mut String, source: &SourceReply, paint: Paint) {
-    let words = format!("Source: {} {}", printable(&source.kind), printable(&source.location));
-    heading(text, paint, words.trim_end());
-    let mut table =
-        Table::new(&["KIND", "STREAM", "LAST EVENT", "OBJECTS", "BAD", "LISTS", "ERRORS"]);
-    for kind in &source.kinds {
+    let title = paint.heading(&format!("Source {}", printable(&source.kind)));
+    text.push_str(&format!("\n{title}: {listed}\n"));
+    let mut table = Table::new(&["KIND", "STREAM", "LAST HEARD", "LISTS", "ERRORS", "BAD OBJECTS"]);
+    for stream in &source.streams {
+        let heard = stream.last_event_age_ms;
         table.row([
-            kind.kind.clone(),
-            if kind.connected { "open" } else { "LOST" }.to_owned(),
-            kind.last_event_age_seconds
-                .map_or_else(|| "never".to_owned(), |age| format!("{} ago", duration(age))),
-            kind.objects.to_string(),
-            kind.bad_objects.to_string(),
-            kind.lists.to_string(),
-            kind.errors.to_string(),
+            stream.kind.clone(),
+            if stream.connected { "connected" } else { "LOST" }.to_owned(),
+            heard.map_or_else(|| "never".to_owned(), |ms| format!("{} ago", age(ms))),
+            stream.lists.to_string(),
+            stream.errors.to_string(),
+            stream.bad_objects.to_string(),
         ]);
     }
     text.push_str(&table.render("  "));
 }
 
-fn kernel(text: &mut String, kernel: &KernelReply, paint: Paint) {
-    let words = format!(
-        "Kernel: layout {}, sockets below {}, pins in {}",
-        kernel.layout,
-        printable(&kernel.cgroup_root),
-        printable(&kernel.pins)
-    );
-    heading(text, paint, &words);
-    let mut missing = Vec::new();
-    let mut attached = Vec::new();
-    for program in &kernel.programs {
-        let list = if program.attached { &mut attached } else { &mut missing };
-        list.push(printable(&program.name));
-    }
-    text.push_str(&format!("  attached: {}\n", listed(&attached)));
-    if !missing.is_empty() {
-        text.push_str(&format!(
-            "  {}\n",
-            paint.bad(&format!("NOT attached: {}", listed(&missing)))
-        ));
-    }
-    let mut table = Table::new(&["MAP", "ENTRIES", "CAPACITY", "USED", "MEMORY"]);
+fn kernel(text: &mut String, reply: &StatusReply, paint: Paint) {
+    let kernel = &reply.state.kernel;
+    let pending = match kernel.pending {
+        true => paint.bad("CHANGES ARE WAITING"),
+        false => paint.good("up to date"),
+    };
+    let title = paint.heading("Kernel");
+    text.push_str(&format!(
+        "\n{title}: {pending}, {} of maps, longest write {} us\n",
+        bytes(reply.map_bytes),
+        kernel.longest_write_us
+    ));
+    let mut table = Table::new(&["MAP", "ENTRIES", "CAPACITY", "USED"]);
     for map in &kernel.maps {
         table.row([
             map.name.clone(),
             map.entries.to_string(),
             map.capacity.to_string(),
             format!("{}%", map.entries.saturating_mul(100) / map.capacity.max(1)),
-            bytes(map.memory_bytes),
         ]);
     }
     text.push_str(&table.render("  "));
 }
 
-fn listed(words: &[String]) -> String {
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+fn audit(text: &mut String, state: &StateReply, paint: Paint) {
+    let Some(audit) = &state.audit else {
+        text.push_str("  no audit yet\n");
+        return;
+    };
+    let found = match audit.differences.len() {
+        0 => paint.good("no differences"),
+        many => paint.bad(&format!("{many} DIFFERENCES")),
+    };
+    text.push_str(&format!("  last audit {} ago: {found}\n", age(audit.age_ms)));
+    for difference in &audit.differences {
+        text.push_str(&format!("    {}\n", printable(difference)));
+    }
 }
 
-fn not_served(text: &mut String, list: &[NotServed], paint: Paint) {
-    if list.is_empty() {
+fn list(text: &mut String, paint: Paint, title: &str, items: &[String]) {
+    if items.is_empty() {
         return;
     }
-    heading(text, paint, "Not served yet");
-    let mut table = Table::new(&["WHAT", "OBJECTS", "INSTEAD"]);
-    for entry in list {
-        let objects = entry.objects.map_or_else(|| "-".to_owned(), |count| count.to_string());
-        table.row([entry.what.clone(), objects, entry.instead.clone()]);
-    }
-    text.push_str(&table.render("  "));
-}
-
-fn problems(text: &mut String, list: &[ProblemReply], paint: Paint) {
-    if list.is_empty() {
-        text.push_str("\nNo problems.\n");
-        return;
-    }
-    heading(text, paint, &format!("Problems: {}", list.len()));
-    for problem in list {
-        let about = [&problem.kind, &problem.object, &problem.field];
-        let about: Vec<_> =
-            about.iter().filter(|word| !word.is_empty()).map(|word| printable(word)).collect();
-        let why = paint.bad(&printable(&problem.why));
-        text.push_str(&format!("  {}: {why}\n", about.join(" ")));
-        text.push_str(&format!("      {}\n", printable(&problem.action)));
+    text.push_str(&format!("\n{}\n", paint.heading(title)));
+    for item in items {
+        text.push_str(&format!("  - {}\n", printable(item)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{Audit, Brake, HealthReply, KindReply, MapReply, ProgramReply};
+    use crate::admin::api::{AuditReply, KernelReply, MapReply, StreamReply};
+
+    fn stream(connected: bool) -> StreamReply {
+        StreamReply {
+            kind: "Service".into(),
+            connected,
+            last_event_age_ms: connected.then_some(2_000),
+            lists: 1,
+            errors: 0,
+            bad_objects: 0,
+        }
+    }
 
     fn reply() -> StatusReply {
         StatusReply {
+            api_version: "towpath/v1".into(),
             version: "0.1.0".into(),
+            pid: 7,
             node: "w1".into(),
-            uptime_seconds: 3_720.0,
-            health: HealthReply {
-                healthy: true,
-                node_eligible: true,
+            uptime_ms: 3_720_000,
+            source: SourceReply { kind: "kube".into(), streams: vec![stream(true)] },
+            state: StateReply {
                 synced: true,
-                why: String::new(),
+                services: 3,
+                endpoint_slices: 4,
+                nodes: 2,
+                problems: Vec::new(),
+                kernel: KernelReply {
+                    maps: vec![MapReply { name: "BACKENDS".into(), entries: 5, capacity: 10 }],
+                    pending: false,
+                    longest_write_us: 42,
+                },
+                audit: Some(AuditReply { age_ms: 60_000, differences: Vec::new() }),
             },
-            source: SourceReply {
-                kind: "manifests".into(),
-                location: "/m".into(),
-                kinds: vec![KindReply {
-                    kind: "Service".into(),
-                    connected: true,
-                    last_event_age_seconds: Some(2.0),
-                    objects: 7,
-                    ..KindReply::default()
-                }],
-            },
-            kernel: KernelReply {
-                layout: 1,
-                cgroup_root: "/sys/fs/cgroup".into(),
-                pins: "/sys/fs/bpf/towpath".into(),
-                programs: vec![ProgramReply { name: "connect4".into(), attached: true }],
-                maps: vec![MapReply {
-                    name: "BACKENDS".into(),
-                    entries: 5,
-                    capacity: 10,
-                    memory_bytes: 8_192,
-                }],
-            },
-            audit: Audit { age_seconds: Some(60.0), divergences: 0 },
-            ..StatusReply::default()
+            map_bytes: 8_192,
+            ports: Vec::new(),
+            not_served: vec!["SCTP".into()],
         }
     }
 
@@ -241,56 +200,44 @@ mod tests {
     fn a_well_daemon_reads_like_this() {
         assert!(is_well(&reply()));
         let expected = "\
-towpath 0.1.0 on w1, up 1h 2m: healthy
-serves 0 services, 0 ports, 0 frontends, 0 endpoints
-last audit 1m 0s ago, 0 elements differed
+towpath 0.1.0 on w1, pid 7, up 1h 2m: well
+routes 3 Services from 4 slices, 2 nodes
 
-Source: manifests /m
-  KIND     STREAM  LAST EVENT  OBJECTS  BAD  LISTS  ERRORS
-  Service  open    2.0s ago    7        0    0      0
+Source kube: everything listed
+  KIND     STREAM     LAST HEARD  LISTS  ERRORS  BAD OBJECTS
+  Service  connected  2.0s ago    1      0       0
 
-Kernel: layout 1, sockets below /sys/fs/cgroup, pins in /sys/fs/bpf/towpath
-  attached: connect4
-  MAP       ENTRIES  CAPACITY  USED  MEMORY
-  BACKENDS  5        10        50%   8 KiB
+Kernel: up to date, 8 KiB of maps, longest write 42 us
+  MAP       ENTRIES  CAPACITY  USED
+  BACKENDS  5        10        50%
+  last audit 1m 0s ago: no differences
 
-No problems.
+Not served yet: passes as if Towpath were not there
+  - SCTP
 ";
         assert_eq!(render(&reply(), Paint::PLAIN), expected);
     }
 
     #[test]
     fn whatever_is_wrong_is_said_and_counts() {
-        let problem = ProblemReply {
-            kind: "Service".into(),
-            object: "a/b".into(),
-            field: "spec.ports[0]".into(),
-            why: "bad".into(),
-            action: "mend it".into(),
-        };
-        let lost = KindReply { kind: "Node".into(), ..KindReply::default() };
-        let loose = ProgramReply { name: "recvmsg6".into(), attached: false };
-        let held = Brake { held: vec!["Service".into()], objects: 60 };
-        let sick = HealthReply { why: "map FRONTENDS is full".into(), ..HealthReply::default() };
-        let mut rows: Vec<(StatusReply, &str)> = Vec::new();
-        let mut row = |change: &dyn Fn(&mut StatusReply), said| {
+        type Change = fn(&mut StatusReply);
+        let rows: [(Change, &str); 6] = [
+            (|r| r.state.synced = false, "Source kube: waiting for the first lists\n"),
+            (|r| r.state.kernel.pending = true, "Kernel: CHANGES ARE WAITING"),
+            (|r| r.state.problems.push("a/b: x\u{1b}".into()), "Problems\n  - a/b: x\\u{1b}\n"),
+            (|r| r.ports.push("healthz: taken".into()), "Ports not open\n  - healthz: taken\n"),
+            (|r| r.source.streams.push(stream(false)), "  Service  LOST       never "),
+            (
+                |r| r.state.audit = Some(AuditReply { age_ms: 1, differences: vec!["d".into()] }),
+                "ago: 1 DIFFERENCES\n    d\n",
+            ),
+        ];
+        for (change, said) in rows {
             let mut changed = reply();
             change(&mut changed);
-            rows.push((changed, said));
-        };
-        row(
-            &|r| r.problems = vec![problem.clone()],
-            "  Service a/b spec.ports[0]: bad\n      mend it\n",
-        );
-        row(&|r| r.source.kinds.push(lost.clone()), "  Node     LOST    never ");
-        row(&|r| r.kernel.programs.push(loose.clone()), "  NOT attached: recvmsg6\n");
-        row(&|r| r.brake = held.clone(), "holding back the removal of 60 objects (Service)");
-        row(&|r| r.health = sick.clone(), "up 1h 2m: unhealthy: map FRONTENDS is full\n");
-        row(&|r| r.health = HealthReply::default(), "unhealthy: the Node is being deleted\n");
-        for (changed, said) in rows {
             let text = render(&changed, Paint::PLAIN);
             assert!(text.contains(said), "{said}\n--\n{text}");
-            assert!(!is_well(&changed), "{said}");
+            assert!(text.contains(": NOT WELL\n") && !is_well(&changed), "{said}");
         }
     }
 }

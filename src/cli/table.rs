@@ -85,13 +85,11 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// A duration in two units.
-pub(super) fn duration(seconds: f64) -> String {
-    if seconds < 10.0 {
-        return format!("{seconds:.1}s");
-    }
-    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+pub(super) fn duration(time: std::time::Duration) -> String {
+    let whole = time.as_secs();
     match whole {
-        0..60 => format!("{whole}s"),
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        10..60 => format!("{whole}s"),
         60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
         3_600..86_400 => format!("{}h {}m", whole / 3_600, whole / 60 % 60),
         _ => format!("{}d {}h", whole / 86_400, whole / 3_600 % 24),
@@ -122,7 +120,8 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_short() {
-        let said = [0.25, 9.94, 59.0, 61.0, 3_700.0, 90_000.0].map(duration);
+        let said = [0.25, 9.94, 59.0, 61.0, 3_700.0, 90_000.0]
+            .map(|seconds| duration(std::time::Duration::from_secs_f64(seconds)));
         assert_eq!(said, ["0.2s", "9.9s", "59s", "1m 1s", "1h 1m", "1d 1h"]);
         assert_eq!([12, 4_096, 3 << 20].map(bytes), ["12 B", "4 KiB", "3 MiB"]);
     }

@@ -49,7 +49,7 @@ fn capacities(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<Capacities
     let Some(given) = &layers.file.capacities else { return Some(sizes) };
     let before = faults.len();
     let mut take = |size: &mut u32, value: Option<&Spanned<u32>>, name: &str, max: u32| {
-        let Some(value) = value.map(|spanned| layers.in_file(spanned)) else { return };
+        let Some(value) = value.map(|spanned| layers.of_file(spanned)) else { return };
         if value.value == 0 || value.value > max {
             let why = format!("{} is not a capacity", value.value);
             let action = format!("give a number from 1 to {max}");

@@ -37,7 +37,7 @@ impl Layers<'_> {
     ) -> Option<Setting<String>> {
         match flag {
             Some(value) => Some(Setting { value: value.clone(), origin: Origin::Flag(name) }),
-            None => in_file.map(|spanned| self.in_file(spanned)),
+            None => in_file.map(|spanned| self.of_file(spanned)),
         }
     }
 
@@ -51,7 +51,7 @@ impl Layers<'_> {
         match flag {
             Some(value) => Some(Setting { value: value.clone(), origin: Origin::Flag(name) }),
             None => in_file.map(|spanned| {
-                let Setting { value, origin } = self.in_file(spanned);
+                let Setting { value, origin } = self.of_file(spanned);
                 Setting { value: value.into(), origin }
             }),
         }
@@ -69,11 +69,11 @@ impl Layers<'_> {
                 |value: &String| Setting { value: value.clone(), origin: Origin::Flag(name) };
             return flag.iter().map(typed).collect();
         }
-        in_file.into_iter().flatten().map(|spanned| self.in_file(spanned)).collect()
+        in_file.into_iter().flatten().map(|spanned| self.of_file(spanned)).collect()
     }
 
     /// A value of the file.
-    pub(super) fn in_file<T: Clone>(&self, spanned: &Spanned<T>) -> Setting<T> {
+    pub(super) fn of_file<T: Clone>(&self, spanned: &Spanned<T>) -> Setting<T> {
         let path = self.args.config.as_deref().unwrap_or_else(|| Path::new("configuration"));
         let origin = Origin::File(path.to_owned(), spanned.referenced.line());
         Setting { value: spanned.value.clone(), origin }

@@ -4,10 +4,13 @@
 //! It knows nothing of HTTP, files or netlink: sources send [`Wake`]s, the kernel is behind
 //! [`Door`], everything else looks at it through questions.
 
+mod answers;
+mod audit;
 mod clock;
 mod grace;
 mod ledger;
 mod state;
+mod vitals;
 mod wake;
 
 use std::{
@@ -17,10 +20,13 @@ use std::{
 
 use tokio::sync::mpsc;
 
+pub use answers::{gather, services, status};
+pub use audit::Finding;
 pub use clock::Clock;
 pub use grace::Graces;
 pub use ledger::{Entry, Ledger, Outcome};
-pub use state::{Door, State};
+pub use state::{Door, Effects, State};
+pub use vitals::Vitals;
 pub use wake::{Question, Wake};
 
 /// Events that one turn takes at most, however full the queue is.
