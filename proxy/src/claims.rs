@@ -1,6 +1,9 @@
 //! Who owns a frontend that more than one Service claims.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use towpath_image::datapath::FrontendKey;
 use towpath_model::{Key, Kind, ObjectName, Problem};
@@ -14,7 +17,7 @@ pub struct Claim {
     /// Where it comes from; clusterIPs come first.
     pub source: FrontendSource,
     /// Creation time of the Service.
-    pub created: Box<str>,
+    pub created: Arc<str>,
     /// The Service.
     pub service: ObjectName,
     /// The record it leads to.
@@ -26,7 +29,8 @@ pub struct Claim {
 /// All claims by frontend.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Claims {
-    by_key: BTreeMap<FrontendKey, BTreeSet<Claim>>,
+    /// Sorted; nearly always one claim, for which a set would take a kilobyte.
+    by_key: BTreeMap<FrontendKey, Vec<Claim>>,
     contested: BTreeSet<FrontendKey>,
 }
 
@@ -39,13 +43,18 @@ impl Claims {
     ) -> BTreeSet<FrontendKey> {
         let mut touched = BTreeSet::new();
         for (key, claim) in old.into_iter().flat_map(claims_of) {
-            if let Some(claims) = self.by_key.get_mut(&key) {
-                claims.remove(&claim);
+            if let Some(claims) = self.by_key.get_mut(&key)
+                && let Ok(at) = claims.binary_search(&claim)
+            {
+                claims.remove(at);
             }
             touched.insert(key);
         }
         for (key, claim) in new.into_iter().flat_map(claims_of) {
-            self.by_key.entry(key).or_default().insert(claim);
+            let claims = self.by_key.entry(key).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = claims.binary_search(&claim) {
+                claims.insert(at, claim);
+            }
             touched.insert(key);
         }
         for key in &touched {
@@ -97,7 +106,7 @@ impl Claims {
 }
 
 /// One claim per Service, in order.
-fn services(claims: &BTreeSet<Claim>) -> impl Iterator<Item = &Claim> {
+fn services(claims: &[Claim]) -> impl Iterator<Item = &Claim> {
     let mut seen = BTreeSet::new();
     claims.iter().filter(move |claim| seen.insert(&claim.service))
 }
@@ -107,7 +116,7 @@ fn claims_of(service: &PlannedService) -> impl Iterator<Item = (FrontendKey, Cla
     frontends.map(|frontend: &PlannedFrontend| {
         let claim = Claim {
             source: frontend.source,
-            created: service.created.clone(),
+            created: Arc::clone(&service.created),
             service: service.name.clone(),
             identity: frontend.identity,
             flags: frontend.flags,

@@ -45,7 +45,7 @@ pub(crate) fn compile(
     around: Surroundings<'_>,
 ) -> PlannedService {
     let mut problems = Vec::new();
-    let mut ports = Vec::new();
+    let mut ports = Vec::with_capacity(service.cluster_ips.len() * service.ports.len());
     let mut ready_local = BTreeSet::new();
     let mut refused = BTreeSet::new();
     refuse_external_ips(service, around.config, &mut problems);
@@ -84,7 +84,7 @@ pub(crate) fn compile(
         });
     PlannedService {
         name: service.meta.name.clone(),
-        created: service.meta.created.clone(),
+        created: Arc::from(&*service.meta.created),
         ports,
         health_check,
         problems,
@@ -130,6 +130,7 @@ fn compile_port(
         identity: record.identity,
         source: FrontendSource::NodePort,
     }));
+    frontends.shrink_to_fit();
     PlannedPort {
         record: PlannedRecord {
             identity,

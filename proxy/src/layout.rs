@@ -27,11 +27,10 @@ use towpath_image::{
 use towpath_model::{ObjectName, Synced};
 
 use crate::{
-    claims::Claim,
     extents::FreeExtents,
     indices::FreeIndices,
     plan::PlanDelta,
-    planned::PlannedRecord,
+    planned::{FrontendTarget, PlannedRecord},
     retired::{Retired, Retiree},
 };
 
@@ -66,14 +65,15 @@ pub struct Layout {
     retired: Retired,
 
     records: BTreeMap<u64, PlannedRecord>,
-    frontends: BTreeMap<FrontendKey, Claim>,
+    frontends: BTreeMap<FrontendKey, FrontendTarget>,
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
 
     dirty_records: BTreeSet<u64>,
     dirty_frontends: BTreeSet<FrontendKey>,
     dirty_node_addresses: BTreeSet<Addr>,
-    /// Frontends of a record, for when its index changes.
-    keys_of: BTreeMap<u64, BTreeSet<FrontendKey>>,
+    /// Frontends of a record, for when its index changes. A handful each; guards (identity 0) lead
+    /// to no record and are left out.
+    keys_of: BTreeMap<u64, Vec<FrontendKey>>,
     refused: BTreeMap<u64, Refused>,
     /// Slots that the batch under way takes out of force.
     leaving: Vec<Retiree>,
@@ -168,16 +168,24 @@ impl Layout {
             };
             self.dirty_records.insert(*identity);
         }
-        for (key, claim) in &delta.frontends {
-            let old = match claim {
-                Some(claim) => self.frontends.insert(*key, claim.clone()),
+        for (key, target) in &delta.frontends {
+            let old = match target {
+                Some(target) => self.frontends.insert(*key, *target),
                 None => self.frontends.remove(key),
             };
-            if let Some(keys) = old.and_then(|old| self.keys_of.get_mut(&old.identity)) {
-                keys.remove(key);
+            if let Some(old) = old
+                && let Some(keys) = self.keys_of.get_mut(&old.identity)
+            {
+                keys.retain(|known| known != key);
+                if keys.is_empty() {
+                    self.keys_of.remove(&old.identity);
+                }
             }
-            if let Some(claim) = claim {
-                self.keys_of.entry(claim.identity).or_default().insert(*key);
+            if let Some(target) = target.filter(|target| target.identity != 0) {
+                self.keys_of
+                    .entry(target.identity)
+                    .or_insert_with(|| Vec::with_capacity(1))
+                    .push(*key);
             }
             self.dirty_frontends.insert(*key);
         }

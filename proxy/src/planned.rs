@@ -96,6 +96,15 @@ pub struct PlannedFrontend {
     pub source: FrontendSource,
 }
 
+/// What a frontend leads to, as far as the kernel is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrontendTarget {
+    /// The record; 0 for guards.
+    pub identity: u64,
+    /// `FrontendWord` flags.
+    pub flags: u8,
+}
+
 /// One port of a Service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlannedPort {
@@ -141,7 +150,7 @@ pub struct PlannedService {
     /// Its name.
     pub name: ObjectName,
     /// Its creation time as written: the older Service wins a contested frontend.
-    pub created: Box<str>,
+    pub created: Arc<str>,
     /// Its ports, one entry per family.
     pub ports: Vec<PlannedPort>,
     /// healthCheckNodePort, when it has one in force.

@@ -15,8 +15,7 @@ use super::{
     adopt::{extent_of, extents_of},
 };
 use crate::{
-    claims::Claim,
-    planned::{PlannedRecord, PlannedSet},
+    planned::{FrontendTarget, PlannedRecord, PlannedSet},
     retired::Retiree,
 };
 
@@ -243,7 +242,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
     for key in mem::take(&mut layout.dirty_frontends) {
         let guard = key.kind() == Some(FrontendKind::Guard);
         let held = layout.mirror.frontends.get(&key).copied();
-        let Some(claim) = layout.frontends.get(&key) else {
+        let Some(target) = layout.frontends.get(&key) else {
             if held.is_some() && may_remove {
                 let go =
                     if guard { &mut steps.guards_deleted } else { &mut steps.frontends_deleted };
@@ -253,7 +252,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
             }
             continue;
         };
-        let word = wanted_word(layout, &key, claim, held);
+        let word = wanted_word(layout, &key, target, held);
         if word.is_some() && word == held {
             continue;
         }
@@ -272,17 +271,17 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
 fn wanted_word(
     layout: &Layout,
     key: &FrontendKey,
-    claim: &Claim,
+    target: &FrontendTarget,
     held: Option<FrontendWord>,
 ) -> Option<FrontendWord> {
     if key.kind() == Some(FrontendKind::Guard) {
         return Some(FrontendWord::new(key, 0, 0));
     }
-    if layout.refused.contains_key(&claim.identity) && held.is_none() {
+    if layout.refused.contains_key(&target.identity) && held.is_none() {
         return None;
     }
-    let index = layout.index_of.get(&claim.identity)?;
-    Some(FrontendWord::new(key, *index, claim.flags))
+    let index = layout.index_of.get(&target.identity)?;
+    Some(FrontendWord::new(key, *index, target.flags))
 }
 
 /// Indices that nothing will lead to once the frontends above are written.
