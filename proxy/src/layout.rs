@@ -3,16 +3,17 @@
 //! The layout keeps a mirror of what the kernel holds, operation by operation, and what is wanted.
 //! A batch is the difference, in the one order that is safe at every prefix:
 //!
-//! 1. node addresses that come (nothing leads anywhere through them alone)
+//! 1. node addresses that go (what leads through them is gone at once, not changed first)
 //! 2. backends, into free slots
 //! 3. records, at free indices
-//! 4. set words of records in use: each flips one set, old to new
-//! 5. frontends that come or flip; guards last, so that no port is refused before it is there
+//! 4. set words of records in use: each flips one set, old to new; a set that is used no more stays
+//! 5. frontends that come or flip: remote nodes' own, the others, guards last, so that no port is
+//!    refused before it is there
 //! 6. frontends that go; guards first
-//! 7. node addresses that go
+//! 7. node addresses that come: everything they lead to is there
 //! 8. indices that nothing leads to any more
 //!
-//! 6 to 8 need [`Synced`]. After a failure the mirror is exactly what was carried out; everything
+//! 1, 6 and 8 need [`Synced`]. After a failure the mirror is exactly what was carried out; everything
 //! else is rebuilt from it.
 
 mod adopt;

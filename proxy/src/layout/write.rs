@@ -26,6 +26,8 @@ struct Steps {
     backends: Vec<Op>,
     records: Vec<Op>,
     sets: Vec<Op>,
+    /// Remote nodes' own, before the nodePorts that lead to them.
+    per_node_put: Vec<Op>,
     frontends_put: Vec<Op>,
     guards_put: Vec<Op>,
     guards_deleted: Vec<Op>,
@@ -47,15 +49,16 @@ pub(super) fn write(layout: &mut Layout, may_remove: bool) -> Batch {
     if may_remove {
         clear_orphans(layout, &mut steps);
     }
-    let mut ops = steps.addresses_put;
+    let mut ops = steps.addresses_deleted;
     ops.append(&mut steps.backends);
     ops.append(&mut steps.records);
     ops.append(&mut steps.sets);
+    ops.append(&mut steps.per_node_put);
     ops.append(&mut steps.frontends_put);
     ops.append(&mut steps.guards_put);
     ops.append(&mut steps.guards_deleted);
     ops.append(&mut steps.frontends_deleted);
-    ops.append(&mut steps.addresses_deleted);
+    ops.append(&mut steps.addresses_put);
     ops.append(&mut steps.records_cleared);
     Batch { ops }
 }
@@ -197,7 +200,7 @@ fn flip_sets(
     let mut flips = Vec::new();
     for choice in CHOICES {
         let set = &wanted.sets[choice as usize];
-        if same(&layout.mirror, held.set(choice), set) {
+        if !set.used || same(&layout.mirror, held.set(choice), set) {
             continue;
         }
         match write_set(layout, &mut steps.backends, set) {
@@ -261,7 +264,11 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
             continue;
         };
         room -= usize::from(held.is_none());
-        let put = if guard { &mut steps.guards_put } else { &mut steps.frontends_put };
+        let put = match key.kind() {
+            Some(FrontendKind::Guard) => &mut steps.guards_put,
+            Some(FrontendKind::NodeLocal) => &mut steps.per_node_put,
+            _ => &mut steps.frontends_put,
+        };
         put.push(Op::PutFrontend { key, word });
     }
     layout.dirty_frontends = left;
@@ -290,7 +297,8 @@ fn clear_orphans(layout: &mut Layout, steps: &mut Steps) {
         return;
     }
     let mut change: BTreeMap<u32, i64> = BTreeMap::new();
-    for op in steps.frontends_put.iter().chain(&steps.frontends_deleted) {
+    let puts = steps.per_node_put.iter().chain(&steps.frontends_put);
+    for op in puts.chain(&steps.frontends_deleted) {
         let (key, new) = match op {
             Op::PutFrontend { key, word } => (key, Some(*word)),
             Op::DeleteFrontend { key } => (key, None),
