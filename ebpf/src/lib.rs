@@ -1,1 +1,25 @@
-//! Under construction.
+//! The only crate that talks to the kernel's BPF: load, pin, attach, live maps, clean-up, probes.
+//!
+//! Nothing is decided here. What the maps should hold comes in as [`towpath_image::Batch`]es, what
+//! the programs decide is `towpath_datapath::decide`. No async runtime: every call returns when the
+//! kernel has answered.
+
+mod attach;
+mod cleanup;
+mod error;
+mod live;
+mod load;
+mod lock;
+mod mapped;
+mod probe;
+mod settings;
+mod stats;
+mod sys;
+
+pub use cleanup::{cleanup, detach};
+pub use error::Error;
+pub use live::{LiveKernel, MapUse};
+pub use probe::{Feature, host_netns_cookie, probe};
+pub use settings::Settings;
+pub use stats::{ProgramRuns, StatsOn, program_runs};
+pub use sys::grace;

@@ -14,6 +14,7 @@ pub mod service;
 pub mod slice;
 mod store;
 mod view;
+pub mod wire;
 
 pub use changes::{Change, Changes};
 pub use event::{Event, NodeFact, Relist};
@@ -24,3 +25,4 @@ pub use service::Service;
 pub use slice::{Endpoint, EndpointSlice, SlicePort};
 pub use store::Store;
 pub use view::{Synced, View};
+pub use wire::{Bad, decode};

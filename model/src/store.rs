@@ -7,9 +7,14 @@ use std::{
 };
 
 use crate::{
-    Change, Changes, EndpointSlice, Event, Kind, Node, NodeFact, Object, ObjectName, Relist,
-    Service, View,
+    Change, Changes, EndpointSlice, Event, Key, Kind, Node, NodeFact, Object, ObjectName, Problem,
+    Relist, Service, View,
 };
+
+/// A list that would remove this many objects and this share of a kind waits for a second one
+/// (DESIGN section 2: an API server that comes back half empty must not empty the nodes).
+const BRAKE_OBJECTS: usize = 50;
+const BRAKE_PERCENT: usize = 30;
 
 /// The current state, indexed.
 #[derive(Debug)]
@@ -35,6 +40,10 @@ pub struct Store {
     listing: BTreeMap<Kind, BTreeSet<ObjectName>>,
     listed: BTreeSet<Kind>,
     was_synced: bool,
+    /// Objects whose newest version could not be understood.
+    bad: BTreeMap<Key, Problem>,
+    /// Kinds whose last list would have removed too much, and how many objects that were.
+    braked: BTreeMap<Kind, usize>,
 }
 
 impl Store {
@@ -57,6 +66,8 @@ impl Store {
             listing: BTreeMap::new(),
             listed: BTreeSet::new(),
             was_synced: false,
+            bad: BTreeMap::new(),
+            braked: BTreeMap::new(),
         }
     }
 
@@ -71,24 +82,20 @@ impl Store {
                 if let Some(seen) = self.listing.get_mut(&key.kind) {
                     seen.insert(key.name.clone());
                 }
+                self.bad.remove(&key);
                 self.put(object);
             }
-            Event::Bad(key, _problem) => {
+            Event::Bad(key, problem) => {
                 if let Some(seen) = self.listing.get_mut(&key.kind) {
-                    seen.insert(key.name);
+                    seen.insert(key.name.clone());
                 }
+                self.bad.insert(key, problem);
             }
-            Event::Delete(kind, name) => self.remove(kind, &name),
-            Event::InitDone(kind) => {
-                if let Some(seen) = self.listing.remove(&kind) {
-                    for name in self.names(kind) {
-                        if !seen.contains(&name) {
-                            self.remove(kind, &name);
-                        }
-                    }
-                }
-                self.listed.insert(kind);
+            Event::Delete(kind, name) => {
+                self.bad.remove(&Key { kind, name: name.clone() });
+                self.remove(kind, &name);
             }
+            Event::InitDone(kind) => return self.end_list(kind),
             Event::Local(NodeFact::Addresses(addresses)) => {
                 self.local_changed |= self.tables.local_addresses != addresses;
                 self.tables.local_addresses = addresses;
@@ -115,6 +122,42 @@ impl Store {
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View { tables: &self.tables, synced: self.listed.len() == Kind::ALL.len() }
+    }
+
+    /// Everything that is wrong with objects: those that could not be understood, and what was
+    /// read around in the others.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let services = self.tables.services.values().flat_map(|object| &object.meta.problems);
+        let slices = self.tables.slices.values().flat_map(|object| &object.meta.problems);
+        let nodes = self.tables.nodes.values().flat_map(|object| &object.meta.problems);
+        self.bad.values().chain(services).chain(slices).chain(nodes)
+    }
+
+    /// Kinds whose last list waits for a second one, and how many objects it would remove.
+    pub fn braked(&self) -> impl Iterator<Item = (Kind, usize)> {
+        self.braked.iter().map(|(kind, objects)| (*kind, *objects))
+    }
+
+    /// A list is complete: what it did not have is gone, unless that is suspiciously much.
+    fn end_list(&mut self, kind: Kind) -> Option<Relist> {
+        let Some(seen) = self.listing.remove(&kind) else {
+            self.listed.insert(kind);
+            return None;
+        };
+        let names = self.names(kind);
+        let gone: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();
+        let much = gone.len() >= BRAKE_OBJECTS && gone.len() * 100 > names.len() * BRAKE_PERCENT;
+        if much && self.listed.contains(&kind) && !self.braked.contains_key(&kind) {
+            self.braked.insert(kind, gone.len());
+            return Some(Relist(kind));
+        }
+        self.braked.remove(&kind);
+        for name in gone {
+            self.remove(kind, name);
+        }
+        self.bad.retain(|key, _| key.kind != kind || seen.contains(&key.name));
+        self.listed.insert(kind);
+        None
     }
 
     fn names(&self, kind: Kind) -> Vec<ObjectName> {
@@ -194,3 +237,6 @@ fn coalesce<T: PartialEq>(
         .filter(|change| change.old != change.new)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,29 @@
-//! Under construction.
+//! Services compiled into what this node must translate.
+//!
+//! `plan` turns a [`towpath_model::View`] into a [`ServicePlan`] (what is wanted), [`Layout`] turns
+//! changes of the plan into an ordered [`towpath_image::Batch`]. Pure: both are functions of their
+//! arguments, time included.
+#![forbid(unsafe_code)]
+
+mod claims;
+mod compile;
+mod config;
+mod explain;
+mod extents;
+mod identity;
+mod indices;
+mod layout;
+mod plan;
+mod planned;
+mod retired;
+
+pub use claims::Claim;
+pub use config::ProxyConfig;
+pub use explain::{Answer, explain};
+pub use identity::{node_identity, service_identity};
+pub use layout::{Layout, Millis, Refused};
+pub use plan::{PlanDelta, ServicePlan, plan};
+pub use planned::{
+    FrontendSource, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord, PlannedService,
+    PlannedSet, ServicePortId,
+};

@@ -1,25 +1,35 @@
 //! What can wake the loop: one closed enum.
 
+use std::fmt;
+
 use towpath_model::Event;
+
+use super::State;
 
 /// A reason for the loop to turn.
 pub enum Wake {
     /// Sources say something. Order within one kind is kept.
     Events(Vec<Event>),
-    /// Somebody asks for the state (control socket, metrics); the loop answers into the channel.
+    /// Somebody asks for the state (control socket, metrics); the answer goes its own way.
     Ask(Question),
+    /// An RCU grace period that began at this time (daemon's milliseconds) is over.
+    Graced(u64),
+    /// A second went by: retry what failed, audit when it is time.
+    Tick,
     /// Stop after what was said before.
     Stop,
 }
 
-/// A question to the loop, with the way back.
-pub type Question = Box<dyn FnOnce(&super::State) + Send>;
+/// A question to the loop. It must not block.
+pub type Question = Box<dyn FnOnce(&State) + Send>;
 
-impl std::fmt::Debug for Wake {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Events(events) => write!(f, "Events({})", events.len()),
             Self::Ask(_) => f.write_str("Ask"),
+            Self::Graced(at) => write!(f, "Graced({at})"),
+            Self::Tick => f.write_str("Tick"),
             Self::Stop => f.write_str("Stop"),
         }
     }

@@ -3,6 +3,9 @@
 //! Three sources, one shape: a task that sends events through a [`Feed`], answers [`Relist`]s, and
 //! keeps its [`Health`] current. They know nothing of what is done with the events.
 
+pub mod kube;
+pub mod node_facts;
+
 use std::{
     collections::BTreeMap,
     sync::{

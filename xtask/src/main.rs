@@ -1,2 +1,55 @@
-//! Entry point.
-fn main() {}
+//! Developer tasks. `cargo xtask help` lists them.
+
+mod bpf;
+mod shell;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer tasks of Towpath")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Format, lints, docs, tidy and every test suite; ends with `N passed, M failed`
+    Test {
+        /// Only these suites (default: all, in this order)
+        #[arg(value_enum)]
+        only: Vec<suite::Suite>,
+    },
+    /// Rules that prose can not keep: dependency edges, lengths, no silent skips
+    Tidy,
+    /// Rebuild the kernel programs (needs the BPF toolchain: ebpf/README.md)
+    Bpf(bpf::BpfArgs),
+    /// Benchmarks side by side with what a user would run instead
+    Bench {
+        /// Arguments of the benchmark program, e.g. `services --json`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test { only } => suite::run(&only),
+        Task::Tidy => tidy::run(),
+        Task::Bpf(args) => bpf::run(&args),
+        Task::Bench { args } => {
+            shell::cargo(&["run", "--release", "-p", "towpath-bench", "--"]).args(args).run()
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -28,7 +28,7 @@ pub enum FrontendKind {
 
 /// Key of FRONTENDS, 20 bytes.
 #[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct FrontendKey {
     /// Address, or what [`FrontendKind`] says.
     pub addr: Addr,
@@ -145,6 +145,21 @@ pub struct FlowKey {
     pub direction: u16,
     /// Always zero.
     pub zero: u32,
+}
+
+impl FlowKey {
+    /// From a frontend to the backend that this socket uses for it; `port` in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn forward(socket: u64, addr: Addr, port: u16) -> Self {
+        Self { socket, addr, port, direction: 0, zero: 0 }
+    }
+    /// From a backend to the frontend that this socket reaches it by; `port` in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reverse(socket: u64, addr: Addr, port: u16) -> Self {
+        Self { socket, addr, port, direction: 1, zero: 0 }
+    }
 }
 
 const _: () = assert!(size_of::<FrontendKey>() == 20);

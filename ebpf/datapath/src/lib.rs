@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod addr;
+pub mod decide;
 pub mod keys;
 pub mod records;
 pub mod words;
@@ -17,7 +18,7 @@ pub use addr::Addr;
 pub use keys::{AffinityKey, FlowKey, FrontendKey, FrontendKind, protocol};
 pub use records::{
     AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, ServiceCounters,
-    ServiceRecord, SocketRecord,
+    ServiceRecord, SocketRecord, TotalCounters,
 };
 pub use words::{Empty, FrontendWord, SetChoice, SetWord};
 

@@ -99,7 +99,7 @@ pub struct ConfigRecord {
     /// Hash of the cluster's identity (UID of kube-system), 0 while unknown. Pins of another
     /// cluster are refused.
     pub cluster: u64,
-    /// `HOST_ONLY`, `NO_SET_RETVAL`.
+    /// `HOST_ONLY`.
     pub flags: u32,
     /// Always zero.
     pub reserved: [u32; 3],
@@ -138,10 +138,14 @@ pub struct FlowValue {
     pub reserved: [u16; 3],
 }
 
-/// Per-socket storage of a connected socket: what it asked for and what it got. 40 bytes.
+/// Per-socket storage: what a socket asked for and what it got. 48 bytes.
+///
+/// Written whole (deleted and created again), never in place, so that no reader sees half of it.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SocketRecord {
+    /// The set word the choice was made from (unconnected sockets: equal word, valid choice).
+    pub word: SetWord,
     /// The frontend's address.
     pub frontend: Addr,
     /// The backend's address.
@@ -150,8 +154,28 @@ pub struct SocketRecord {
     pub frontend_port: u16,
     /// The backend's port, network order.
     pub backend_port: u16,
-    /// Always zero.
-    pub reserved: u32,
+    /// `CONNECTED`, or 0: the first frontend that an unconnected UDP socket talks to.
+    pub flags: u32,
+}
+
+impl SocketRecord {
+    /// Flag: made by connect(), so the backend is (or was) the socket's peer.
+    pub const CONNECTED: u32 = 1;
+
+    /// No record at all? (A zero record stands for absence: the unset payload of an `Option` is
+    /// something that the verifier refuses to see copied.)
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.backend_port == 0
+    }
+
+    /// Is this the record of a connect()?
+    #[inline(always)]
+    #[must_use]
+    pub const fn connected(&self) -> bool {
+        self.flags & Self::CONNECTED != 0
+    }
 }
 
 /// One element of COUNTERS (array, mmapable, same index as SERVICES): flows, not packets. 32 bytes.
@@ -168,11 +192,26 @@ pub struct ServiceCounters {
     pub untranslated: u64,
 }
 
+/// The single element of TOTALS (array, mmapable): counters that belong to no service. 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TotalCounters {
+    /// Calls refused because a clusterIP has no such port.
+    pub unknown_port: u64,
+    /// Entries of FLOWS that were missed while their other direction was still there.
+    pub flows_evicted: u64,
+    /// Sockets whose record found no memory: translated, but they see the backend's address.
+    pub untracked: u64,
+    /// Always zero.
+    pub reserved: u64,
+}
+
 const _: () = assert!(size_of::<ServiceRecord>() == 64);
 const _: () = assert!(size_of::<BackendRecord>() == 24);
 const _: () = assert!(size_of::<NodeAddressValue>() == 16);
 const _: () = assert!(size_of::<ConfigRecord>() == 32);
 const _: () = assert!(size_of::<AffinityValue>() == 24);
 const _: () = assert!(size_of::<FlowValue>() == 32);
-const _: () = assert!(size_of::<SocketRecord>() == 40);
+const _: () = assert!(size_of::<SocketRecord>() == 48);
 const _: () = assert!(size_of::<ServiceCounters>() == 32);
+const _: () = assert!(size_of::<TotalCounters>() == 32);

@@ -14,6 +14,7 @@ pub enum MapName {
     NodeAddresses,
     Config,
     Counters,
+    Totals,
     Affinity,
     Flows,
     Sockets,
@@ -30,6 +31,7 @@ impl MapName {
             Self::NodeAddresses => "NODE_ADDRESSES",
             Self::Config => "CONFIG",
             Self::Counters => "COUNTERS",
+            Self::Totals => "TOTALS",
             Self::Affinity => "AFFINITY",
             Self::Flows => "FLOWS",
             Self::Sockets => "SOCKETS",
@@ -96,6 +98,8 @@ pub struct Counters {
     pub flows_evicted: u64,
     /// Connects refused because a clusterIP has no such port.
     pub unknown_port: u64,
+    /// Sockets whose record found no memory: translated, but they see the backend's address.
+    pub untracked: u64,
 }
 
 /// What the kernel owns and the daemon only looks at.

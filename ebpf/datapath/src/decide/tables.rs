@@ -1,0 +1,83 @@
+//! What the decisions need of the maps. The kernel wraps aya's maps, tests wrap ordinary ones.
+
+use crate::{
+    addr::Addr,
+    decide::{SocketAddress, contains},
+    keys::{AffinityKey, FlowKey, FrontendKey},
+    records::{
+        AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, ServiceRecord,
+        SocketRecord,
+    },
+    words::{FrontendWord, SetChoice, SetWord},
+};
+
+/// The backends, by slot.
+pub trait Search {
+    /// BACKENDS.
+    fn backend(&self, slot: u32) -> Option<BackendRecord>;
+}
+
+/// Look-ups, by value.
+pub trait Tables: Search {
+    /// FRONTENDS.
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord>;
+    /// NODE_ADDRESSES.
+    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue>;
+    /// One set word of SERVICES, read in one piece, once. Empty (refuse) when out of range.
+    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord;
+    /// The fixed part of SERVICES: identity, flags, affinity seconds. Its set words are not used.
+    fn service(&self, service: u32) -> Option<ServiceRecord>;
+    /// AFFINITY.
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue>;
+    /// CONFIG.
+    fn config(&self) -> ConfigRecord;
+    /// Is this backend in the set? The same answer as [`contains`], which is all that an
+    /// implementation may do; it exists so that the kernel can verify the search once, as a function
+    /// of its own, and not again at every place and on every path that asks.
+    #[inline(always)]
+    fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool
+    where
+        Self: Sized,
+    {
+        contains(self, set, wanted)
+    }
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Count {
+    /// `ServiceCounters::translated`
+    Translated,
+    /// `ServiceCounters::refused`
+    Refused,
+    /// `ServiceCounters::no_local`
+    NoLocal,
+    /// `ServiceCounters::untranslated`
+    Untranslated,
+}
+
+/// State that the kernel owns, and the socket at hand.
+pub trait TableMut: Tables {
+    /// Remembers a client's backend.
+    fn keep_affinity(&self, key: &AffinityKey, value: &AffinityValue);
+    /// FLOWS.
+    fn flow(&self, key: &FlowKey) -> Option<FlowValue>;
+    /// FLOWS, insert or replace.
+    fn keep_flow(&self, key: &FlowKey, value: &FlowValue);
+    /// The record of this socket; all zero when there is none.
+    fn record(&self) -> SocketRecord;
+    /// Replaces the record of this socket; false when there is no memory.
+    fn keep_record(&self, record: &SocketRecord) -> bool;
+    /// Removes the record of this socket, if any.
+    fn drop_record(&self);
+    /// Who this socket is connected to now; port 0 when it is not.
+    fn peer(&self) -> SocketAddress;
+    /// Adds one to a counter of a service.
+    fn count(&self, service: u32, what: Count);
+    /// Adds one to `TotalCounters::unknown_port`.
+    fn count_unknown_port(&self);
+    /// Adds one to `TotalCounters::flows_evicted`.
+    fn count_evicted(&self);
+    /// Adds one to `TotalCounters::untracked`.
+    fn count_untracked(&self);
+}

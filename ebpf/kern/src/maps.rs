@@ -1,0 +1,36 @@
+//! The maps. Sizes here are the smallest legal ones: the loader sets the configured capacities.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LruHashMap, SkStorage},
+    macros::btf_map,
+};
+use towpath_datapath::{
+    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
+    FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+};
+
+/// BPF_F_NO_PREALLOC: memory follows use.
+const GROWING: usize = 1;
+/// BPF_F_MMAPABLE: the daemon writes without system calls.
+const MAPPED: usize = 1 << 10;
+
+#[btf_map]
+pub static FRONTENDS: HashMap<FrontendKey, FrontendWord, 1, GROWING> = HashMap::new();
+#[btf_map]
+pub static NODE_ADDRESSES: HashMap<Addr, NodeAddressValue, 1, GROWING> = HashMap::new();
+#[btf_map]
+pub static SERVICES: Array<ServiceRecord, 1, MAPPED> = Array::new();
+#[btf_map]
+pub static BACKENDS: Array<BackendRecord, 1, MAPPED> = Array::new();
+#[btf_map]
+pub static COUNTERS: Array<ServiceCounters, 1, MAPPED> = Array::new();
+#[btf_map]
+pub static TOTALS: Array<TotalCounters, 1, MAPPED> = Array::new();
+#[btf_map]
+pub static CONFIG: Array<ConfigRecord, 1, MAPPED> = Array::new();
+#[btf_map]
+pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue, 1, 0> = LruHashMap::new();
+#[btf_map]
+pub static FLOWS: LruHashMap<FlowKey, FlowValue, 1, 0> = LruHashMap::new();
+#[btf_map]
+pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();

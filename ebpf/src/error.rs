@@ -1,0 +1,97 @@
+//! What can go wrong with the kernel, in words for the person who started the daemon.
+
+use std::{io, path::PathBuf};
+
+/// Why the kernel could not be opened, attached to or cleaned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another daemon writes.
+    #[error(
+        "another Towpath (pid {pid}) writes to these maps: {} is locked; stop it, or give this one \
+         its own --run-dir and --bpffs", path.display()
+    )]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// Who holds it, as far as it is known.
+        pid: String,
+    },
+    /// A file or directory.
+    #[error("{what} {}: {cause}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// Not a bpffs.
+    #[error(
+        "{} is not in a bpf file system: mount one (`mount -t bpf bpf /sys/fs/bpf`) or set --bpffs",
+        path.display()
+    )]
+    NoBpffs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Not a cgroup2 directory.
+    #[error(
+        "{} is not in a cgroup2 file system: mount one (`mount -t cgroup2 none DIR`) or set \
+         --cgroup-root", path.display()
+    )]
+    NoCgroup2 {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The kernel refused the programs or the maps.
+    #[error(
+        "loading the kernel programs: {cause} (`towpath status` and the README name the kernel \
+         features that are needed)"
+    )]
+    Load {
+        /// What was said.
+        cause: String,
+    },
+    /// The kernel refused to attach.
+    #[error("attaching {program} to {}: {cause}", cgroup.display())]
+    Attach {
+        /// Which program.
+        program: &'static str,
+        /// Where to.
+        cgroup: PathBuf,
+        /// What was said.
+        cause: String,
+    },
+    /// Pins of another cluster.
+    #[error(
+        "the pinned maps in {} belong to another cluster: run `towpath cleanup` first if this node \
+         has really moved", path.display()
+    )]
+    OtherCluster {
+        /// Where they are.
+        path: PathBuf,
+    },
+    /// Pinned maps that do not have this version's shape.
+    #[error(
+        "the pinned map {} has another shape ({found}) than this version writes ({wanted}): run \
+         `towpath cleanup`", path.display()
+    )]
+    Shape {
+        /// The pin.
+        path: PathBuf,
+        /// What is there.
+        found: String,
+        /// What is needed.
+        wanted: String,
+    },
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] towpath_image::KernelError),
+}
+
+impl Error {
+    pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
+        Self::File { what, path: path.into(), cause }
+    }
+}

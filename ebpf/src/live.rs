@@ -1,0 +1,284 @@
+//! The live kernel: batches into maps, maps into an image.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    mem::offset_of,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use aya::{Ebpf, maps::MapData};
+use towpath_image::{
+    Applied, Batch, Capacities, Counters, Image, Kernel, KernelError, MapName, Observed, Op,
+    datapath::{
+        Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, NodeAddressValue,
+        ServiceCounters, ServiceRecord, TotalCounters,
+    },
+};
+
+use crate::{
+    Error, Settings, attach,
+    lock::WriterLock,
+    mapped::Mapped,
+    probe::host_netns_cookie,
+    {load, sys},
+};
+
+/// Frontends written with one system call at most.
+const RUN: usize = 8192;
+
+/// The maps and programs of this node, open for writing.
+pub struct LiveKernel {
+    _lock: WriterLock,
+    _ebpf: Ebpf,
+    capacities: Capacities,
+    frontends: MapData,
+    node_addresses: MapData,
+    services: Mapped<ServiceRecord>,
+    backends: Mapped<BackendRecord>,
+    counters: Mapped<ServiceCounters>,
+    totals: Mapped<TotalCounters>,
+    config: Mapped<ConfigRecord>,
+}
+
+impl std::fmt::Debug for LiveKernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveKernel").field("capacities", &self.capacities).finish_non_exhaustive()
+    }
+}
+
+/// What one map takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MapUse {
+    /// Which.
+    pub name: MapName,
+    /// Elements at most.
+    pub capacity: u32,
+    /// Bytes of kernel memory, as far as elements go.
+    pub bytes: u64,
+}
+
+impl LiveKernel {
+    /// Takes the lock, makes or adopts the maps, brings the programs into force.
+    ///
+    /// Traffic is served from the first moment with what the adopted maps hold. Whatever a daemon
+    /// that died left half done is put right here or by the first batch.
+    ///
+    /// # Errors
+    /// Every [`Error`]; nothing that worked before is undone then.
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let lock = WriterLock::take(&settings.lock_file())?;
+        let mut ebpf = load::load(settings)?;
+        let (frontends, frontends_max) = load::open(settings, MapName::Frontends)?;
+        let (node_addresses, node_addresses_max) = load::open(settings, MapName::NodeAddresses)?;
+        let services = map::<ServiceRecord>(settings, MapName::Services)?;
+        let backends = map::<BackendRecord>(settings, MapName::Backends)?;
+        let config = map::<ConfigRecord>(settings, MapName::Config)?;
+        let live = Self {
+            _lock: lock,
+            capacities: Capacities {
+                frontends: frontends_max,
+                services: services.len(),
+                backends: backends.len(),
+                node_addresses: node_addresses_max,
+            },
+            counters: map(settings, MapName::Counters)?,
+            totals: map(settings, MapName::Totals)?,
+            frontends,
+            node_addresses,
+            services,
+            backends,
+            config,
+            _ebpf: {
+                attach_checked(&mut ebpf, settings)?;
+                ebpf
+            },
+        };
+        Ok(live)
+    }
+
+    /// What the maps take.
+    #[must_use]
+    pub fn map_use(&self) -> Vec<MapUse> {
+        let sized = |name, capacity: u32, element: usize| MapUse {
+            name,
+            capacity,
+            bytes: u64::from(capacity) * element as u64,
+        };
+        let c = self.capacities;
+        vec![
+            sized(MapName::Frontends, c.frontends, size_of::<(FrontendKey, FrontendWord)>()),
+            sized(MapName::Services, c.services, size_of::<ServiceRecord>()),
+            sized(MapName::Backends, c.backends, size_of::<BackendRecord>()),
+            sized(MapName::NodeAddresses, c.node_addresses, size_of::<(Addr, NodeAddressValue)>()),
+            sized(MapName::Counters, c.services, size_of::<ServiceCounters>()),
+        ]
+    }
+
+    fn carry_out(&self, op: &Op) -> Result<(), KernelError> {
+        match op {
+            Op::WriteBackends { base, records } => {
+                for (slot, record) in (*base..).zip(records) {
+                    if !self.backends.set(slot, *record) {
+                        return Err(full(MapName::Backends, self.backends.len()));
+                    }
+                }
+                Ok(())
+            }
+            Op::WriteService { index, record } => self
+                .services
+                .set(*index, *record)
+                .then_some(())
+                .ok_or_else(|| full(MapName::Services, self.services.len()))
+                .inspect(|()| {
+                    if record.identity == 0 {
+                        self.counters.set(*index, ServiceCounters::default());
+                    }
+                }),
+            Op::StoreSet { index, choice, word } => {
+                let byte = offset_of!(ServiceRecord, sets) + 8 * *choice as usize;
+                let stored = self.services.store_word(*index, byte, word.0);
+                stored.then_some(()).ok_or_else(|| full(MapName::Services, self.services.len()))
+            }
+            Op::PutFrontend { .. } => Ok(()), // in runs, see `apply`
+            Op::DeleteFrontend { key } => sys::delete(self.frontends.fd().as_fd(), key)
+                .map_err(|error| system(MapName::Frontends, "deleting", &error)),
+            Op::PutNodeAddress { addr, value } => put(
+                self.node_addresses.fd().as_fd(),
+                MapName::NodeAddresses,
+                self.capacities.node_addresses,
+                &[*addr],
+                &[*value],
+            )
+            .1
+            .map_or(Ok(()), Err),
+            Op::DeleteNodeAddress { addr } => sys::delete(self.node_addresses.fd().as_fd(), addr)
+                .map_err(|error| system(MapName::NodeAddresses, "deleting", &error)),
+            Op::WriteConfig { config } => {
+                self.config.set(0, *config);
+                Ok(())
+            }
+        }
+    }
+
+    fn read_image(&self) -> io::Result<Image> {
+        let mut image = Image::with_capacities(self.capacities);
+        let frontends = sys::dump::<FrontendKey, FrontendWord>(self.frontends.fd().as_fd())?;
+        image.frontends = frontends.into_iter().collect();
+        let addresses = sys::dump::<Addr, NodeAddressValue>(self.node_addresses.fd().as_fd())?;
+        image.node_addresses = addresses.into_iter().collect();
+        image.services = (0..self.services.len())
+            .filter_map(|index| Some((index, self.services.get(index)?)))
+            .filter(|(_, record)| record.identity != 0)
+            .collect::<BTreeMap<_, _>>();
+        let used = |slot: &u32| {
+            self.backends.get(*slot).is_some_and(|record| record != BackendRecord::default())
+        };
+        let written = (0..self.backends.len()).rev().find(used).map_or(0, |last| last + 1);
+        image.backends = (0..written).filter_map(|slot| self.backends.get(slot)).collect();
+        image.config = self.config.get(0).unwrap_or_default();
+        Ok(image)
+    }
+}
+
+impl Kernel for LiveKernel {
+    fn read(&mut self) -> Result<Image, KernelError> {
+        self.read_image().map_err(|error| system(MapName::Frontends, "reading", &error))
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Applied {
+        let mut done = 0;
+        while done < batch.ops.len() {
+            let rest = &batch.ops[done..];
+            let (keys, words) = frontend_run(rest);
+            let (carried, failure) = if keys.is_empty() {
+                match self.carry_out(&rest[0]) {
+                    Ok(()) => (1, None),
+                    Err(failure) => (0, Some(failure)),
+                }
+            } else {
+                let (map, max) = (self.frontends.fd().as_fd(), self.capacities.frontends);
+                put(map, MapName::Frontends, max, &keys, &words)
+            };
+            done += carried;
+            if failure.is_some() {
+                return Applied { done, failure };
+            }
+        }
+        Applied { done, failure: None }
+    }
+}
+
+impl Observed for LiveKernel {
+    fn service_counters(&self, index: u32) -> ServiceCounters {
+        self.counters.get(index).unwrap_or_default()
+    }
+
+    fn counters(&self) -> Counters {
+        let totals = self.totals.get(0).unwrap_or_default();
+        Counters {
+            flows_evicted: totals.flows_evicted,
+            unknown_port: totals.unknown_port,
+            untracked: totals.untracked,
+        }
+    }
+}
+
+/// Pins of another cluster are refused before any program of ours runs on them; then the
+/// configuration is written and the programs come into force.
+fn attach_checked(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
+    let config = map::<ConfigRecord>(settings, MapName::Config)?;
+    let mut record = config.get(0).unwrap_or_default();
+    if let Some(cluster) = settings.cluster {
+        if record.cluster != 0 && record.cluster != cluster {
+            return Err(Error::OtherCluster { path: settings.maps_dir() });
+        }
+        record.cluster = cluster;
+    }
+    record.host_netns = host_netns_cookie()
+        .map_err(|cause| Error::Load { cause: format!("network namespace cookie: {cause}") })?;
+    record.flags = if settings.host_only { ConfigRecord::HOST_ONLY } else { 0 };
+    config.set(0, record);
+    attach::attach(ebpf, settings)
+}
+
+fn map<T: Copy>(settings: &Settings, name: MapName) -> Result<Mapped<T>, Error> {
+    let (map, elements) = load::open(settings, name)?;
+    let path = settings.maps_dir().join(name.as_str());
+    Mapped::new(map.fd().as_fd(), elements).map_err(|e| Error::file("mapping", path, e))
+}
+
+/// The puts that `ops` begins with.
+fn frontend_run(ops: &[Op]) -> (Vec<FrontendKey>, Vec<FrontendWord>) {
+    ops.iter()
+        .take(RUN)
+        .map_while(|op| match op {
+            Op::PutFrontend { key, word } => Some((*key, *word)),
+            _ => None,
+        })
+        .unzip()
+}
+
+/// One system call; answers how many were carried out.
+fn put<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    name: MapName,
+    capacity: u32,
+    keys: &[K],
+    values: &[V],
+) -> (usize, Option<KernelError>) {
+    let (done, error) = sys::update_batch(map, keys, values);
+    let error = error.map(|error| match error.raw_os_error() {
+        Some(libc::E2BIG) => full(name, capacity),
+        _ => system(name, "writing", &error),
+    });
+    (done, error)
+}
+
+const fn full(map: MapName, capacity: u32) -> KernelError {
+    KernelError::Full { map, capacity }
+}
+
+fn system(map: MapName, what: &str, error: &io::Error) -> KernelError {
+    KernelError::System { map, what: what.to_owned(), cause: error.to_string() }
+}

@@ -1,0 +1,130 @@
+//! The object: maps made or adopted from their pins, programs loaded.
+
+use std::{fs, os::fd::AsFd, path::Path};
+
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapData};
+use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+use towpath_image::{
+    Capacities, MapName,
+    datapath::{
+        Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue,
+        FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord,
+    },
+};
+
+use crate::{Error, Settings, sys};
+
+/// The socket programs and their maps, built by `cargo xtask bpf` and checked in.
+static SOCKETS: &[u8] = include_bytes_aligned!("../objects/sockets.o");
+
+/// Elements of the two LRU maps. A lost element costs a client its affinity, or an unconnected
+/// socket that talks to several frontends one look-up; it never breaks a connection.
+const LRU_ELEMENTS: u32 = 65_536;
+
+/// One map: its name, the sizes of its elements, how many.
+struct Shape {
+    name: &'static str,
+    key: usize,
+    value: usize,
+    elements: fn(&Capacities) -> u32,
+}
+
+const fn shape<K, V>(name: MapName, elements: fn(&Capacities) -> u32) -> Shape {
+    Shape { name: name.as_str(), key: size_of::<K>(), value: size_of::<V>(), elements }
+}
+
+const SHAPES: [Shape; 9] = [
+    shape::<FrontendKey, FrontendWord>(MapName::Frontends, |c| c.frontends),
+    shape::<Addr, NodeAddressValue>(MapName::NodeAddresses, |c| c.node_addresses),
+    shape::<u32, ServiceRecord>(MapName::Services, |c| c.services),
+    shape::<u32, BackendRecord>(MapName::Backends, |c| c.backends),
+    shape::<u32, ServiceCounters>(MapName::Counters, |c| c.services),
+    shape::<u32, towpath_image::datapath::TotalCounters>(MapName::Totals, |_| 1),
+    shape::<u32, ConfigRecord>(MapName::Config, |_| 1),
+    shape::<AffinityKey, AffinityValue>(MapName::Affinity, |_| LRU_ELEMENTS),
+    shape::<FlowKey, FlowValue>(MapName::Flows, |_| LRU_ELEMENTS),
+];
+
+/// Socket storage has no key and no size of its own.
+const STORAGE: &str = MapName::Sockets.as_str();
+
+/// Makes or adopts the maps, checks what was adopted, parses the programs.
+pub(crate) fn load(settings: &Settings) -> Result<Ebpf, Error> {
+    make_pin_dirs(settings)?;
+    check_cgroup2(&settings.cgroup_root)?;
+    let maps = settings.maps_dir();
+    for shape in &SHAPES {
+        check_shape(&maps.join(shape.name), shape)?;
+    }
+    let mut loader = EbpfLoader::new();
+    for shape in &SHAPES {
+        loader.map_max_entries(shape.name, (shape.elements)(&settings.capacities));
+        loader.map_pin_path(shape.name, maps.join(shape.name));
+    }
+    loader.map_pin_path(STORAGE, maps.join(STORAGE));
+    loader.load(SOCKETS).map_err(|error| Error::Load { cause: chain(&error) })
+}
+
+/// Opens a pinned map.
+pub(crate) fn open(settings: &Settings, name: MapName) -> Result<(MapData, u32), Error> {
+    let path = settings.maps_dir().join(name.as_str());
+    let map = MapData::from_pin(&path).map_err(|e| Error::Load { cause: chain(&e) })?;
+    let info = sys::map_info(map.fd().as_fd()).map_err(|e| Error::file("reading", path, e))?;
+    Ok((map, info.max_entries))
+}
+
+/// A pin of another shape would be adopted silently where the sizes agree by chance, and corrupted.
+fn check_shape(path: &Path, wanted: &Shape) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let fd = sys::open_pin(path).map_err(|e| Error::file("opening", path, e))?;
+    let info = sys::map_info(fd.as_fd()).map_err(|e| Error::file("reading", path, e))?;
+    let found = (info.key_size as usize, info.value_size as usize);
+    if found == (wanted.key, wanted.value) && info.max_entries > 0 {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        path: path.to_owned(),
+        found: format!("{} and {} bytes", found.0, found.1),
+        wanted: format!("{} and {} bytes", wanted.key, wanted.value),
+    })
+}
+
+fn make_pin_dirs(settings: &Settings) -> Result<(), Error> {
+    let mut existing = settings.pin_root.as_path();
+    while !existing.exists() {
+        existing =
+            existing.parent().ok_or_else(|| Error::NoBpffs { path: settings.pin_root.clone() })?;
+    }
+    let kind = statfs(existing).map_err(|e| Error::file("reading", existing, e.into()))?;
+    if kind.filesystem_type() != BPF_FS_MAGIC {
+        return Err(Error::NoBpffs { path: settings.pin_root.clone() });
+    }
+    for dir in [settings.maps_dir(), settings.links_dir()] {
+        fs::create_dir_all(&dir).map_err(|e| Error::file("making", &dir, e))?;
+    }
+    Ok(())
+}
+
+fn check_cgroup2(path: &Path) -> Result<(), Error> {
+    let kind = statfs(path).map_err(|e| Error::file("reading", path, e.into()))?;
+    if kind.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(Error::NoCgroup2 { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,85 @@
+//! What this kernel offers, found by trying, never by its version.
+
+use std::{
+    fs, io,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+
+use crate::Settings;
+
+/// One feature that Towpath needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// Is it here?
+    pub present: bool,
+    /// How it was found out.
+    pub how: String,
+    /// How to get it.
+    pub advice: &'static str,
+}
+
+/// Looks at what [`crate::LiveKernel::open`] would need, without changing anything.
+#[must_use]
+pub fn probe(settings: &Settings) -> Vec<Feature> {
+    let is = |path: &Path, magic| {
+        statfs(existing(path).as_path()).is_ok_and(|fs| fs.filesystem_type() == magic)
+    };
+    let cookie = host_netns_cookie();
+    vec![
+        Feature {
+            name: "cgroup2",
+            present: is(&settings.cgroup_root, CGROUP2_SUPER_MAGIC),
+            how: format!("statfs {}", settings.cgroup_root.display()),
+            advice: "mount it: mount -t cgroup2 none DIR, and name it with --cgroup-root",
+        },
+        Feature {
+            name: "bpffs",
+            present: is(&settings.pin_root, BPF_FS_MAGIC),
+            how: format!("statfs {}", settings.pin_root.display()),
+            advice: "mount it: mount -t bpf bpf /sys/fs/bpf",
+        },
+        Feature {
+            name: "network namespace cookies",
+            present: cookie.is_ok(),
+            how: "getsockopt SO_NETNS_COOKIE".into(),
+            advice: "Linux 5.14 or newer",
+        },
+        Feature {
+            name: "kernel type information",
+            present: fs::metadata("/sys/kernel/btf/vmlinux").is_ok(),
+            how: "/sys/kernel/btf/vmlinux".into(),
+            advice: "a kernel with CONFIG_DEBUG_INFO_BTF",
+        },
+    ]
+}
+
+fn existing(path: &Path) -> PathBuf {
+    path.ancestors().find(|path| path.exists()).map_or_else(|| PathBuf::from("/"), Path::to_owned)
+}
+
+/// Cookie of this process's network namespace: how programs tell the host from pods.
+///
+/// # Errors
+/// When the kernel is older than 5.14.
+pub fn host_netns_cookie() -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0u64;
+    let mut len: libc::socklen_t = 8;
+    // SAFETY: the option writes eight bytes into `cookie`.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if answer == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}

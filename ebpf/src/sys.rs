@@ -1,0 +1,254 @@
+//! System calls that aya 0.14 does not have: batches, link updates, object information, mmap.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_ENABLE_STATS: libc::c_long = 32;
+
+/// bpf(2). `attr` must be what `command` expects.
+///
+/// # Safety
+/// Every pointer inside `attr` must be valid for what the command reads and writes.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+    // SAFETY: the caller vouches for the pointers inside; size and address describe `attr` itself.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    i32::try_from(answer).map_err(|_wide| io::Error::from_raw_os_error(libc::EOVERFLOW))
+}
+
+fn fd_number(fd: BorrowedFd<'_>) -> u32 {
+    // File descriptors are never negative.
+    fd.as_raw_fd().unsigned_abs()
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Inserts or replaces; answers how many were carried out, and why not more.
+pub(crate) fn update_batch<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    keys: &[K],
+    values: &[V],
+) -> (usize, Option<io::Error>) {
+    let number = keys.len().min(values.len());
+    let mut attr = BatchAttr {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(number).unwrap_or(u32::MAX),
+        map_fd: fd_number(map),
+        ..BatchAttr::default()
+    };
+    // SAFETY: both slices hold `count` elements of the map's key and value size, which the loader
+    // has compared with the map.
+    match unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) } {
+        Ok(_) => (number, None),
+        // The kernel leaves the number of elements it did in `count`, but only once it began.
+        Err(error) if (attr.count as usize) < number => (attr.count as usize, Some(error)),
+        Err(error) => (0, Some(error)),
+    }
+}
+
+/// Every element of a hash map.
+pub(crate) fn dump<K: Copy + Default, V: Copy + Default>(
+    map: BorrowedFd<'_>,
+) -> io::Result<Vec<(K, V)>> {
+    const CHUNK: usize = 4096;
+    let (mut keys, mut values) = (vec![K::default(); CHUNK], vec![V::default(); CHUNK]);
+    let (mut token, mut next_token) = (0u64, 0u64);
+    let mut found = Vec::new();
+    let mut first = true;
+    loop {
+        let mut attr = BatchAttr {
+            in_batch: if first { 0 } else { std::ptr::from_ref(&token) as u64 },
+            out_batch: std::ptr::from_mut(&mut next_token) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: 4096,
+            map_fd: fd_number(map),
+            ..BatchAttr::default()
+        };
+        // SAFETY: the buffers hold `count` elements; the tokens are larger than the four bytes that
+        // a hash map's position needs.
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+        let got = (attr.count as usize).min(CHUNK);
+        let done = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        found.extend(keys.iter().copied().zip(values.iter().copied()).take(got));
+        if done {
+            return Ok(found);
+        }
+        token = next_token;
+        first = false;
+    }
+}
+
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Removes an element; one that is not there is a success.
+pub(crate) fn delete<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let key = std::ptr::from_ref(key) as u64;
+    let mut attr = ElementAttr { map_fd: fd_number(map), pad: 0, key, value: 0, flags: 0 };
+    // SAFETY: the key has the map's key size, which the loader has compared with the map.
+    match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdateAttr {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Replaces the program of a link, atomically.
+pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdateAttr {
+        link_fd: fd_number(link),
+        new_prog_fd: fd_number(program),
+        ..LinkUpdateAttr::default()
+    };
+    // SAFETY: no pointers.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_zero| ())
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PathAttr {
+    pathname: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// Opens a pin.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())
+        .map_err(|_nul| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let mut attr = PathAttr { pathname: path.as_ptr() as u64, ..PathAttr::default() };
+    // SAFETY: a string that ends with zero and lives until the call returns.
+    let fd = unsafe { bpf(BPF_OBJ_GET, &mut attr) }?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[repr(C)]
+struct InfoAttr {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// What the kernel says of an object, as far as `T` has room for it.
+fn info<T: Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
+    let mut info = T::default();
+    let mut attr = InfoAttr {
+        fd: fd_number(fd),
+        len: u32::try_from(size_of::<T>()).unwrap_or(0),
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: `info` has `len` bytes; the kernel writes plain numbers and user pointers that we
+    // leave null.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info)
+}
+
+/// `bpf_link_info` of a cgroup link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    cgroup_id: u64,
+    attach_type: u32,
+    pad2: u32,
+}
+
+/// Which cgroup a link is attached to; 0 when that cgroup is gone.
+pub(crate) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(info::<LinkInfo>(link)?.cgroup_id)
+}
+
+/// The beginning of `bpf_map_info`.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct MapInfo {
+    pub(crate) kind: u32,
+    pub(crate) id: u32,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: u32,
+}
+
+/// Shape of a map.
+pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    info(map)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct StatsAttr {
+    kind: u32,
+}
+
+/// Turns run statistics on for as long as the descriptor is open.
+pub(crate) fn enable_stats() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = unsafe { bpf(BPF_ENABLE_STATS, &mut StatsAttr::default()) }?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Waits until every program that runs now has ended: an RCU grace period (ebpf-spike.md 12: about
+/// 8 ms). Call it off the publishing thread.
+///
+/// # Errors
+/// When the kernel does not offer `membarrier`.
+pub fn grace() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,100 @@
+use super::*;
+use crate::wire::decode;
+
+fn service(name: &str, ip: &str) -> Object {
+    let json = format!(
+        r#"{{"metadata":{{"name":"{name}","namespace":"d"}},"spec":{{"clusterIP":"{ip}","ports":[{{"port":80}}]}}}}"#
+    );
+    decode(Kind::Service, json.as_bytes()).unwrap()
+}
+
+fn names(store: &Store) -> Vec<String> {
+    store.view().services().map(|s| s.meta.name.name.to_string()).collect()
+}
+
+fn list(store: &mut Store, services: impl IntoIterator<Item = String>) -> Option<Relist> {
+    store.feed(Event::Init(Kind::Service));
+    for name in services {
+        store.feed(Event::Apply(service(&name, "10.96.0.1")));
+    }
+    store.feed(Event::InitDone(Kind::Service))
+}
+
+fn many(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
+    range.map(|n| format!("s{n:04}"))
+}
+
+#[test]
+fn nothing_is_synced_before_every_kind_was_listed() {
+    let mut store = Store::new("n");
+    for kind in Kind::ALL {
+        assert!(store.view().synced().is_none());
+        store.feed(Event::Init(kind));
+        store.feed(Event::InitDone(kind));
+    }
+    assert!(store.view().synced().is_some());
+    assert!(store.commit().1.synced, "said once");
+    assert!(!store.commit().1.synced);
+}
+
+#[test]
+fn what_came_and_went_between_two_commits_is_no_change() {
+    let mut store = Store::new("n");
+    store.feed(Event::Apply(service("a", "10.96.0.1")));
+    store.feed(Event::Delete(Kind::Service, ObjectName::new("d", "a")));
+    assert!(store.commit().1.is_empty());
+    store.feed(Event::Apply(service("a", "10.96.0.1")));
+    let (_, changes) = store.commit();
+    assert!(changes.services.len() == 1 && changes.services[0].old.is_none());
+    store.feed(Event::Apply(service("a", "10.96.0.1")));
+    assert!(store.commit().1.is_empty(), "applied again, the same");
+}
+
+#[test]
+fn a_bad_version_keeps_the_last_good_one_also_over_a_relist() {
+    let mut store = Store::new("n");
+    list(&mut store, many(0..2));
+    let key = Key { kind: Kind::Service, name: ObjectName::new("d", "s0000") };
+    let problem = Problem::new(Some(key.clone()), "spec", "why", "what");
+    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Bad(key.clone(), problem));
+    store.feed(Event::InitDone(Kind::Service));
+    assert_eq!(names(&store), ["s0000"], "the bad one stays, the one that is gone goes");
+    assert_eq!(store.problems().count(), 1);
+    store.feed(Event::Apply(service("s0000", "10.96.0.2")));
+    assert_eq!(store.problems().count(), 0);
+}
+
+#[test]
+fn a_list_that_would_remove_much_waits_for_a_second_one_that_agrees() {
+    let mut store = Store::new("n");
+    assert_eq!(list(&mut store, many(0..100)), None);
+    assert_eq!(list(&mut store, many(0..40)), Some(Relist(Kind::Service)));
+    assert_eq!(names(&store).len(), 100, "held back");
+    assert_eq!(store.braked().collect::<Vec<_>>(), [(Kind::Service, 60)]);
+    assert_eq!(list(&mut store, many(0..100)), None);
+    assert!(names(&store).len() == 100 && store.braked().count() == 0, "the second disagrees");
+    assert_eq!(list(&mut store, many(0..40)), Some(Relist(Kind::Service)));
+    assert_eq!(list(&mut store, many(0..40)), None);
+    assert_eq!(names(&store).len(), 40, "the second agrees");
+    assert_eq!(list(&mut store, many(0..30)), None, "ten of forty are not much");
+    assert_eq!(names(&store).len(), 30);
+}
+
+#[test]
+fn slices_are_found_by_the_service_they_name_now() {
+    let slice = |service: &str| {
+        let json = format!(
+            r#"{{"metadata":{{"name":"x","namespace":"d","labels":{{"kubernetes.io/service-name":"{service}"}}}},"addressType":"IPv4"}}"#
+        );
+        Event::Apply(decode(Kind::EndpointSlice, json.as_bytes()).unwrap())
+    };
+    let mut store = Store::new("n");
+    store.feed(slice("a"));
+    store.feed(slice("b"));
+    let of =
+        |store: &Store, name: &str| store.view().slices_of(&ObjectName::new("d", name)).count();
+    assert_eq!((of(&store, "a"), of(&store, "b")), (0, 1));
+    store.feed(Event::Delete(Kind::EndpointSlice, ObjectName::new("d", "x")));
+    assert_eq!(of(&store, "b"), 0);
+}

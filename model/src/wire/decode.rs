@@ -1,0 +1,89 @@
+//! One object.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{node, service, slice};
+use crate::{Key, Kind, Object, ObjectName, Problem};
+
+/// An object that cannot be understood, and its key when at least that could be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bad {
+    /// Which object.
+    pub key: Option<Box<Key>>,
+    /// What is wrong with it.
+    pub problem: Box<Problem>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Named {
+    kind: Option<String>,
+    metadata: NamedMeta,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct NamedMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
+/// Kind and name of whatever object this is; `None` when it has none.
+#[must_use]
+pub fn identify(json: &[u8]) -> Option<(String, ObjectName)> {
+    let named: Named = serde_json::from_slice(json).ok()?;
+    let name = named.metadata.name.filter(|name| !name.is_empty())?;
+    let namespace = named.metadata.namespace.unwrap_or_default();
+    Some((named.kind.unwrap_or_default(), ObjectName::new(&namespace, &name)))
+}
+
+/// Reads one object of a kind.
+///
+/// # Errors
+/// When it cannot be understood; its key is in the error if it can be read at all.
+pub fn decode(kind: Kind, json: &[u8]) -> Result<Object, Bad> {
+    let object = match kind {
+        Kind::Service => read(json)
+            .and_then(|wire| service::convert(wire).map_err(Wrong::Object))
+            .map(|service| Object::Service(Arc::new(service))),
+        Kind::EndpointSlice => read(json)
+            .and_then(|wire| slice::convert(wire).map_err(Wrong::Object))
+            .map(|slice| Object::EndpointSlice(Arc::new(slice))),
+        Kind::Node => read(json)
+            .and_then(|wire| node::convert(wire).map_err(Wrong::Object))
+            .map(|node| Object::Node(Arc::new(node))),
+    };
+    object.map_err(|wrong| bad(kind, json, wrong))
+}
+
+enum Wrong {
+    Json(serde_json::Error),
+    Object(Problem),
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Wrong> {
+    serde_json::from_slice(json).map_err(Wrong::Json)
+}
+
+fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
+    let key = identify(json).map(|(_, mut name)| {
+        if kind == Kind::Node {
+            name.namespace = "".into();
+        } else if name.namespace.is_empty() {
+            name.namespace = "default".into();
+        }
+        Key { kind, name }
+    });
+    let problem = match wrong {
+        Wrong::Object(problem) => problem,
+        Wrong::Json(error) => Problem::new(
+            key.clone(),
+            &format!("column {}", error.column()),
+            &format!("not a {kind} that can be read: {error}"),
+            "its last good version stays in force; correct the field and apply it again",
+        ),
+    };
+    Bad { key: key.map(Box::new), problem: Box::new(problem) }
+}

@@ -1,0 +1,122 @@
+//! `metadata`, and the collector of problems that conversions share.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Deserialize;
+
+use super::address::{Parsed, is_unspecified, parse};
+use crate::{Key, Kind, Meta, ObjectName, Problem};
+
+/// As written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WireMeta {
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<String>,
+    pub(super) deletion_timestamp: Option<String>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+}
+
+impl WireMeta {
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(name).map(String::as_str)
+    }
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(name).map(String::as_str)
+    }
+}
+
+/// Problems found while an object is converted.
+pub(super) struct Notes {
+    key: Key,
+    problems: Vec<Problem>,
+}
+
+impl Notes {
+    /// The object's name; an object without one cannot be kept.
+    pub(super) fn begin(kind: Kind, meta: &WireMeta) -> Result<Self, Problem> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        if name.is_empty() {
+            let why = format!("a {kind} without a name");
+            return Err(Problem::new(None, "metadata.name", &why, "give it a name"));
+        }
+        let namespace = match kind {
+            Kind::Node => "",
+            Kind::Service | Kind::EndpointSlice => match meta.namespace.as_deref() {
+                None | Some("") => "default",
+                Some(namespace) => namespace,
+            },
+        };
+        let key = Key { kind, name: ObjectName::new(namespace, name) };
+        Ok(Self { key, problems: Vec::new() })
+    }
+
+    pub(super) fn name(&self) -> &ObjectName {
+        &self.key.name
+    }
+
+    pub(super) fn note(&mut self, field: &str, why: &str, action: &str) {
+        self.problems.push(self.problem(field, why, action));
+    }
+
+    pub(super) fn problem(&self, field: &str, why: &str, action: &str) -> Problem {
+        Problem::new(Some(self.key.clone()), field, why, action)
+    }
+
+    /// An address, or a problem.
+    pub(super) fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
+        let text_shown: String = text.chars().take(64).collect();
+        match parse(text) {
+            Parsed::Fine(ip) if !is_unspecified(ip) => Some(ip),
+            Parsed::LeadingZeros(ip) => {
+                let why = format!("{text_shown:?} has leading zeros and is read as {ip}");
+                self.note(field, &why, "write it without leading zeros");
+                Some(ip)
+            }
+            Parsed::Mapped(v4) => {
+                let why = format!("{text_shown:?} is an IPv4-mapped address and is not used");
+                self.note(field, &why, &format!("write {v4}"));
+                None
+            }
+            Parsed::Fine(_) | Parsed::Wrong => {
+                let why = format!("{text_shown:?} is not an address that can be used");
+                self.note(field, &why, "write an IPv4 or IPv6 address");
+                None
+            }
+        }
+    }
+
+    /// A port number from 1 to 65535, or a problem.
+    pub(super) fn port(&mut self, field: &str, number: i64) -> Option<u16> {
+        let port = u16::try_from(number).ok().filter(|port| *port != 0);
+        if port.is_none() {
+            let why = format!("{number} is not a port and is not used");
+            self.note(field, &why, "use a number from 1 to 65535");
+        }
+        port
+    }
+
+    pub(super) fn finish(self, wire: WireMeta) -> Meta {
+        Meta {
+            name: self.key.name,
+            uid: wire.uid.unwrap_or_default().into(),
+            resource_version: wire.resource_version.unwrap_or_default().into(),
+            created: wire.creation_timestamp.unwrap_or_default().into(),
+            problems: self.problems.into(),
+        }
+    }
+}
+
+/// A protocol as the API writes it; `None` for one that this version does not know.
+pub(super) fn protocol(text: Option<&str>) -> Option<crate::Protocol> {
+    match text {
+        None | Some("" | "TCP") => Some(crate::Protocol::Tcp),
+        Some("UDP") => Some(crate::Protocol::Udp),
+        Some("SCTP") => Some(crate::Protocol::Sctp),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,17 @@
+//! The API's JSON, as far as it is read: one file per kind.
+//!
+//! Every field is optional or has a default, unknown enum values are kept as text and judged during
+//! conversion, and what is not needed is skipped without being built. An object that cannot be
+//! understood is reported by name and never harms another.
+
+mod address;
+mod decode;
+mod list;
+mod meta;
+mod node;
+pub mod pod;
+mod service;
+mod slice;
+
+pub use decode::{Bad, decode, identify};
+pub use list::{ListMeta, decode_list};

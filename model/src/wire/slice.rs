@@ -1,0 +1,156 @@
+//! EndpointSlice.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde::Deserialize;
+
+use super::meta::{Notes, WireMeta, protocol};
+use crate::{
+    EndpointSlice, Family, Kind, ObjectName, Problem,
+    slice::{Endpoint, SlicePort},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WireSlice {
+    metadata: WireMeta,
+    address_type: Option<String>,
+    endpoints: Option<Vec<WireEndpoint>>,
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireEndpoint {
+    addresses: Option<Vec<String>>,
+    conditions: Option<Conditions>,
+    node_name: Option<String>,
+    hints: Option<Hints>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Hints {
+    for_zones: Option<Vec<Named>>,
+    for_nodes: Option<Vec<Named>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Port {
+    name: Option<Box<str>>,
+    protocol: Option<String>,
+    port: Option<i64>,
+}
+
+pub(super) fn convert(wire: WireSlice) -> Result<EndpointSlice, Problem> {
+    let WireSlice { metadata, address_type, endpoints, ports } = wire;
+    let mut notes = Notes::begin(Kind::EndpointSlice, &metadata)?;
+    let Some(service) = metadata.label("kubernetes.io/service-name").filter(|s| !s.is_empty())
+    else {
+        return Err(notes.problem(
+            "metadata.labels",
+            "no label kubernetes.io/service-name: it belongs to no Service",
+            "name the Service with that label",
+        ));
+    };
+    let service = ObjectName::new(&notes.name().namespace, service);
+    let family = match address_type.as_deref() {
+        Some("IPv4") => Some(Family::V4),
+        Some("IPv6") => Some(Family::V6),
+        _ => None,
+    };
+    let ports = slice_ports(ports.unwrap_or_default(), &mut notes);
+    let endpoints = match family {
+        Some(family) => self::endpoints(endpoints.unwrap_or_default(), family, &mut notes),
+        None => Vec::new(),
+    };
+    let label = metadata.label("service.kubernetes.io/service-proxy-name");
+    let triggered = metadata.annotation("endpoints.kubernetes.io/last-change-trigger-time");
+    Ok(EndpointSlice {
+        service,
+        proxy_name: label.map(Box::from),
+        family,
+        ports: ports.into(),
+        endpoints: endpoints.into(),
+        triggered: triggered.map(Box::from),
+        meta: notes.finish(metadata),
+    })
+}
+
+fn slice_ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<SlicePort> {
+    let mut ports = Vec::new();
+    for (at, port) in wire.into_iter().enumerate() {
+        // No name or no number: legal, and nothing to route to (services.md 1.1).
+        let (Some(name), Some(number)) = (port.name, port.port) else { continue };
+        let Some(protocol) = protocol(port.protocol.as_deref()) else { continue };
+        if let Some(number) = notes.port(&format!("ports[{at}].port"), number) {
+            ports.push(SlicePort { name, protocol, port: number });
+        }
+    }
+    ports
+}
+
+fn endpoints(wire: Vec<WireEndpoint>, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
+    let mut names = Names::default();
+    let mut endpoints = Vec::with_capacity(wire.len());
+    for (at, endpoint) in wire.into_iter().enumerate() {
+        let field = format!("endpoints[{at}].addresses[0]");
+        let addresses = endpoint.addresses.unwrap_or_default();
+        let Some(text) = addresses.first() else { continue };
+        let Some(addr) = notes.address(&field, text) else { continue };
+        if Family::of(addr) != family {
+            let why = format!("{addr} is no {} address and is not used", family.as_str());
+            notes.note(&field, &why, "put each family into slices of its own addressType");
+            continue;
+        }
+        let conditions = endpoint.conditions.unwrap_or_default();
+        let hints = endpoint.hints.unwrap_or_default();
+        endpoints.push(Endpoint {
+            addr,
+            ready: conditions.ready.unwrap_or(true),
+            serving: conditions.serving.unwrap_or(true),
+            terminating: conditions.terminating.unwrap_or(false),
+            node: endpoint.node_name.filter(|n| !n.is_empty()).map(|n| names.share(&n)),
+            zone_hints: names.share_all(hints.for_zones),
+            node_hints: names.share_all(hints.for_nodes),
+        });
+    }
+    endpoints
+}
+
+/// Node and zone names repeat within a slice: kept once.
+#[derive(Default)]
+struct Names(BTreeSet<Arc<str>>);
+
+impl Names {
+    fn share(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.0.insert(Arc::clone(&name));
+        name
+    }
+
+    fn share_all(&mut self, names: Option<Vec<Named>>) -> Option<Box<[Arc<str>]>> {
+        let names = names.unwrap_or_default();
+        let shared: Box<[_]> =
+            names.iter().filter_map(|n| n.name.as_deref()).map(|n| self.share(n)).collect();
+        (!shared.is_empty()).then_some(shared)
+    }
+}

@@ -1,0 +1,170 @@
+//! What is read of the API's objects: one row per rule of services.md 1.1.
+#![expect(clippy::panic, reason = "a test")]
+
+use proptest::prelude::*;
+use towpath_model::{
+    Family, Kind, Object, Protocol, decode,
+    service::{ServiceType, TargetPort, TrafficPolicy},
+    wire::{decode_list, pod::decode_pod},
+};
+
+fn service(spec: &str) -> std::sync::Arc<towpath_model::Service> {
+    let json = format!(r#"{{"metadata":{{"name":"s","namespace":"d"}},"spec":{spec}}}"#);
+    match decode(Kind::Service, json.as_bytes()) {
+        Ok(Object::Service(service)) => service,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn slice(rest: &str) -> std::sync::Arc<towpath_model::EndpointSlice> {
+    let json = format!(
+        r#"{{"metadata":{{"name":"x","namespace":"d","labels":{{"kubernetes.io/service-name":"s"}}}},{rest}}}"#
+    );
+    match decode(Kind::EndpointSlice, json.as_bytes()) {
+        Ok(Object::EndpointSlice(slice)) => slice,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn why(problems: &[towpath_model::Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn defaults_are_the_apis() {
+    let s =
+        service(r#"{"clusterIP":"10.96.0.1","ports":[{"port":80}],"sessionAffinity":"ClientIP"}"#);
+    assert_eq!(s.service_type, ServiceType::ClusterIp);
+    assert_eq!(s.affinity_seconds, Some(10_800));
+    assert_eq!(s.external_policy, TrafficPolicy::Cluster);
+    let port = &s.ports[0];
+    assert_eq!(
+        (port.protocol, port.node_port, &port.target),
+        (Protocol::Tcp, 0, &TargetPort::Number(80))
+    );
+    assert!(s.meta.problems.is_empty() && !s.headless);
+}
+
+#[test]
+fn headless_and_unallocated_have_no_cluster_ip() {
+    assert!(service(r#"{"clusterIP":"None","clusterIPs":["None"]}"#).headless);
+    let s = service(r#"{"clusterIP":"","clusterIPs":[""]}"#);
+    assert!(!s.headless && s.cluster_ips.is_empty());
+    let s = service("null");
+    assert!(s.cluster_ips.is_empty() && s.ports.is_empty());
+}
+
+#[test]
+fn what_is_wrong_is_named_and_the_rest_is_in_force() {
+    let s = service(
+        r#"{"type":"Fancy","clusterIPs":["10.0.0.011","10.0.0.12","fd00::1"],"externalTrafficPolicy":"Near",
+            "ports":[{"name":"a","port":80},{"name":"a","port":81},{"name":"b","port":0},{"name":"c","port":82,"protocol":"QUIC"},{"name":"d","port":70000},{"name":"e","port":83}],
+            "loadBalancerSourceRanges":[" 10.0.0.0/8 ","nonsense"],"sessionAffinity":"ClientIP",
+            "sessionAffinityConfig":{"clientIP":{"timeoutSeconds":100000}}}"#,
+    );
+    assert_eq!(
+        s.cluster_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.11", "fd00::1"]
+    );
+    assert_eq!(s.ports.iter().map(|p| &*p.name).collect::<Vec<_>>(), ["a", "e"]);
+    assert_eq!((s.source_ranges.len(), s.affinity_seconds), (1, Some(86_400)));
+    let text = why(&s.meta.problems);
+    for part in [
+        "Fancy",
+        "10.0.0.011",
+        "leading zeros",
+        "10.0.0.12",
+        "Near",
+        "spec.ports[1].name",
+        "spec.ports[2].port",
+        "QUIC",
+        "70000",
+        "nonsense",
+        "100000",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(text.starts_with("Service d/s: "));
+}
+
+#[test]
+fn a_proxied_load_balancer_address_is_marked() {
+    let json = br#"{"metadata":{"name":"s"},"status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4","ipMode":"Proxy"},{"ip":"1.2.3.5","ipMode":"VIP"},{"hostname":"h"}]}}}"#;
+    let Ok(Object::Service(s)) = decode(Kind::Service, json) else { panic!() };
+    assert_eq!(s.load_balancer.iter().map(|i| i.proxied).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(&*s.meta.name.namespace, "default");
+}
+
+#[test]
+fn conditions_default_as_the_api_says() {
+    let s = slice(
+        r#""addressType":"IPv4","ports":[{"name":"","port":8080,"protocol":"TCP"},{"port":1},{"name":"n"},{"name":"z","port":0}],
+        "endpoints":[{"addresses":["10.0.0.1","10.0.0.2"]},{"addresses":["10.0.0.3"],"conditions":{"ready":null,"serving":false,"terminating":true}},{"addresses":[]},{"addresses":["fd00::1"]}]"#,
+    );
+    let e = &s.endpoints;
+    assert_eq!(e.len(), 2);
+    assert_eq!((e[0].ready, e[0].serving, e[0].terminating), (true, true, false));
+    assert_eq!((e[1].ready, e[1].serving, e[1].terminating), (true, false, true));
+    assert_eq!(s.ports.len(), 1, "no name, no number, zero: not routed");
+    assert!(why(&s.meta.problems).contains("fd00::1"));
+    assert_eq!((s.family, &*s.service.name), (Some(Family::V4), "s"));
+}
+
+#[test]
+fn an_fqdn_slice_routes_nothing_and_a_slice_of_no_service_is_refused() {
+    assert_eq!(
+        slice(r#""addressType":"FQDN","endpoints":[{"addresses":["a.b"]}]"#).endpoints.len(),
+        0
+    );
+    let bad = decode(Kind::EndpointSlice, br#"{"metadata":{"name":"x"},"addressType":"IPv4"}"#)
+        .unwrap_err();
+    assert!(bad.problem.why.contains("kubernetes.io/service-name") && bad.key.is_some());
+}
+
+#[test]
+fn a_wrong_type_names_the_object_and_harms_no_other() {
+    let list = br#"{"metadata":{"resourceVersion":"7","continue":"t"},"items":[
+        {"metadata":{"name":"a","namespace":"d"},"spec":{"ports":"many"}},
+        {"metadata":{"name":"b","namespace":"d"}}, 5, {"metadata":{}}]}"#;
+    let mut all = Vec::new();
+    let meta = decode_list(Kind::Service, list, |item| all.push(item)).unwrap();
+    assert_eq!((&*meta.resource_version, &*meta.r#continue), ("7", "t"));
+    let bad = all[0].as_ref().unwrap_err();
+    assert_eq!(bad.key.as_ref().map(ToString::to_string).as_deref(), Some("Service d/a"));
+    assert!(bad.problem.why.contains("many"), "{}", bad.problem);
+    assert!(all[1].is_ok() && all[2].is_err() && all[3].is_err());
+    assert!(decode_list(Kind::Service, b"<html>", |_| ()).is_err());
+}
+
+#[test]
+fn nodes_keep_addresses_zone_and_whether_they_go() {
+    let json = br#"{"metadata":{"name":"n","labels":{"topology.kubernetes.io/zone":"z"}},"spec":{"taints":[{"key":"ToBeDeletedByClusterAutoscaler"}]},
+        "status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"},{"type":"Hostname","address":"n"},{"type":"ExternalIP","address":"1.1.1.1"}]}}"#;
+    let Ok(Object::Node(n)) = decode(Kind::Node, json) else { panic!() };
+    assert_eq!((n.zone.as_deref(), n.addresses.len(), n.going_away), (Some("z"), 2, true));
+}
+
+#[test]
+fn pods_are_read_for_their_endpoints() {
+    let pod = decode_pod(br#"{"metadata":{"name":"p","labels":{"a":"b"}},"spec":{"nodeName":"n","containers":[{"ports":[{"name":"http","containerPort":80}]}]},
+        "status":{"podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}],"conditions":[{"type":"Ready","status":"False"}]}}"#).unwrap();
+    assert_eq!((pod.ips.len(), pod.ready, pod.ports.len()), (2, false, 1));
+    assert!(decode_pod(b"[]").is_err());
+}
+
+proptest! {
+    #[test]
+    fn nothing_from_outside_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..3) {
+        let _answer = decode(Kind::ALL[kind], &bytes);
+        let _answer = decode_list(Kind::ALL[kind], &bytes, |_| ());
+        let _answer = decode_pod(&bytes);
+    }
+
+    #[test]
+    fn values_of_any_shape_are_taken_or_refused(key in "(name|spec|ports|clusterIPs|endpoints|addresses|status|metadata|labels)", value in "(null|1|-1|1e400|\"x\"|\\[\\]|\\[null\\]|\\{\\}|true|99999999999999999999)") {
+        for kind in Kind::ALL {
+            let json = format!(r#"{{"metadata":{{"name":"n","labels":{{"kubernetes.io/service-name":"s"}}}},"{key}":{value},"spec":{{"{key}":{value}}}}}"#);
+            let _answer = decode(kind, json.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! One Service and its slices -> [`PlannedService`]. The rules are services.md 1.1 to 1.3, as seen
+//! by sockets on this node.
+
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+use towpath_image::datapath::{Addr, BackendRecord, Empty, FrontendKey, FrontendWord};
+use towpath_model::{
+    EndpointSlice, Family, Key, Kind, Problem, Service,
+    select::{self, Candidate, Place, Selection, Usage},
+    service::{ServicePort, ServiceType, TrafficPolicy},
+};
+
+use crate::{
+    config::ProxyConfig,
+    identity::{node_identity, service_identity},
+    planned::{
+        FrontendSource, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord, PlannedService,
+        PlannedSet, ServicePortId,
+    },
+};
+
+/// Highest number of backends that a set word can count.
+const SET_MAX: usize = u16::MAX as usize;
+
+/// What the result depends on besides the Service and its slices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) config: &'a ProxyConfig,
+    pub(crate) place: Place<'a>,
+}
+
+/// Is this Service ours at all?
+pub(crate) fn is_proxied(service: &Service) -> bool {
+    service.proxy_name.is_none()
+        && !service.headless_label
+        && service.service_type != ServiceType::ExternalName
+        && !service.headless
+        && !service.cluster_ips.is_empty()
+}
+
+/// Compiles a Service that [`is_proxied`].
+pub(crate) fn compile(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    around: Surroundings<'_>,
+) -> PlannedService {
+    let mut problems = Vec::new();
+    let mut ports = Vec::new();
+    let mut ready_local = BTreeSet::new();
+    let mut refused = BTreeSet::new();
+    refuse_external_ips(service, around.config, &mut problems);
+    for ip in &service.cluster_ips {
+        for port in &service.ports {
+            let family = Family::of(*ip);
+            let all = select::candidates(slices.iter().copied(), &port.name, port.protocol, family);
+            let (usable, bad): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|c| why_refused(c.addr).is_none());
+            refused.extend(bad.iter().map(|c| c.addr));
+            ready_local.extend(
+                usable
+                    .iter()
+                    .filter(|c| c.ready && c.node == Some(around.place.node))
+                    .map(|c| c.addr),
+            );
+            ports.push(compile_port(service, port, *ip, &usable, around, &mut problems));
+        }
+    }
+    let refused = refused.into_iter().filter_map(|addr| Some((addr, why_refused(addr)?)));
+    for (addr, why) in refused {
+        problems.push(problem(
+            service,
+            "endpoints",
+            &format!("endpoint address {addr} is {why} and is not used"),
+            "remove it from the EndpointSlice: such addresses would lead to the node itself",
+        ));
+    }
+    let health_check = (service.service_type == ServiceType::LoadBalancer
+        && service.external_policy == TrafficPolicy::Local
+        && service.health_check_node_port != 0)
+        .then(|| HealthCheck {
+            service: service.meta.name.clone(),
+            port: service.health_check_node_port,
+            ready_local: ready_local.len(),
+        });
+    PlannedService {
+        name: service.meta.name.clone(),
+        created: service.meta.created.clone(),
+        ports,
+        health_check,
+        problems,
+    }
+}
+
+fn compile_port(
+    service: &Service,
+    port: &ServicePort,
+    cluster_ip: IpAddr,
+    usable: &[Candidate<'_>],
+    around: Surroundings<'_>,
+    problems: &mut Vec<Problem>,
+) -> PlannedPort {
+    let id = ServicePortId {
+        service: service.meta.name.clone(),
+        port: Arc::from(&*port.name),
+        protocol: port.protocol,
+        family: Family::of(cluster_ip),
+    };
+    let identity = service_identity(&id, None);
+    let mut frontends = frontends(service, port, cluster_ip, identity, around.config);
+    let external = frontends.iter().any(|f| f.flags & FrontendWord::EXTERNAL != 0);
+    // From a socket on this node, frontends of the outside are short-circuited to the cluster set
+    // whatever externalTrafficPolicy says (1.3); so the local set is the internal policy's alone.
+    let internal_local = service.internal_policy == TrafficPolicy::Local;
+    let usage = Usage { cluster: !internal_local || external, local: internal_local };
+    let chosen = select::select(usable, usage, around.place);
+    let per_node = if port.node_port != 0 && service.external_policy == TrafficPolicy::Local {
+        per_node(service, &id, usable, around.place, problems)
+    } else {
+        Vec::new()
+    };
+    let any = Addr::from(cluster_ip).any_of_family();
+    frontends.extend(per_node.iter().map(|(node, record)| PlannedFrontend {
+        key: FrontendKey::node_local(
+            any,
+            node_identity(node),
+            port.node_port,
+            port.protocol.number(),
+        ),
+        flags: FrontendWord::EXTERNAL | FrontendWord::LOCAL_SET,
+        identity: record.identity,
+        source: FrontendSource::NodePort,
+    }));
+    PlannedPort {
+        record: PlannedRecord {
+            identity,
+            owner: service.meta.name.clone(),
+            affinity_seconds: service.affinity_seconds,
+            sets: sets(service, &chosen, problems),
+        },
+        id,
+        number: port.port,
+        node_port: port.node_port,
+        per_node,
+        frontends,
+        counts: chosen.counts,
+        why: [chosen.cluster_why, chosen.local_why],
+    }
+}
+
+fn frontends(
+    service: &Service,
+    port: &ServicePort,
+    cluster_ip: IpAddr,
+    identity: u64,
+    config: &ProxyConfig,
+) -> Vec<PlannedFrontend> {
+    let family = Family::of(cluster_ip);
+    let vip = |ip: IpAddr, flags, source| PlannedFrontend {
+        key: FrontendKey::vip(ip.into(), port.port, port.protocol.number()),
+        flags,
+        identity,
+        source,
+    };
+    let internal_local = service.internal_policy == TrafficPolicy::Local;
+    let local = if internal_local { FrontendWord::LOCAL_SET } else { 0 };
+    let mut frontends = vec![vip(cluster_ip, local, FrontendSource::ClusterIp)];
+    if port.node_port != 0 {
+        let per_node = service.external_policy == TrafficPolicy::Local;
+        frontends.push(PlannedFrontend {
+            key: FrontendKey::node(cluster_ip.into(), port.node_port, port.protocol.number()),
+            flags: FrontendWord::EXTERNAL | if per_node { FrontendWord::PER_NODE } else { 0 },
+            identity,
+            source: FrontendSource::NodePort,
+        });
+    }
+    // Ranges of another family do not filter this one (1.1): without any of this family, no filter.
+    let ranged = service.source_ranges.iter().any(|range| Family::of(range.base) == family);
+    let ranges = if ranged { FrontendWord::SOURCE_RANGES } else { 0 };
+    for ingress in &service.load_balancer {
+        if Family::of(ingress.ip) == family && !ingress.proxied {
+            let flags = FrontendWord::EXTERNAL | ranges;
+            frontends.push(vip(ingress.ip, flags, FrontendSource::LoadBalancer));
+        }
+    }
+    for ip in &service.external_ips {
+        if Family::of(*ip) == family && config.allows_external_ip(*ip) {
+            frontends.push(vip(*ip, FrontendWord::EXTERNAL, FrontendSource::ExternalIp));
+        }
+    }
+    frontends.push(PlannedFrontend {
+        key: FrontendKey::guard(cluster_ip.into()),
+        flags: 0,
+        identity: 0,
+        source: FrontendSource::Guard,
+    });
+    frontends
+}
+
+fn sets(service: &Service, chosen: &Selection, problems: &mut Vec<Problem>) -> [PlannedSet; 2] {
+    let empty = if chosen.has_any { Empty::Leave } else { Empty::Refuse };
+    [
+        PlannedSet { backends: backends(service, &chosen.cluster, problems), empty },
+        PlannedSet { backends: backends(service, &chosen.local, problems), empty },
+    ]
+}
+
+/// Remote nodes' own sets; a node without usable endpoints gets no record, hence no connection.
+fn per_node(
+    service: &Service,
+    id: &ServicePortId,
+    usable: &[Candidate<'_>],
+    place: Place<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(Arc<str>, PlannedRecord)> {
+    let nodes: BTreeSet<&str> =
+        usable.iter().filter_map(|c| c.node).filter(|node| *node != place.node).collect();
+    let mut records = Vec::new();
+    for node in nodes {
+        let targets = select::local_set(usable, node);
+        if targets.is_empty() {
+            continue;
+        }
+        let set =
+            PlannedSet { backends: backends(service, &targets, problems), empty: Empty::Leave };
+        records.push((
+            Arc::from(node),
+            PlannedRecord {
+                identity: service_identity(id, Some(node)),
+                owner: id.service.clone(),
+                affinity_seconds: service.affinity_seconds,
+                sets: [PlannedSet::default(), set],
+            },
+        ));
+    }
+    records
+}
+
+fn backends(
+    service: &Service,
+    targets: &[(IpAddr, u16)],
+    problems: &mut Vec<Problem>,
+) -> Arc<[BackendRecord]> {
+    if targets.len() > SET_MAX {
+        problems.push(problem(
+            service,
+            "endpoints",
+            &format!("{} endpoints; only the first {SET_MAX} are used", targets.len()),
+            "split the Service",
+        ));
+    }
+    let kept = targets.iter().take(SET_MAX);
+    let mut backends: Vec<_> =
+        kept.map(|(ip, port)| BackendRecord::new((*ip).into(), *port)).collect();
+    backends.sort_unstable_by_key(BackendRecord::order);
+    backends.into()
+}
+
+fn refuse_external_ips(service: &Service, config: &ProxyConfig, problems: &mut Vec<Problem>) {
+    for ip in service.external_ips.iter().filter(|ip| !config.allows_external_ip(**ip)) {
+        problems.push(problem(
+            service,
+            "spec.externalIPs",
+            &format!("{ip} is in no block of the externalIPs setting and is not served"),
+            "allow its block in Towpath's configuration (externalIPs), or remove it",
+        ));
+    }
+}
+
+/// Addresses that an endpoint must never have (CVE-2021-25737): they lead to the node itself, its
+/// link, or many hosts at once.
+fn why_refused(addr: IpAddr) -> Option<&'static str> {
+    let link_local = match addr {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if addr.is_loopback() {
+        Some("a loopback address")
+    } else if link_local {
+        Some("a link-local address")
+    } else if addr.is_multicast() {
+        Some("a multicast address")
+    } else if addr.is_unspecified() {
+        Some("the unspecified address")
+    } else {
+        None
+    }
+}
+
+fn problem(service: &Service, field: &str, why: &str, action: &str) -> Problem {
+    let key = Key { kind: Kind::Service, name: service.meta.name.clone() };
+    Problem::new(Some(key), field, why, action)
+}

@@ -1,0 +1,228 @@
+//! Plan changes -> an ordered [`Batch`]: the publish protocol of DESIGN section 4.
+//!
+//! The layout keeps a mirror of what the kernel holds, operation by operation, and what is wanted.
+//! A batch is the difference, in the one order that is safe at every prefix:
+//!
+//! 1. node addresses that come (nothing leads anywhere through them alone)
+//! 2. backends, into free slots
+//! 3. records, at free indices
+//! 4. set words of records in use: each flips one set, old to new
+//! 5. frontends that come or flip; guards last, so that no port is refused before it is there
+//! 6. frontends that go; guards first
+//! 7. node addresses that go
+//! 8. indices that nothing leads to any more
+//!
+//! 6 to 8 need [`Synced`]. After a failure the mirror is exactly what was carried out; everything
+//! else is rebuilt from it.
+
+mod adopt;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use towpath_image::{
+    Applied, Batch, Image, Op,
+    datapath::{Addr, FrontendKey, NodeAddressValue},
+};
+use towpath_model::{ObjectName, Synced};
+
+use crate::{
+    claims::Claim,
+    extents::FreeExtents,
+    indices::FreeIndices,
+    plan::PlanDelta,
+    planned::PlannedRecord,
+    retired::{Retired, Retiree},
+};
+
+/// Milliseconds of the daemon's monotonic clock.
+pub type Millis = u64;
+
+/// A Service that did not fit; its state before is in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The Service.
+    pub service: ObjectName,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+/// What the kernel holds, what it should hold, and where there is room.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    mirror: Image,
+    /// Index of each record in force.
+    index_of: BTreeMap<u64, u32>,
+    /// Indices that are used in the kernel and not in force: cleared when nothing leads to them.
+    /// With whether their slots are theirs; those of a record that was never trusted count as room.
+    orphans: BTreeMap<u32, bool>,
+    /// Epoch of the word published last. One count for all records: an extent that is used again
+    /// never makes the same word again (but for the wrap after 65,536 publications).
+    epoch: u16,
+    /// How many frontends lead to an index.
+    references: BTreeMap<u32, u32>,
+    extents: FreeExtents,
+    indices: FreeIndices,
+    retired: Retired,
+
+    records: BTreeMap<u64, PlannedRecord>,
+    frontends: BTreeMap<FrontendKey, Claim>,
+    node_addresses: BTreeMap<Addr, NodeAddressValue>,
+
+    dirty_records: BTreeSet<u64>,
+    dirty_frontends: BTreeSet<FrontendKey>,
+    dirty_node_addresses: BTreeSet<Addr>,
+    /// Frontends of a record, for when its index changes.
+    keys_of: BTreeMap<u64, BTreeSet<FrontendKey>>,
+    refused: BTreeMap<u64, Refused>,
+    /// Slots that the batch under way takes out of force.
+    leaving: Vec<Retiree>,
+}
+
+impl Layout {
+    /// Takes over what the kernel holds. Everything in it stays in force until a plan says
+    /// otherwise; what contradicts itself is replaced at the first opportunity.
+    #[must_use]
+    pub fn adopt(image: Image) -> Self {
+        adopt::adopt(image)
+    }
+
+    /// The next batch: what `delta` changed, and what could not be carried out before.
+    pub fn lay_out(&mut self, delta: &PlanDelta, synced: Option<&Synced>, now: Millis) -> Batch {
+        self.want(delta);
+        for what in self.retired.rested(now) {
+            match what {
+                Retiree::Extent(extent) => self.extents.give(extent),
+                Retiree::Index(index) => self.indices.give(index),
+            }
+        }
+        write::write(self, synced.is_some())
+    }
+
+    /// Notes how far the batch came.
+    pub fn settle(&mut self, batch: &Batch, applied: &Applied, now: Millis) {
+        for op in batch.ops.iter().take(applied.done) {
+            self.count_references(op);
+            if self.mirror.apply(op).is_err() {
+                debug_assert!(false, "the kernel did what its mirror cannot: {op:?}");
+            }
+        }
+        let leaving = std::mem::take(&mut self.leaving);
+        if applied.done == batch.ops.len() {
+            for what in leaving {
+                self.retired.add(what, now);
+            }
+            return;
+        }
+        self.rebuild(now);
+    }
+
+    /// A grace period that began at `began` is over: every program that ran then has ended.
+    pub fn graced(&mut self, began: Millis) {
+        self.retired.graced(began);
+    }
+
+    /// Does anything wait for a grace period?
+    #[must_use]
+    pub fn wants_grace(&self) -> bool {
+        self.retired.wants_grace()
+    }
+
+    /// Is there anything that a next batch would carry out?
+    #[must_use]
+    pub fn pending(&self) -> bool {
+        !(self.dirty_records.is_empty()
+            && self.dirty_frontends.is_empty()
+            && self.dirty_node_addresses.is_empty())
+    }
+
+    /// Services that do not fit.
+    pub fn refused(&self) -> impl Iterator<Item = &Refused> {
+        self.refused.values()
+    }
+
+    /// What the kernel must hold now: the audit compares it with what it does hold.
+    #[must_use]
+    pub const fn image(&self) -> &Image {
+        &self.mirror
+    }
+
+    /// Index of a record in force.
+    #[must_use]
+    pub fn index_of(&self, identity: u64) -> Option<u32> {
+        self.index_of.get(&identity).copied()
+    }
+
+    /// Something else wrote to the maps: forget the mirror, adopt what is there, write the
+    /// difference at the next turn.
+    pub fn readopt(&mut self, image: Image, now: Millis) {
+        self.mirror = image;
+        self.rebuild(now);
+    }
+
+    fn want(&mut self, delta: &PlanDelta) {
+        for (identity, record) in &delta.records {
+            match record {
+                Some(record) => self.records.insert(*identity, record.clone()),
+                None => self.records.remove(identity),
+            };
+            self.dirty_records.insert(*identity);
+        }
+        for (key, claim) in &delta.frontends {
+            let old = match claim {
+                Some(claim) => self.frontends.insert(*key, claim.clone()),
+                None => self.frontends.remove(key),
+            };
+            if let Some(keys) = old.and_then(|old| self.keys_of.get_mut(&old.identity)) {
+                keys.remove(key);
+            }
+            if let Some(claim) = claim {
+                self.keys_of.entry(claim.identity).or_default().insert(*key);
+            }
+            self.dirty_frontends.insert(*key);
+        }
+        for (addr, value) in &delta.node_addresses {
+            match value {
+                Some(value) => self.node_addresses.insert(*addr, *value),
+                None => self.node_addresses.remove(addr),
+            };
+            self.dirty_node_addresses.insert(*addr);
+        }
+    }
+
+    /// Keeps the number of frontends per index, ahead of the mirror's own change.
+    fn count_references(&mut self, op: &Op) {
+        let (key, new) = match op {
+            Op::PutFrontend { key, word } => (key, Some(*word)),
+            Op::DeleteFrontend { key } => (key, None),
+            _ => return,
+        };
+        let old = self.mirror.frontends.get(key).copied();
+        adopt::count(&mut self.references, key, old, -1);
+        adopt::count(&mut self.references, key, new, 1);
+    }
+
+    /// All bookkeeping anew from the mirror, everything wanted to be compared again.
+    fn rebuild(&mut self, now: Millis) {
+        let mut fresh = Self::adopt(std::mem::take(&mut self.mirror));
+        fresh.retired.restamp(now);
+        let resting = self.retired.iter().chain(std::mem::take(&mut self.leaving));
+        for index in resting.collect::<Vec<_>>() {
+            if let Retiree::Index(index) = index
+                && fresh.indices.reserve(index)
+            {
+                fresh.retired.add(Retiree::Index(index), now);
+            }
+        }
+        fresh.epoch = self.epoch;
+        fresh.records = std::mem::take(&mut self.records);
+        fresh.frontends = std::mem::take(&mut self.frontends);
+        fresh.node_addresses = std::mem::take(&mut self.node_addresses);
+        fresh.keys_of = std::mem::take(&mut self.keys_of);
+        fresh.refused = std::mem::take(&mut self.refused);
+        fresh.dirty_records.extend(fresh.records.keys());
+        fresh.dirty_frontends.extend(fresh.frontends.keys());
+        fresh.dirty_node_addresses.extend(fresh.node_addresses.keys());
+        *self = fresh;
+    }
+}

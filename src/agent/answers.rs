@@ -1,0 +1,102 @@
+//! Questions to the loop, from the admin thread.
+
+use std::{
+    sync::{Arc, atomic::Ordering, mpsc},
+    time::Duration,
+};
+
+use super::run::NOT_SERVED;
+use crate::{
+    admin::{
+        Answers, Metrics,
+        api::{ServicesReply, SourceReply, StatusReply, StreamReply, VERSION},
+    },
+    reconcile::{self, Clock, State, Wake},
+    source::Health,
+};
+
+/// The loop answers within this, or it hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is needed to ask.
+pub(super) struct LoopAnswers {
+    pub(super) wakes: tokio::sync::mpsc::Sender<Wake>,
+    pub(super) health: Health,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) node: String,
+    pub(super) source: &'static str,
+    pub(super) map_bytes: u64,
+    pub(super) ports: Arc<crate::admin::Ports>,
+}
+
+impl LoopAnswers {
+    fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&State) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let question = Box::new(move |state: &State| {
+            // Whoever asked may have given up: then nobody misses the answer.
+            let _given_up = reply.try_send(question(state));
+        });
+        self.wakes.try_send(Wake::Ask(question)).ok()?;
+        answer.recv_timeout(PATIENCE).ok()
+    }
+
+    fn streams(&self) -> Vec<StreamReply> {
+        let now = self.clock.now_ms();
+        let stream = |(kind, health): (towpath_model::Kind, Arc<crate::source::KindHealth>)| {
+            let last = health.last_event_ms.load(Ordering::Relaxed);
+            StreamReply {
+                kind: kind.to_string(),
+                connected: health.connected.load(Ordering::Relaxed),
+                last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
+                lists: health.lists.load(Ordering::Relaxed),
+                errors: health.errors.load(Ordering::Relaxed),
+                bad_objects: health.bad_objects.load(Ordering::Relaxed),
+            }
+        };
+        self.health.all().into_iter().map(stream).collect()
+    }
+}
+
+impl Answers for LoopAnswers {
+    fn status(&self) -> Option<StatusReply> {
+        Some(StatusReply {
+            api_version: VERSION.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            node: self.node.clone(),
+            uptime_ms: self.clock.now_ms(),
+            source: SourceReply { kind: self.source.to_owned(), streams: self.streams() },
+            state: self.ask(reconcile::status)?,
+            map_bytes: self.map_bytes,
+            ports: self.ports.failures(),
+            not_served: NOT_SERVED.iter().map(|text| (*text).to_owned()).collect(),
+        })
+    }
+
+    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
+        self.ask(move |state| reconcile::services(state, name.as_deref()))
+    }
+
+    fn gather(&self) {
+        let metrics = &self.metrics;
+        for stream in self.streams() {
+            let kind = &[stream.kind.as_str()];
+            metrics.watch_connected.with_label_values(kind).set(i64::from(stream.connected));
+            let bad = i64::try_from(stream.bad_objects).unwrap_or(i64::MAX);
+            metrics.watch_bad_objects.with_label_values(kind).set(bad);
+            if let Some(age_ms) = stream.last_event_age_ms {
+                let age = Duration::from_millis(age_ms).as_secs_f64();
+                metrics.watch_age.with_label_values(kind).set(age);
+            }
+        }
+        let metrics = Arc::clone(metrics);
+        let gathered = self.ask(move |state| reconcile::gather(state, &metrics));
+        if gathered.is_none() {
+            tracing::warn!("the loop did not answer in time: metrics are stale");
+        }
+    }
+}

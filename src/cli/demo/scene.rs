@@ -1,0 +1,247 @@
+//! The demo's cluster: two nodes, five pods, a small API server, two daemons.
+
+use std::{
+    fs::File,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use towpath_testbed::{
+    Cluster, Host, Wiring,
+    api::Api,
+    objects::{Endpoint, node, slice},
+    probe::Agent,
+};
+
+use super::report::Report;
+use crate::{admin::api::StatusReply, cli::client};
+
+/// Addresses of the demo's Services, by family.
+pub(super) const WEB: [&str; 2] = ["10.96.0.10", "fd00:96::10"];
+pub(super) const EMPTY: [&str; 2] = ["10.96.0.20", "fd00:96::20"];
+pub(super) const STICKY: [&str; 2] = ["10.96.0.30", "fd00:96::30"];
+pub(super) const LOCAL: [&str; 2] = ["10.96.0.40", "fd00:96::40"];
+pub(super) const LOAD_BALANCER: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
+pub(super) const EXTERNAL: [&str; 2] = ["198.51.100.10", "2001:db8:1::10"];
+/// nodePorts of `web`.
+pub(super) const NODE_PORT_TCP: u16 = 30_080;
+pub(super) const NODE_PORT_UDP: u16 = 30_053;
+/// The port that pods listen on.
+const TARGET: u16 = 8080;
+
+pub(super) struct Scene {
+    pub(super) api: Api,
+    pub(super) daemons: Vec<Child>,
+    _servers: Vec<Child>,
+    /// Clients: the first pod of each node, and each node's host.
+    pub(super) pods: Vec<Agent>,
+    pub(super) hosts: Vec<Agent>,
+    kubeconfig: PathBuf,
+    exe: PathBuf,
+    // Last: everything else runs inside it.
+    pub(super) cluster: Cluster,
+}
+
+impl Scene {
+    pub(super) fn build(report: &mut Report) -> Result<Self> {
+        let exe = std::env::current_exe().context("finding this program")?;
+        let began = Instant::now();
+        let nodes = [(Wiring::Bridge, 3), (Wiring::PointToPoint, 2)];
+        let cluster = Cluster::build(&exe, &nodes)?;
+        let ms = began.elapsed().as_millis();
+        report.say(&format!("two nodes, five pods, an outside client: up in {ms} ms"));
+
+        let api = Api::new();
+        api.serve(cluster.control.listen(6443)?)?;
+        for (bed, zone) in cluster.nodes.iter().zip(["zone-1", "zone-2"]) {
+            api.put(node(bed, zone))?;
+        }
+        for service in services() {
+            api.put(service)?;
+        }
+        let mut servers = Vec::new();
+        for (node, pod) in [(0, 1), (0, 2), (1, 0)] {
+            servers.push(cluster.pod(node, pod).serve(&[TARGET])?);
+        }
+        let kubeconfig = cluster.dir.join("kubeconfig");
+        let server = SocketAddr::new(cluster.control.v4(), 6443);
+        std::fs::write(&kubeconfig, kubeconfig_text(server))?;
+        let mut scene = Self {
+            api,
+            daemons: Vec::new(),
+            _servers: servers,
+            pods: vec![cluster.pod(0, 0).agent()?, cluster.pod(1, 1).agent()?],
+            hosts: vec![cluster.nodes[0].host.agent()?, cluster.nodes[1].host.agent()?],
+            kubeconfig,
+            exe,
+            cluster,
+        };
+        scene.endpoints(&[(0, 1), (0, 2), (1, 0)])?;
+        let began = Instant::now();
+        for node in 0..scene.cluster.nodes.len() {
+            let daemon = scene.start(node)?;
+            scene.daemons.push(daemon);
+        }
+        for node in 0..scene.cluster.nodes.len() {
+            scene.ready(node)?;
+        }
+        let ms = began.elapsed().as_millis();
+        report.say(&format!("a daemon on each node, fed by a watch: ready in {ms} ms"));
+        Ok(scene)
+    }
+
+    /// Makes these pods (node, pod) the endpoints of `web` and `sticky`; `local` keeps its own.
+    pub(super) fn endpoints(&self, pods: &[(usize, usize)]) -> Result<()> {
+        let ports = [("http", "TCP", TARGET), ("dns", "UDP", TARGET)];
+        for v6 in [false, true] {
+            for service in ["web", "sticky"] {
+                self.api.put(slice(service, v6, &ports, &self.ready_endpoints(pods)))?;
+            }
+            let local = self.ready_endpoints(&[(0, 1), (1, 0)]);
+            self.api.put(slice("local", v6, &ports, &local))?;
+        }
+        Ok(())
+    }
+
+    fn ready_endpoints(&self, pods: &[(usize, usize)]) -> Vec<Endpoint<'_>> {
+        let endpoint = |(node, pod): &(usize, usize)| {
+            Endpoint::ready(self.cluster.pod(*node, *pod), &self.cluster.nodes[*node].host.name)
+        };
+        pods.iter().map(endpoint).collect()
+    }
+
+    /// Starts a node's daemon.
+    pub(super) fn start(&self, node: usize) -> Result<Child> {
+        let bed = &self.cluster.nodes[node];
+        let log = File::create(bed.run_dir.join("daemon.log"))?;
+        let mut command = bed.host.command(&self.exe);
+        command
+            .arg("run")
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(["--node-name", &bed.host.name])
+            .arg("--cgroup-root")
+            .arg(&bed.cgroup)
+            .arg("--bpffs")
+            .arg(bed.bpffs.join("towpath"))
+            .arg("--run-dir")
+            .arg(&bed.run_dir)
+            .args(["--external-ips", "198.51.100.0/24,2001:db8:1::/64"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        bed.host.spawn(command)
+    }
+
+    /// Waits until a node's daemon has everything in force.
+    pub(super) fn ready(&self, node: usize) -> Result<()> {
+        let run_dir = &self.cluster.nodes[node].run_dir;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let status = client::get::<StatusReply>(run_dir, "/v1/status");
+            let error = match status {
+                Ok(reply) if reply.state.synced && !reply.state.kernel.pending => return Ok(()),
+                Ok(_) => "it has not heard everything yet".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() > deadline {
+                let log = std::fs::read_to_string(run_dir.join("daemon.log")).unwrap_or_default();
+                bail!("the daemon on node {} is not ready: {error}\n{log}", node + 1);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Takes the programs out of force on every node; the daemons go on.
+    pub(super) fn detach(&self) -> Result<()> {
+        for bed in &self.cluster.nodes {
+            let settings = towpath_ebpf::Settings {
+                pin_root: bed.bpffs.join("towpath"),
+                cgroup_root: bed.cgroup.clone(),
+                run_dir: bed.run_dir.clone(),
+                capacities: towpath_image::Capacities::default(),
+                cluster: None,
+                host_only: false,
+            };
+            towpath_ebpf::detach(&settings)?;
+        }
+        Ok(())
+    }
+
+    /// Commands that enter the cluster.
+    pub(super) fn doors(&self) -> Vec<String> {
+        let shell = |host: &Host| {
+            format!("nsenter --net={} sh     # {}", host.netns.path().display(), host.name)
+        };
+        let mut doors = Vec::new();
+        for bed in &self.cluster.nodes {
+            doors.push(shell(&bed.host));
+            doors.extend(bed.pods.iter().map(|pod| shell(&pod.host)));
+            let run_dir = bed.run_dir.display();
+            doors.push(format!("towpath status --run-dir {run_dir}"));
+            doors.push(format!(
+                "echo $$ > {}/host/cgroup.procs     # then this shell's sockets are the node's",
+                bed.cgroup.display()
+            ));
+        }
+        doors
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for daemon in &mut self.daemons {
+            let _gone = daemon.kill().and_then(|()| daemon.wait());
+        }
+    }
+}
+
+/// An address of one of the demo's constants.
+pub(super) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
+}
+
+fn kubeconfig_text(server: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\nclusters: [{{name: demo, cluster: {{server: \
+         \"http://{server}\"}}}}]\nusers: [{{name: demo, user: {{}}}}]\ncontexts: [{{name: demo, \
+         context: {{cluster: demo, user: demo}}}}]\ncurrent-context: demo\n"
+    )
+}
+
+fn services() -> Vec<Value> {
+    let service = |name: &str, ips: [&str; 2], rest: Value| {
+        let mut object = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": { "name": name, "namespace": "default" },
+            "spec": {
+                "clusterIP": ips[0], "clusterIPs": ips, "ipFamilies": ["IPv4", "IPv6"],
+                "ipFamilyPolicy": "RequireDualStack",
+                "ports": [
+                    { "name": "http", "protocol": "TCP", "port": 80, "targetPort": TARGET },
+                    { "name": "dns", "protocol": "UDP", "port": 53, "targetPort": TARGET },
+                ],
+            },
+        });
+        if let (Some(spec), Some(rest)) = (object["spec"].as_object_mut(), rest.as_object()) {
+            spec.extend(rest.clone());
+        }
+        object
+    };
+    let mut web = service("web", WEB, json!({ "type": "LoadBalancer", "externalIPs": EXTERNAL }));
+    web["spec"]["ports"][0]["nodePort"] = NODE_PORT_TCP.into();
+    web["spec"]["ports"][1]["nodePort"] = NODE_PORT_UDP.into();
+    web["status"]["loadBalancer"]["ingress"] =
+        LOAD_BALANCER.iter().map(|ip| json!({ "ip": ip })).collect();
+    vec![
+        web,
+        service("empty", EMPTY, json!({})),
+        service("sticky", STICKY, json!({ "sessionAffinity": "ClientIP" })),
+        service("local", LOCAL, json!({ "internalTrafficPolicy": "Local" })),
+    ]
+}

@@ -1,0 +1,49 @@
+//! `towpath testbed`: what the demo and the tests run inside their namespaces. Hidden.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use towpath_testbed::{probe, reaper};
+
+use super::{OK, PROBLEM, complain};
+
+#[derive(Args)]
+pub(super) struct TestbedArgs {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Clean up when the maker of a cluster has ended
+    Reap,
+    /// Do what standard input says
+    Agent,
+    /// Answer on these ports
+    Serve {
+        /// What to answer
+        #[arg(long)]
+        name: String,
+        /// Ports, TCP and UDP
+        #[arg(long = "port")]
+        ports: Vec<u16>,
+    },
+}
+
+pub(super) fn run(args: &TestbedArgs) -> ExitCode {
+    let done = match &args.role {
+        Role::Reap => {
+            reaper::reap();
+            Ok(())
+        }
+        Role::Agent => probe::serve_agent(),
+        Role::Serve { name, ports } => probe::serve(name, ports),
+    };
+    match done {
+        Ok(()) => OK.into(),
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            PROBLEM.into()
+        }
+    }
+}

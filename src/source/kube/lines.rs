@@ -1,0 +1,203 @@
+//! The bytes of a watch -> what they say. One JSON object a line.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use towpath_model::{Event, Kind, ObjectName, Problem, decode, wire::Bad};
+
+/// A line longer than this is no object that an API server sends (etcd's limit is far below).
+const LINE_MAX: usize = 32 << 20;
+
+/// Splits a stream of chunks into lines.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    rest: Vec<u8>,
+}
+
+/// A line grew beyond all reason; the stream is given up.
+#[derive(Debug, thiserror::Error)]
+#[error("the server sent {} MiB without the end of an object", LINE_MAX >> 20)]
+pub(super) struct TooLong;
+
+impl Lines {
+    /// Every line that `chunk` completes goes to `each`.
+    pub(super) fn take(
+        &mut self,
+        mut chunk: &[u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), TooLong> {
+        while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
+            let (line, rest) = chunk.split_at(end);
+            chunk = &rest[1..];
+            if self.rest.is_empty() {
+                each(line);
+            } else {
+                self.rest.extend_from_slice(line);
+                each(&self.rest);
+                self.rest.clear();
+            }
+        }
+        if self.rest.len() + chunk.len() > LINE_MAX {
+            return Err(TooLong);
+        }
+        self.rest.extend_from_slice(chunk);
+        Ok(())
+    }
+}
+
+/// What a line says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Something of an object, and the version it brings the stream to.
+    Event(Event, String),
+    /// An object that cannot be understood and not even named.
+    Nameless(Problem, String),
+    /// Only a version; with `true`: the initial list is complete.
+    Bookmark(String, bool),
+    /// The server ends the stream, with its code (410: list again) and message.
+    Error(u16, String),
+    /// Not a line of a watch.
+    Garbage(String),
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    r#type: String,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Anything {
+    metadata: Meta,
+    code: Option<u16>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Meta {
+    resource_version: String,
+    annotations: Option<std::collections::BTreeMap<String, String>>,
+    name: String,
+    namespace: String,
+}
+
+/// Reads one line.
+pub(super) fn read(kind: Kind, line: &[u8]) -> Said {
+    let line: Line<'_> = match serde_json::from_slice(line) {
+        Ok(line) => line,
+        Err(error) => return Said::Garbage(error.to_string()),
+    };
+    let json = line.object.get().as_bytes();
+    match line.r#type.as_str() {
+        "ADDED" | "MODIFIED" => apply(kind, json),
+        "DELETED" => {
+            let meta = anything(json).metadata;
+            if meta.name.is_empty() {
+                return Said::Garbage("a deletion of nothing".to_owned());
+            }
+            let name = ObjectName::new(&meta.namespace, &meta.name);
+            Said::Event(Event::Delete(kind, name), meta.resource_version)
+        }
+        "BOOKMARK" => {
+            let meta = anything(json).metadata;
+            let end = meta.annotations.is_some_and(|all| {
+                all.get("k8s.io/initial-events-end").is_some_and(|value| value == "true")
+            });
+            Said::Bookmark(meta.resource_version, end)
+        }
+        "ERROR" => {
+            let status = anything(json);
+            Said::Error(status.code.unwrap_or(500), status.message.unwrap_or_default())
+        }
+        other => Said::Garbage(format!("unknown event type {other:?}")),
+    }
+}
+
+fn anything(json: &[u8]) -> Anything {
+    serde_json::from_slice(json).unwrap_or_default()
+}
+
+fn apply(kind: Kind, json: &[u8]) -> Said {
+    match decode(kind, json) {
+        Ok(object) => {
+            let version = object.meta().resource_version.to_string();
+            Said::Event(Event::Apply(object), version)
+        }
+        Err(bad) => {
+            let version = anything(json).metadata.resource_version;
+            match event_of_bad(bad) {
+                Ok(event) => Said::Event(event, version),
+                Err(problem) => Said::Nameless(problem, version),
+            }
+        }
+    }
+}
+
+/// An undecodable object as an event, if it has a name.
+pub(super) fn event_of_bad(bad: Bad) -> Result<Event, Problem> {
+    match bad.key {
+        Some(key) => Ok(Event::Bad(*key, *bad.problem)),
+        None => Err(*bad.problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<String> {
+        let mut lines = Lines::default();
+        let mut all = Vec::new();
+        for chunk in chunks {
+            lines.take(chunk, |line| all.push(String::from_utf8_lossy(line).into_owned())).unwrap();
+        }
+        all
+    }
+
+    #[test]
+    fn lines_may_be_cut_anywhere() {
+        assert_eq!(lines(&[b"ab\ncd\n"]), ["ab", "cd"]);
+        assert_eq!(lines(&[b"a", b"b\nc", b"d\n", b"e"]), ["ab", "cd"]);
+        assert_eq!(lines(&[b"\n\n"]), ["", ""]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_given_up() {
+        let mut lines = Lines::default();
+        let chunk = vec![b'x'; 1 << 20];
+        let ended = (0..40).find(|_| lines.take(&chunk, |_| ()).is_err());
+        assert_eq!(ended, Some(32));
+    }
+
+    #[test]
+    fn every_type_of_line_is_understood() {
+        let read = |text: &str| read(Kind::Service, text.as_bytes());
+        assert!(matches!(
+            read(r#"{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"5"}}}"#),
+            Said::Event(Event::Apply(_), version) if version == "5"
+        ));
+        assert!(matches!(
+            read(r#"{"type":"MODIFIED","object":{"metadata":{"name":"a","resourceVersion":"6"},"spec":3}}"#),
+            Said::Event(Event::Bad(..), version) if version == "6"
+        ));
+        assert!(matches!(
+            read(r#"{"type":"ADDED","object":{"metadata":{"resourceVersion":"6"}}}"#),
+            Said::Nameless(..)
+        ));
+        assert!(matches!(
+            read(r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}}"#),
+            Said::Bookmark(version, true) if version == "9"
+        ));
+        assert!(matches!(
+            read(r#"{"type":"ERROR","object":{"code":410,"message":"too old"}}"#),
+            Said::Error(410, _)
+        ));
+        for garbage in
+            ["", "x", "[]", r#"{"type":"NEW","object":{}}"#, r#"{"type":"DELETED","object":{}}"#]
+        {
+            assert!(matches!(read(garbage), Said::Garbage(_)), "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What goes wrong on request.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::watch;
+
+/// Switches. All are off at first.
+#[derive(Debug)]
+pub struct Faults {
+    /// Nobody is let in, and connections are cut: the server is gone.
+    away: AtomicBool,
+    /// Streaming lists are refused, as older servers do.
+    no_streaming: AtomicBool,
+    /// Requests get no answer.
+    mute: AtomicBool,
+    /// Requests answered with 429 before things work again.
+    too_many: AtomicU64,
+    /// Bytes that belong to nothing are sent into the next watches.
+    garbage: AtomicBool,
+    /// Objects (`namespace/name`) that are sent damaged.
+    corrupt: Mutex<BTreeSet<String>>,
+    /// Changes whenever all streams are to be cut.
+    generation: watch::Sender<u64>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            away: AtomicBool::default(),
+            no_streaming: AtomicBool::default(),
+            mute: AtomicBool::default(),
+            too_many: AtomicU64::default(),
+            garbage: AtomicBool::default(),
+            corrupt: Mutex::default(),
+            generation: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Faults {
+    /// Cuts every stream.
+    pub fn drop_streams(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+    /// Goes away, or comes back.
+    pub fn away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+        self.drop_streams();
+    }
+    /// Refuses streaming lists.
+    pub fn no_streaming(&self, on: bool) {
+        self.no_streaming.store(on, Ordering::Relaxed);
+    }
+    /// Never answers.
+    pub fn mute(&self, on: bool) {
+        self.mute.store(on, Ordering::Relaxed);
+    }
+    /// Answers so many requests with 429.
+    pub fn too_many(&self, requests: u64) {
+        self.too_many.store(requests, Ordering::Relaxed);
+    }
+    /// Sends garbage into watches.
+    pub fn garbage(&self, on: bool) {
+        self.garbage.store(on, Ordering::Relaxed);
+    }
+    /// Sends this object damaged (its spec is a number), or as it is again.
+    pub fn corrupt(&self, name: &str, on: bool) {
+        let mut corrupt = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
+        if on {
+            corrupt.insert(name.to_owned());
+        } else {
+            corrupt.remove(name);
+        }
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+    pub(super) fn refuses_streaming(&self) -> bool {
+        self.no_streaming.load(Ordering::Relaxed)
+    }
+    pub(super) fn is_mute(&self) -> bool {
+        self.mute.load(Ordering::Relaxed)
+    }
+    pub(super) fn sends_garbage(&self) -> bool {
+        self.garbage.load(Ordering::Relaxed)
+    }
+    pub(super) fn has_too_many(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        self.too_many.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+    pub(super) fn is_corrupt(&self, name: &str) -> bool {
+        self.corrupt.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+    pub(super) fn cut(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}

@@ -1,0 +1,200 @@
+//! Requests.
+
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::{Shared, watch};
+
+pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Largest object that is taken.
+const OBJECT_MAX: usize = 16 << 20;
+
+pub(super) async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        if shared.faults.is_away() {
+            continue;
+        }
+        // A reply must not wait for the next one: latency is what is measured here.
+        let _not_tcp = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let mut cut = shared.faults.cut();
+            let for_requests = Arc::clone(&shared);
+            let service = service_fn(move |request| {
+                let shared = Arc::clone(&for_requests);
+                async move { Ok::<_, Infallible>(answer(request, shared).await) }
+            });
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ended = connection => {}
+                _cut = cut.changed() => {}
+            }
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Body> {
+    if shared.faults.is_mute() {
+        std::future::pending::<()>().await;
+    }
+    if shared.faults.has_too_many() {
+        let mut response = status(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+        response.headers_mut().insert("Retry-After", http::HeaderValue::from_static("1"));
+        return response;
+    }
+    let path = request.uri().path().to_owned();
+    match path.as_str() {
+        "/livez" | "/readyz" | "/healthz" => return text(StatusCode::OK, "ok"),
+        "/version" => {
+            let version = json!({ "major": "1", "minor": "37", "gitVersion": "v1.37.0" });
+            return body(StatusCode::OK, version.to_string());
+        }
+        _ => {}
+    }
+    let Some(target) = Target::parse(&path) else {
+        return status(StatusCode::NOT_FOUND, "no such resource");
+    };
+    let query = query(request.uri().query().unwrap_or_default());
+    match (request.method(), &target.name) {
+        (&Method::GET, None) if query.get("watch").is_some_and(|w| w == "1" || w == "true") => {
+            watch::watch(&target, &query, shared)
+        }
+        (&Method::GET, None) => list(&target, &query, &shared),
+        (&Method::GET, Some(name)) => {
+            let key = format!("{}/{name}", target.namespace);
+            let (all, _) = shared.objects.list(&target.resource);
+            match all.into_iter().find(|(known, _)| *known == key) {
+                Some((_, json)) => body(StatusCode::OK, json),
+                None => status(StatusCode::NOT_FOUND, "not found"),
+            }
+        }
+        (&Method::PUT | &Method::POST, _) => put(request, &shared).await,
+        (&Method::DELETE, Some(name)) => {
+            shared.objects.delete(&target.resource, &target.namespace, name);
+            status(StatusCode::OK, "deleted")
+        }
+        _ => status(StatusCode::METHOD_NOT_ALLOWED, "not allowed"),
+    }
+}
+
+async fn put(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+    let Ok(collected) = Limited::new(request.into_body(), OBJECT_MAX).collect().await else {
+        return status(StatusCode::PAYLOAD_TOO_LARGE, "too large");
+    };
+    let object = serde_json::from_slice::<Value>(&collected.to_bytes());
+    match object.map_err(Into::into).and_then(|object| shared.objects.put(object)) {
+        Ok(()) => status(StatusCode::OK, "taken"),
+        Err(error) => status(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+/// What a path names.
+pub(super) struct Target {
+    pub(super) resource: String,
+    pub(super) namespace: String,
+    pub(super) name: Option<String>,
+}
+
+impl Target {
+    fn parse(path: &str) -> Option<Self> {
+        let rest = path
+            .strip_prefix("/api/v1/")
+            .or_else(|| path.strip_prefix("/apis/discovery.k8s.io/v1/"))?;
+        let mut parts = rest.trim_end_matches('/').split('/');
+        let mut resource = parts.next()?;
+        let mut namespace = "";
+        let mut name = parts.next();
+        if resource == "namespaces"
+            && let Some(within) = name
+            && let Some(inner) = parts.next()
+        {
+            (namespace, resource, name) = (within, inner, parts.next());
+        }
+        Some(Self {
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.map(str::to_owned),
+        })
+    }
+}
+
+fn query(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Pages: `continue` is the key after which the page begins.
+fn list(target: &Target, query: &BTreeMap<String, String>, shared: &Shared) -> Response<Body> {
+    let (all, version) = shared.objects.list(&target.resource);
+    let limit = query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(usize::MAX);
+    let after = query.get("continue").map(|token| token.replace("%2F", "/"));
+    let mut rest = all
+        .into_iter()
+        .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
+        .peekable();
+    let mut items = Vec::new();
+    let mut last = String::new();
+    while items.len() < limit
+        && let Some((key, json)) = rest.next()
+    {
+        items.push(damaged(shared, &key, json));
+        last = key;
+    }
+    let token = if rest.peek().is_some() { last.replace('/', "%2F") } else { String::new() };
+    let mut text = format!(
+        r#"{{"kind":"List","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{token}"}},"items":["#
+    )
+    .into_bytes();
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(item);
+    }
+    text.extend_from_slice(b"]}");
+    body(StatusCode::OK, text)
+}
+
+/// The object as it is, or damaged on request.
+pub(super) fn damaged(shared: &Shared, key: &str, json: Bytes) -> Bytes {
+    if !shared.faults.is_corrupt(key) {
+        return json;
+    }
+    let Ok(mut object) = serde_json::from_slice::<Value>(&json) else { return json };
+    object["spec"] = 5.into();
+    object["endpoints"] = 5.into();
+    Bytes::from(object.to_string())
+}
+
+pub(super) fn body(code: StatusCode, content: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(content.into()).boxed_unsync());
+    *response.status_mut() = code;
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+fn text(code: StatusCode, content: &'static str) -> Response<Body> {
+    let mut response =
+        Response::new(Full::new(Bytes::from_static(content.as_bytes())).boxed_unsync());
+    *response.status_mut() = code;
+    response
+}
+
+pub(super) fn status(code: StatusCode, message: &str) -> Response<Body> {
+    let kind = json!({
+        "kind": "Status", "apiVersion": "v1", "code": code.as_u16(), "message": message,
+        "status": if code.is_success() { "Success" } else { "Failure" },
+    });
+    body(code, kind.to_string())
+}

@@ -1,0 +1,373 @@
+//! A cluster: an underlay, nodes, pods behind them, a control plane's place, an outside client.
+//!
+//! ```text
+//! underlay 192.168.77.0/24, fd00:77::/64     control .1   node N .1N   outside .100
+//! pods of node N 10.244.N.0/24, fd00:244:N::/64
+//! ```
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
+
+use crate::{
+    net::{Netns, Prefixed, address, bridge, cable, route, up},
+    preflight,
+    probe::Agent,
+    reaper::{Reaper, Thing},
+};
+
+/// How pods of a node are wired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wiring {
+    /// To a bridge, as flannel and kubenet do.
+    Bridge,
+    /// Each with a device and a route of its own, as Calico and the ptp plugin do.
+    PointToPoint,
+}
+
+/// A place where processes can run.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Name, for people.
+    pub name: String,
+    /// Its namespace.
+    pub netns: Netns,
+    /// Its IPv4 and IPv6 address.
+    pub addresses: [IpAddr; 2],
+    cgroup: PathBuf,
+    tool: PathBuf,
+}
+
+/// A node: its host, its pods, and where its daemon keeps things.
+#[derive(Debug)]
+pub struct NodeBed {
+    /// The node's own namespace.
+    pub host: Host,
+    /// Pods behind it.
+    pub pods: Vec<PodBed>,
+    /// cgroup2 directory: everything that runs on the node is below it.
+    pub cgroup: PathBuf,
+    /// Run directory for the node's daemon.
+    pub run_dir: PathBuf,
+    /// bpffs for the node's daemon.
+    pub bpffs: PathBuf,
+}
+
+/// A pod.
+#[derive(Debug)]
+pub struct PodBed {
+    /// Its namespace.
+    pub host: Host,
+}
+
+/// A cluster; it goes with this value, or with the process.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Nodes.
+    pub nodes: Vec<NodeBed>,
+    /// Where the control plane would be.
+    pub control: Host,
+    /// A client outside.
+    pub outside: Host,
+    /// Files of this cluster.
+    pub dir: PathBuf,
+    // Last: it removes what the others refer to.
+    _reaper: Reaper,
+}
+
+static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+
+/// Everything that making the parts needs.
+struct Maker {
+    reaper: Reaper,
+    prefix: String,
+    cgroup: PathBuf,
+    tool: PathBuf,
+}
+
+impl Cluster {
+    /// Builds one: for each node, how its pods are wired and how many there are. `tool`: a program
+    /// with the subcommands `testbed reap|agent|serve`.
+    ///
+    /// # Errors
+    /// What is missing, or what the kernel says; whatever was made is removed again.
+    pub fn build(tool: &Path, nodes: &[(Wiring, u8)]) -> Result<Self> {
+        preflight::check()?;
+        let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("tp{}x{number}", std::process::id());
+        let mut reaper = Reaper::start(tool)?;
+        let dir = std::env::temp_dir().join(format!("towpath-{prefix}"));
+        reaper.note(&Thing::Directory(dir.clone()))?;
+        fs::create_dir(&dir)?;
+        let cgroup = preflight::cgroup2()?.join(format!("towpath-{prefix}"));
+        reaper.note(&Thing::Cgroup(cgroup.clone()))?;
+        fs::create_dir(&cgroup)?;
+        let mut maker = Maker { reaper, prefix, cgroup, tool: tool.to_owned() };
+
+        let underlay = maker.netns("ul")?;
+        underlay.within(|handle| async move { bridge(&handle, "br0").await })?;
+        let control = maker.host(&underlay, "control", "cp", 1, None)?;
+        let outside = maker.host(&underlay, "outside", "out", 100, None)?;
+        let mut beds = Vec::new();
+        for (at, (wiring, pods)) in nodes.iter().enumerate() {
+            let number = u8::try_from(at + 1).context("too many nodes")?;
+            beds.push(maker.node(&underlay, &dir, number, *wiring, *pods)?);
+        }
+        let hosts: Vec<Host> = [&control, &outside].into_iter().cloned().collect();
+        let all: Vec<Host> =
+            hosts.into_iter().chain(beds.iter().map(|bed| bed.host.clone())).collect();
+        for (at, bed) in beds.iter().enumerate() {
+            let number = u8::try_from(at + 1).context("too many nodes")?;
+            for host in all.iter().filter(|host| host.name != bed.host.name) {
+                let gateways = bed.host.addresses;
+                host.netns.within(move |handle| async move {
+                    for (block, gateway) in pod_blocks(number).into_iter().zip(gateways) {
+                        route(&handle, block, Some(gateway), None).await?;
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(Self { nodes: beds, control, outside, dir, _reaper: maker.reaper })
+    }
+
+    /// A pod by node and number.
+    #[must_use]
+    pub fn pod(&self, node: usize, pod: usize) -> &Host {
+        &self.nodes[node].pods[pod].host
+    }
+}
+
+/// The pods of a node: both blocks.
+fn pod_blocks(node: u8) -> [Prefixed; 2] {
+    [
+        (IpAddr::V4(Ipv4Addr::new(10, 244, node, 0)), 24),
+        (IpAddr::V6(Ipv6Addr::new(0xfd00, 0x244, node.into(), 0, 0, 0, 0, 0)), 64),
+    ]
+}
+
+fn pod_addresses(node: u8, last: u8) -> [IpAddr; 2] {
+    [
+        IpAddr::V4(Ipv4Addr::new(10, 244, node, last)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0x244, node.into(), 0, 0, 0, 0, last.into())),
+    ]
+}
+
+fn underlay_addresses(last: u8) -> [IpAddr; 2] {
+    // fd00:77::100 reads as the IPv4 address does.
+    let text = u16::from_str_radix(&last.to_string(), 16).unwrap_or_else(|_never| last.into());
+    [
+        IpAddr::V4(Ipv4Addr::new(192, 168, 77, last)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, text)),
+    ]
+}
+
+impl Maker {
+    fn netns(&mut self, name: &str) -> Result<Netns> {
+        let name = format!("{}-{name}", self.prefix);
+        self.reaper.note(&Thing::Netns(Path::new("/run/netns").join(&name)))?;
+        Netns::make(&name)
+    }
+
+    fn cgroup(&mut self, parent: &Path, name: &str) -> Result<PathBuf> {
+        let path = parent.join(name);
+        self.reaper.note(&Thing::Cgroup(path.clone()))?;
+        fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Something on the underlay.
+    fn host(
+        &mut self,
+        underlay: &Netns,
+        name: &str,
+        short: &str,
+        last: u8,
+        cgroup: Option<PathBuf>,
+    ) -> Result<Host> {
+        let netns = self.netns(short)?;
+        cable(underlay, &format!("u-{short}"), Some("br0"), &netns, "eth0")?;
+        let addresses = underlay_addresses(last);
+        netns.within(move |handle| async move {
+            for (ip, prefix) in addresses.into_iter().zip([24, 64]) {
+                address(&handle, "eth0", (ip, prefix)).await?;
+            }
+            up(&handle, "eth0").await
+        })?;
+        let cgroup = match cgroup {
+            Some(cgroup) => cgroup,
+            None => self.cgroup(&self.cgroup.clone(), name)?,
+        };
+        Ok(Host { name: name.to_owned(), netns, addresses, cgroup, tool: self.tool.clone() })
+    }
+
+    fn node(
+        &mut self,
+        underlay: &Netns,
+        dir: &Path,
+        number: u8,
+        wiring: Wiring,
+        pods: u8,
+    ) -> Result<NodeBed> {
+        let name = format!("node-{number}");
+        let cgroup = self.cgroup(&self.cgroup.clone(), &name)?;
+        let own = self.cgroup(&cgroup, "host")?;
+        let host = self.host(underlay, &name, &format!("n{number}"), 10 + number, Some(own))?;
+        // The nodes' way to addresses that nobody has: none of them is ever reached.
+        host.netns.within(|handle| async move {
+            for (to, gateway) in
+                [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+                    .into_iter()
+                    .zip(underlay_addresses(1))
+            {
+                route(&handle, (to, 0), Some(gateway), None).await?;
+            }
+            Ok(())
+        })?;
+        if wiring == Wiring::Bridge {
+            host.netns.within(move |handle| async move {
+                bridge(&handle, "cni0").await?;
+                for (ip, prefix) in pod_addresses(number, 1).into_iter().zip([24, 64]) {
+                    address(&handle, "cni0", (ip, prefix)).await?;
+                }
+                Ok(())
+            })?;
+        }
+        let run_dir = dir.join(&name);
+        let bpffs = run_dir.join("bpf");
+        fs::create_dir_all(&bpffs)?;
+        self.reaper.note(&Thing::Mount(bpffs.clone()))?;
+        mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .context("mounting a bpffs")?;
+        let mut beds = Vec::new();
+        for pod in 1..=pods {
+            beds.push(self.pod(&host, &cgroup, number, pod, wiring)?);
+        }
+        Ok(NodeBed { host, pods: beds, cgroup, run_dir, bpffs })
+    }
+
+    fn pod(
+        &mut self,
+        node: &Host,
+        node_cgroup: &Path,
+        number: u8,
+        pod: u8,
+        wiring: Wiring,
+    ) -> Result<PodBed> {
+        let name = format!("pod-{number}-{pod}");
+        let netns = self.netns(&format!("p{number}{pod}"))?;
+        let device = format!("veth{pod}");
+        let master = (wiring == Wiring::Bridge).then_some("cni0");
+        cable(&node.netns, &device, master, &netns, "eth0")?;
+        let addresses = pod_addresses(number, 10 + pod);
+        let gateways = pod_addresses(number, 1);
+        let lengths = if wiring == Wiring::Bridge { [24, 64] } else { [32, 128] };
+        netns.within(move |handle| async move {
+            up(&handle, "eth0").await?;
+            for ((ip, length), gateway) in addresses.into_iter().zip(lengths).zip(gateways) {
+                address(&handle, "eth0", (ip, length)).await?;
+                let any = match ip {
+                    IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                    IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+                };
+                route(&handle, (any, 0), Some(gateway), Some("eth0")).await?;
+            }
+            Ok(())
+        })?;
+        if wiring == Wiring::PointToPoint {
+            node.netns.within(move |handle| async move {
+                for ((ip, gateway), length) in addresses.into_iter().zip(gateways).zip(lengths) {
+                    address(&handle, &device, (gateway, length)).await?;
+                    route(&handle, (ip, length), None, Some(&device)).await?;
+                }
+                Ok(())
+            })?;
+        }
+        let cgroup = self.cgroup(node_cgroup, &name)?;
+        Ok(PodBed { host: Host { name, netns, addresses, cgroup, tool: self.tool.clone() } })
+    }
+}
+
+impl Host {
+    /// A command that will run here: in this namespace, in this cgroup before its first instruction.
+    /// Start it with [`Host::spawn`].
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg("echo $$ > \"$0/cgroup.procs\" && exec \"$@\"")
+            .arg(&self.cgroup)
+            .arg(program);
+        command
+    }
+
+    /// Starts a command of [`Host::command`].
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, mut command: Command) -> Result<std::process::Child> {
+        self.netns.enter(move || Ok(command.spawn()?))
+    }
+
+    /// Starts echo servers here, on these ports, TCP and UDP, both families.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub fn serve(&self, ports: &[u16]) -> Result<std::process::Child> {
+        use std::io::{BufRead as _, BufReader};
+        let mut command = self.command(&self.tool);
+        command.args(["testbed", "serve", "--name", &self.name]);
+        for port in ports {
+            command.args(["--port", &port.to_string()]);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = self.spawn(command)?;
+        let output = child.stdout.take().context("the server has no output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        anyhow::ensure!(line.trim() == "ready", "the echo server on {} said {line:?}", self.name);
+        Ok(child)
+    }
+
+    /// Starts a client process here that does as it is told.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn agent(&self) -> Result<Agent> {
+        let mut command = self.command(&self.tool);
+        command.args(["testbed", "agent"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Agent::new(self.spawn(command)?)
+    }
+
+    /// A listener made in this namespace.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn listen(&self, port: u16) -> Result<TcpListener> {
+        self.netns.enter(move || {
+            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+    }
+
+    /// The IPv4 address.
+    #[must_use]
+    pub const fn v4(&self) -> IpAddr {
+        self.addresses[0]
+    }
+
+    /// The IPv6 address.
+    #[must_use]
+    pub const fn v6(&self) -> IpAddr {
+        self.addresses[1]
+    }
+}

@@ -1,0 +1,78 @@
+//! Kubernetes JSON of a cluster's nodes, pods and endpoints.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Host, NodeBed};
+
+/// A Node object.
+#[must_use]
+pub fn node(bed: &NodeBed, zone: &str) -> Value {
+    let addresses: Vec<Value> = bed
+        .host
+        .addresses
+        .iter()
+        .map(|ip| json!({ "type": "InternalIP", "address": ip }))
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": bed.host.name, "labels": { "topology.kubernetes.io/zone": zone } },
+        "status": { "addresses": addresses },
+    })
+}
+
+/// An endpoint: where it is and what its conditions are.
+#[derive(Clone, Debug)]
+pub struct Endpoint<'a> {
+    /// The pod (or node) it runs on.
+    pub host: &'a Host,
+    /// Name of the node.
+    pub node: &'a str,
+    /// Condition ready.
+    pub ready: bool,
+    /// Condition terminating (and serving).
+    pub terminating: bool,
+}
+
+impl<'a> Endpoint<'a> {
+    /// A ready one.
+    #[must_use]
+    pub const fn ready(host: &'a Host, node: &'a str) -> Self {
+        Self { host, node, ready: true, terminating: false }
+    }
+}
+
+/// One slice of one family for a Service. `ports`: name, protocol, number.
+#[must_use]
+pub fn slice(
+    service: &str,
+    v6: bool,
+    ports: &[(&str, &str, u16)],
+    endpoints: &[Endpoint<'_>],
+) -> Value {
+    let family = if v6 { "IPv6" } else { "IPv4" };
+    let ports: Vec<Value> = ports
+        .iter()
+        .map(|(name, protocol, port)| json!({ "name": name, "protocol": protocol, "port": port }))
+        .collect();
+    let endpoints: Vec<Value> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let serving = endpoint.ready || endpoint.terminating;
+            json!({
+                "addresses": [endpoint.host.addresses[usize::from(v6)]],
+                "nodeName": endpoint.node,
+                "conditions": {
+                    "ready": endpoint.ready, "serving": serving, "terminating": endpoint.terminating,
+                },
+            })
+        })
+        .collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {
+            "name": format!("{service}-{}", family.to_lowercase()), "namespace": "default",
+            "labels": { "kubernetes.io/service-name": service },
+        },
+        "addressType": family, "ports": ports, "endpoints": endpoints,
+    })
+}

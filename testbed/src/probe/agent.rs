@@ -1,0 +1,150 @@
+//! The maker's end of a client process: questions and answers, one JSON line each.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    process::{Child, ChildStdout},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What a client is told to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Ask {
+    /// Connect, send a line, read the answer, close.
+    Tcp {
+        /// Where to.
+        to: SocketAddr,
+        /// From an AF_INET6 socket with a v4-mapped address.
+        mapped: bool,
+        /// Milliseconds at most.
+        timeout_ms: u64,
+    },
+    /// One datagram and its answer.
+    Udp {
+        /// Where to.
+        to: SocketAddr,
+        /// connect() first.
+        connected: bool,
+        /// From an AF_INET6 socket with a v4-mapped address.
+        mapped: bool,
+        /// Keep (or go on using) the socket of this number.
+        keep: Option<u32>,
+        /// Milliseconds at most.
+        timeout_ms: u64,
+    },
+    /// New TCP connections at a steady rate.
+    Load {
+        /// Where to.
+        to: SocketAddr,
+        /// Connections per second.
+        per_second: u32,
+        /// How long.
+        millis: u64,
+    },
+}
+
+/// What a client saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// `ok`, `refused`, `timeout`, or the kind of error.
+    pub outcome: String,
+    /// Who answered.
+    pub name: String,
+    /// The client's address as the server saw it.
+    pub client: Option<SocketAddr>,
+    /// getpeername() of a connected socket, or the sender of the datagram.
+    pub peer: Option<SocketAddr>,
+    /// How long it took.
+    pub micros: u64,
+}
+
+/// What a load saw.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Load {
+    /// Connections that were answered, by who answered.
+    pub answers: BTreeMap<String, u64>,
+    /// Others, by outcome.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// A client process.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Agent {
+    pub(crate) fn new(mut child: Child) -> Result<Self> {
+        let output = child.stdout.take().context("the client has no output")?;
+        Ok(Self { child, output: BufReader::new(output) })
+    }
+
+    fn send(&mut self, ask: &Ask) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("the client has no input")?;
+        let mut line = serde_json::to_vec(ask)?;
+        line.push(b'\n');
+        input.write_all(&line).context("the client is gone")
+    }
+
+    fn receive<T: for<'a> Deserialize<'a>>(&mut self) -> Result<T> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        ensure!(!line.is_empty(), "the client is gone");
+        serde_json::from_str(&line).with_context(|| line.clone())
+    }
+
+    /// Asks for one exchange.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn ask(&mut self, ask: &Ask) -> Result<Seen> {
+        self.send(ask)?;
+        self.receive()
+    }
+
+    /// Starts a load; [`Agent::load_result`] waits for its end.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn load(&mut self, to: SocketAddr, per_second: u32, millis: u64) -> Result<()> {
+        self.send(&Ask::Load { to, per_second, millis })
+    }
+
+    /// The result of the load that was started.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn load_result(&mut self) -> Result<Load> {
+        self.receive()
+    }
+
+    /// A TCP exchange.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn tcp(&mut self, to: SocketAddr) -> Result<Seen> {
+        self.ask(&Ask::Tcp { to, mapped: false, timeout_ms: 1_000 })
+    }
+
+    /// A UDP exchange.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn udp(&mut self, to: SocketAddr, connected: bool) -> Result<Seen> {
+        self.ask(&Ask::Udp { to, connected, mapped: false, keep: None, timeout_ms: 500 })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Its input closes, it ends; nothing is left to wait for if it was killed.
+        drop(self.child.stdin.take());
+        let _gone = self.child.wait();
+    }
+}

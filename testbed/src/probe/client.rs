@@ -1,0 +1,185 @@
+//! The client process: does what each line of its input says.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{
+    agent::{Ask, Load, Seen},
+    echo::{canonical, println_now},
+};
+
+/// Answers questions from standard input until it closes.
+///
+/// # Errors
+/// When a question is not understood: the maker and its client are of one build.
+pub fn serve_agent() -> Result<()> {
+    let mut kept: BTreeMap<u32, UdpSocket> = BTreeMap::new();
+    for line in io::stdin().lines() {
+        let answer = match serde_json::from_str(&line?)? {
+            Ask::Tcp { to, mapped, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                serde_json::to_string(&seen(|| tcp(address(to, mapped), timeout)))?
+            }
+            Ask::Udp { to, connected, mapped, keep, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                let to = address(to, mapped);
+                let seen = seen(|| {
+                    let socket = match keep.and_then(|number| kept.remove(&number)) {
+                        Some(socket) => socket,
+                        None => udp_socket(to, connected)?,
+                    };
+                    let answer = datagram(&socket, to, connected, timeout);
+                    if let Some(number) = keep {
+                        kept.insert(number, socket);
+                    }
+                    answer
+                });
+                serde_json::to_string(&seen)?
+            }
+            Ask::Load { to, per_second, millis } => {
+                serde_json::to_string(&load(to, per_second, Duration::from_millis(millis)))?
+            }
+        };
+        println_now(&answer)?;
+    }
+    Ok(())
+}
+
+/// The v4-mapped form, if it is asked for.
+fn address(to: SocketAddr, mapped: bool) -> SocketAddr {
+    match to.ip() {
+        IpAddr::V4(v4) if mapped => SocketAddr::new(v4.to_ipv6_mapped().into(), to.port()),
+        _ => to,
+    }
+}
+
+/// What the server said, and whom the client sees.
+type Answer = (String, Option<SocketAddr>);
+
+fn seen(exchange: impl FnOnce() -> io::Result<Answer>) -> Seen {
+    let began = Instant::now();
+    let result = exchange();
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    match result {
+        Ok((text, peer)) => {
+            let (name, client) = text.trim().split_once(' ').unwrap_or_else(|| (text.trim(), ""));
+            Seen {
+                outcome: "ok".to_owned(),
+                name: name.to_owned(),
+                client: client.parse().ok(),
+                peer: peer.map(canonical),
+                micros,
+            }
+        }
+        Err(error) => {
+            Seen { outcome: outcome(&error), name: String::new(), client: None, peer: None, micros }
+        }
+    }
+}
+
+fn outcome(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused".to_owned(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "timeout".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn tcp(to: SocketAddr, timeout: Duration) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&to, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_nodelay(true)?;
+    let peer = stream.peer_addr()?;
+    stream.write_all(b"who\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    if line.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((line, Some(peer)))
+}
+
+fn udp_socket(to: SocketAddr, connected: bool) -> io::Result<UdpSocket> {
+    let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    if to.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    if connected {
+        socket.connect(&to.into())?;
+    } else if to.is_ipv6() {
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
+    }
+    Ok(socket.into())
+}
+
+fn datagram(
+    socket: &UdpSocket,
+    to: SocketAddr,
+    connected: bool,
+    timeout: Duration,
+) -> io::Result<Answer> {
+    socket.set_read_timeout(Some(timeout))?;
+    let mut buffer = [0u8; 2048];
+    if connected {
+        socket.send(b"who\n")?;
+        let (length, _) = socket.recv_from(&mut buffer)?;
+        let peer = socket.peer_addr()?;
+        return Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), Some(peer)));
+    }
+    socket.send_to(b"who\n", to)?;
+    let (length, from) = socket.recv_from(&mut buffer)?;
+    Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), Some(from)))
+}
+
+/// Connections at a steady rate, whether the earlier ones are answered or not.
+fn load(to: SocketAddr, per_second: u32, time: Duration) -> Load {
+    const WORKERS: u32 = 8;
+    let (results, inbox) = mpsc::channel::<Seen>();
+    let gap = Duration::from_secs(1) * WORKERS / per_second.max(1);
+    let began = Instant::now();
+    for worker in 0..WORKERS {
+        let results = results.clone();
+        thread::spawn(move || {
+            let mut next = began + gap * worker / WORKERS;
+            while next < began + time {
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+                next += gap;
+                let one = seen(|| short(to));
+                if results.send(one).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(results);
+    let mut load = Load::default();
+    for seen in inbox {
+        if seen.outcome == "ok" {
+            *load.answers.entry(seen.name).or_default() += 1;
+        } else {
+            *load.failures.entry(seen.outcome).or_default() += 1;
+        }
+    }
+    load
+}
+
+/// Closed with a reset, so that no port rests for a minute.
+fn short(to: SocketAddr) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    stream.write_all(b"who\n")?;
+    let mut buffer = [0u8; 256];
+    let length = stream.read(&mut buffer)?;
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), None))
+}

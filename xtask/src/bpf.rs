@@ -1,0 +1,150 @@
+//! `cargo xtask bpf`: the kernel programs, built with their own toolchain into `ebpf/objects/`.
+//!
+//! The objects are checked in, so nobody else needs that toolchain. A section `towpath.src` inside
+//! each object holds the hash of the sources it was built from; `ebpf/tests/fresh.rs` compares.
+
+use std::{env, fs, path::Path, process::Command};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::shell::root;
+
+#[derive(clap::Args)]
+pub(crate) struct BpfArgs {
+    /// Only compare the checked-in objects with the sources
+    #[arg(long)]
+    check: bool,
+}
+
+const OBJECT: &str = "ebpf/objects/sockets.o";
+const MANIFEST: &str = "ebpf/objects/MANIFEST";
+const SOURCES: [&str; 2] = ["ebpf/datapath/src", "ebpf/kern/src"];
+const SECTION: &str = "towpath.src";
+
+pub(crate) fn run(args: &BpfArgs) -> Result<()> {
+    let hash = source_hash(&root())?;
+    if args.check {
+        let object = fs::read(root().join(OBJECT)).context(OBJECT)?;
+        if !object.windows(hash.len()).any(|window| window == hash.as_bytes()) {
+            bail!("{OBJECT} was built from other sources: run `cargo xtask bpf`");
+        }
+        return Ok(());
+    }
+    let toolchain = Toolchain::find()?;
+    toolchain.build()?;
+    let built = root().join("ebpf/kern/target/bpfel-unknown-none/release/sockets");
+    let object = root().join(OBJECT);
+    fs::create_dir_all(root().join("ebpf/objects"))?;
+    fs::copy(&built, &object).with_context(|| built.display().to_string())?;
+    let note = root().join("ebpf/kern/target/source-hash");
+    fs::write(&note, &hash)?;
+    let strip = tool("BPF_STRIP", &["llvm-strip", "llvm-strip-22"])?;
+    let objcopy = tool("BPF_OBJCOPY", &["llvm-objcopy", "llvm-objcopy-22"])?;
+    status(Command::new(strip).arg("-g").arg(&object))?;
+    let section = format!("{SECTION}={}", note.display());
+    status(Command::new(objcopy).arg("--add-section").arg(section).arg(&object))?;
+    let manifest = format!(
+        "source {hash}\nrustc {}\nbpf-linker {}\n",
+        version(&toolchain.rustc)?,
+        version("bpf-linker")?
+    );
+    fs::write(root().join(MANIFEST), &manifest)?;
+    print!("{manifest}");
+    Ok(())
+}
+
+struct Toolchain {
+    rustc: String,
+    cargo: String,
+}
+
+impl Toolchain {
+    /// A compiler with its library's source: the distribution's, unless BPF_RUSTC and BPF_CARGO say
+    /// otherwise.
+    fn find() -> Result<Self> {
+        let chosen = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.into());
+        let found = Self {
+            rustc: chosen("BPF_RUSTC", "/usr/bin/rustc"),
+            cargo: chosen("BPF_CARGO", "/usr/bin/cargo"),
+        };
+        for program in [&found.rustc, &found.cargo] {
+            if !Path::new(program).exists() {
+                bail!("{program} is not there: ebpf/README.md says what to install");
+            }
+        }
+        Ok(found)
+    }
+
+    fn build(&self) -> Result<()> {
+        let remap = format!("--remap-path-prefix={}=/towpath", root().display());
+        let flags = ["-Clink-arg=--btf", "-Cdebuginfo=2", "-Ctarget-cpu=v3", &remap].join("\u{1f}");
+        status(
+            Command::new(&self.cargo)
+                .current_dir(root().join("ebpf/kern"))
+                .args(["build", "--release", "--locked"])
+                .env_remove("RUSTUP_TOOLCHAIN")
+                .env_remove("CARGO")
+                .env_remove("CARGO_TARGET_DIR")
+                .env_remove("RUSTFLAGS")
+                .env("RUSTC", &self.rustc)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_ENCODED_RUSTFLAGS", flags),
+        )
+    }
+}
+
+/// SHA-256 over the names and contents of the kernel side's sources.
+fn source_hash(root: &Path) -> Result<String> {
+    let mut files = Vec::new();
+    for dir in SOURCES {
+        collect(&root.join(dir), &mut files)?;
+    }
+    files.push(root.join("ebpf/kern/Cargo.lock"));
+    files.push(root.join("ebpf/kern/Cargo.toml"));
+    files.sort();
+    let mut hash = Sha256::new();
+    for file in &files {
+        hash.update(file.strip_prefix(root)?.to_string_lossy().as_bytes());
+        hash.update([0]);
+        hash.update(fs::read(file).with_context(|| file.display().to_string())?);
+        hash.update([0]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn tool(variable: &str, names: &[&str]) -> Result<String> {
+    if let Ok(chosen) = env::var(variable) {
+        return Ok(chosen);
+    }
+    let runs = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
+    let found = names.iter().find(runs);
+    found.map(|name| (*name).to_owned()).with_context(|| {
+        format!("none of {names:?} is installed: ebpf/README.md says what to install")
+    })
+}
+
+fn version(program: &str) -> Result<String> {
+    let output = Command::new(program).arg("--version").output().context(program.to_owned())?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+fn status(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
