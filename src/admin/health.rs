@@ -10,69 +10,71 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    Admin, Response,
-    http::{Handler, answer, json},
+    Admin,
+    http::{Answer, Asked, json, not_found, text, typed},
 };
 
-pub(super) fn healthz_server(admin: Arc<Admin>) -> Handler {
-    Arc::new(move |request| match request.uri().path() {
+/// A scrape that the loop holds up longer gets the values of before.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Port 10256.
+pub(super) fn healthz(admin: &Admin, asked: &Asked) -> Answer {
+    match asked.path.as_str() {
         "/healthz" => {
             let healthy = admin.vitals.healthy(admin.clock.now_ms());
-            let eligible = admin.vitals.node_eligible();
-            let response = body(&admin, healthy, Some(eligible));
+            let response = body(admin, healthy, Some(admin.vitals.node_eligible()));
             admin.metrics.healthz(response.status());
             response
         }
         "/livez" => {
             let healthy = admin.vitals.healthy(admin.clock.now_ms());
-            let response = body(&admin, healthy, None);
+            let response = body(admin, healthy, None);
             admin.metrics.livez(response.status());
             response
         }
         _ => not_found("/healthz and /livez"),
-    })
+    }
 }
 
-pub(super) fn metrics_server(admin: Arc<Admin>) -> Handler {
-    Arc::new(move |request| match request.uri().path() {
+/// Port 10249.
+pub(super) async fn metrics(admin: Arc<Admin>, asked: Asked) -> Answer {
+    match asked.path.as_str() {
         "/metrics" => {
-            admin.answers.gather();
-            answer(StatusCode::OK, "text/plain; version=0.0.4", admin.metrics.text())
-        }
-        "/healthz" => {
-            if admin.vitals.healthy(admin.clock.now_ms()) {
-                answer(StatusCode::OK, "text/plain", "ok")
-            } else {
-                answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not healthy")
+            // On a thread of its own: waiting for the loop here would hold up /healthz.
+            let answers = Arc::clone(&admin.answers);
+            let gather = tokio::task::spawn_blocking(move || answers.gather());
+            if tokio::time::timeout(GATHER_TIMEOUT, gather).await.is_err() {
+                tracing::debug!("the loop is busy: metrics are those of the last scrape");
             }
+            typed(StatusCode::OK, prometheus::TEXT_FORMAT, admin.metrics.text())
         }
-        "/proxyMode" => answer(StatusCode::OK, "text/plain", "ebpf"),
+        "/healthz" if admin.vitals.healthy(admin.clock.now_ms()) => text(StatusCode::OK, "ok"),
+        "/healthz" => text(StatusCode::SERVICE_UNAVAILABLE, "not healthy"),
+        "/proxyMode" => text(StatusCode::OK, "ebpf"),
         _ => not_found("/metrics, /healthz and /proxyMode"),
-    })
+    }
 }
 
 /// kube-proxy's body. `eligible`: the node may take new connections; `None` for `/livez`, which does
 /// not care (KEP-3836: probing /healthz would kill the pod while its node drains).
-fn body(admin: &Admin, healthy: bool, eligible: Option<bool>) -> Response {
+fn body(admin: &Admin, healthy: bool, eligible: Option<bool>) -> Answer {
     let now = SystemTime::now();
     let age_ms = admin.clock.now_ms().saturating_sub(admin.vitals.settled_ms());
     let updated = now.checked_sub(Duration::from_millis(age_ms)).unwrap_or(UNIX_EPOCH);
-    let mut text = json!({
-        "lastUpdated": rfc3339(updated),
+    let fine = healthy && eligible.unwrap_or(true);
+    // "lastUpdated" is recent whenever all is well: that is what it meant when kube-proxy wrote its
+    // rules every few seconds, and what scripts compare.
+    let mut reply = json!({
+        "lastUpdated": rfc3339(if fine { now } else { updated }),
         "currentTime": rfc3339(now),
-        "healthy": healthy,
+        "healthy": fine,
         "status": { "IPv4": { "lastUpdated": rfc3339(updated), "healthy": healthy },
                     "IPv6": { "lastUpdated": rfc3339(updated), "healthy": healthy } },
     });
     if let Some(eligible) = eligible {
-        text["nodeEligible"] = eligible.into();
+        reply["nodeEligible"] = eligible.into();
     }
-    let fine = healthy && eligible.unwrap_or(true);
-    json(if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &text)
-}
-
-fn not_found(known: &str) -> Response {
-    answer(StatusCode::NOT_FOUND, "text/plain", format!("not here; known are {known}\n"))
+    json(if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &reply)
 }
 
 /// UTC, to the second (civil-from-days; no calendar crate for one line).

@@ -1,126 +1,140 @@
-//! Small HTTP/1.1 servers: bounded, and patient with ports that are taken.
+//! HTTP/1 for small questions: a bounded number of connections, heads and seconds.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-    sync::Semaphore,
-    time,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-/// An answer.
-pub type Response = http::Response<Full<Bytes>>;
-/// Answers a request. Called on the admin thread; it may wait for the loop, nothing else.
-pub(super) type Handler = Arc<dyn Fn(&Request<Incoming>) -> Response + Send + Sync>;
+/// What is answered.
+pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Connections of one server at a time; more wait in the backlog.
-const CONNECTIONS: usize = 64;
-/// A request's head, whole, within this time and size.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-const HEAD_BYTES: usize = 16 << 10;
-/// A connection lives no longer, whatever it does.
-const CONNECTION_LIFE: Duration = Duration::from_secs(60);
-/// How long a port that is taken is left alone before the next try.
-const RETRY: Duration = Duration::from_secs(2);
+/// A head that takes longer is not answered.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that lives longer is closed, kept alive or not: it bounds slow readers.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request.
+const HEADERS_MAX: usize = 64;
 
-/// Ports that could not be bound.
-#[derive(Debug, Default)]
-pub struct Ports(Mutex<BTreeMap<SocketAddr, String>>);
-
-impl Ports {
-    /// In words.
-    #[must_use]
-    pub fn failures(&self) -> Vec<String> {
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.iter().map(|(address, why)| format!("{address}: {why}")).collect()
-    }
-    pub(super) fn failed(&self, address: SocketAddr, why: String) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, why).is_none()
-    }
-    pub(super) fn bound(&self, address: SocketAddr) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
-    }
+/// A question: what is left of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) path: String,
+    pub(super) query: String,
 }
 
-/// Serves an address for ever; while it is taken (by kube-proxy, say), tries again.
-pub(super) async fn serve_tcp(address: SocketAddr, handler: Handler, ports: Arc<Ports>) {
-    let listener = loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => break listener,
-            Err(error) => {
-                if ports.failed(address, error.to_string()) {
-                    tracing::warn!(%address, %error, "the port cannot be served yet: trying again");
-                }
-                time::sleep(RETRY).await;
-            }
-        }
-    };
-    ports.bound(address);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _peer)) => {
-                let handler = Arc::clone(&handler);
-                tokio::spawn(async move {
-                    connection(stream, handler).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::debug!(%address, %error, "accepting");
-                time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-/// One connection, from its first request to its end.
-pub(super) async fn connection<S>(stream: S, handler: Handler)
+/// Serves one connection until it ends, or has lived long enough.
+pub(super) async fn serve<S, H, F>(stream: S, handler: Arc<H>)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Asked) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = handler(&request);
-        async move { Ok::<_, Infallible>(response) }
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(answer(&request, &*handler).await) }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match time::timeout(CONNECTION_LIFE, served).await {
+    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) | Err(_) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an admin connection ended"),
+        Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),
     }
 }
 
-/// An answer with a body.
-pub(super) fn answer(status: StatusCode, kind: &str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    if let Ok(kind) = kind.parse() {
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+async fn answer<H, F>(request: &Request<Incoming>, handler: &H) -> Answer
+where
+    H: Fn(Asked) -> F,
+    F: Future<Output = Answer>,
+{
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
     }
-    response
+    let uri = request.uri();
+    let query = uri.query().unwrap_or_default().to_owned();
+    handler(Asked { path: uri.path().to_owned(), query }).await
 }
 
-/// JSON.
-pub(super) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Response {
+/// A text answer.
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+/// A JSON answer.
+pub(super) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Answer {
     match serde_json::to_vec(value) {
-        Ok(body) => answer(status, "application/json", body),
-        Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
+        Ok(body) => typed(status, "application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// An answer of some type. No cache keeps it, no browser guesses at it.
+pub(super) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Nothing is served there.
+pub(super) fn not_found(known: &str) -> Answer {
+    text(StatusCode::NOT_FOUND, format!("not here; known are {known}\n"))
+}
+
+/// The value of a parameter of a query string, percent-decoded.
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then(|| decoded(value))
+    })
+}
+
+/// Percent-decoded; what is no valid escape stays as it is.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(escape.unwrap_or(bytes[at]));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found_and_decoded() {
+        for (query, expected) in [
+            ("name=shop/cart", Some("shop/cart")),
+            ("x=1&name=shop%2Fcart", Some("shop/cart")),
+            ("name=%zz%4", Some("%zz%4")),
+            ("name=%e4%", Some("\u{fffd}%")),
+            ("names=a", None),
+            ("", None),
+        ] {
+            assert_eq!(parameter(query, "name").as_deref(), expected, "{query}");
+        }
     }
 }

@@ -65,7 +65,8 @@ fn escaped(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     for c in text.chars() {
         if c.is_control() {
-            out.extend(c.escape_default());
+            // Valid in JSON too, whose writer leaves DEL and the C1 controls alone.
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             out.push(c);
         }

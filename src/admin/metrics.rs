@@ -37,6 +37,8 @@ pub struct Metrics {
     pub(crate) watch_bad_objects: IntGaugeVec,
     pub(crate) verdicts: IntGaugeVec,
     pub(crate) flows_evicted: IntGauge,
+    listen_failures: IntCounterVec,
+    connections_refused: IntCounterVec,
 }
 
 impl Metrics {
@@ -134,6 +136,18 @@ impl Metrics {
                 r,
                 IntGauge::new("towpath_flows_evicted", "Flow entries of live sockets pushed out")?,
             )?,
+            listen_failures: counters(
+                r,
+                "towpath_listen_failures_total",
+                "Attempts to listen that failed",
+                "listener",
+            )?,
+            connections_refused: counters(
+                r,
+                "towpath_admin_connections_refused_total",
+                "Connections closed because too many were open",
+                "listener",
+            )?,
             registry,
         };
         let build =
@@ -151,6 +165,36 @@ impl Metrics {
             tracing::error!(%error, "writing metrics");
         }
         text
+    }
+
+    /// Names of all metrics, sorted: those with labels too, which show only with a series.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn names() -> Result<Vec<String>, prometheus::Error> {
+        let all = Self::new()?;
+        for one in [&all.healthz, &all.livez, &all.listen_failures, &all.connections_refused] {
+            one.with_label_values(&["x"]);
+        }
+        let gauges = [&all.no_local, &all.map_entries, &all.map_max_entries, &all.verdicts];
+        for one in gauges.into_iter().chain([&all.watch_connected, &all.watch_bad_objects]) {
+            one.with_label_values(&["x"]);
+        }
+        all.watch_age.with_label_values(&["x"]);
+        let mut names: Vec<_> =
+            all.registry.gather().iter().map(|family| family.name().to_owned()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// A port or the control socket could not be opened.
+    pub(super) fn listen_failed(&self, listener: &str) {
+        self.listen_failures.with_label_values(&[listener]).inc();
+    }
+
+    /// Too many connections were open.
+    pub(super) fn connection_refused(&self, listener: &str) {
+        self.connections_refused.with_label_values(&[listener]).inc();
     }
 
     pub(crate) fn adopted(&self, image: &Image) {

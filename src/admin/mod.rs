@@ -9,12 +9,13 @@ mod http;
 pub mod logging;
 mod metrics;
 mod node_port_health;
+mod ports;
 mod socket;
 
 use std::{sync::Arc, thread};
 
-pub use http::{Ports, Response};
 pub use metrics::Metrics;
+pub use ports::Ports;
 
 use crate::{
     config::AdminConfig,
@@ -49,28 +50,45 @@ pub trait Answers: Send + Sync {
     fn gather(&self);
 }
 
+/// Threads that wait for the loop's answers at most; health is answered without any.
+const WAITING_MAX: usize = 16;
+
 /// Starts the servers. They end with the process.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
 pub fn start(admin: Admin) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(WAITING_MAX)
+        .enable_all()
+        .build()?;
     let admin = Arc::new(admin);
     thread::Builder::new().name("admin".into()).spawn(move || {
         runtime.block_on(async move {
             let mut servers = tokio::task::JoinSet::new();
             if let Some(address) = admin.config.healthz {
-                servers.spawn(http::serve_tcp(
+                let asked = Arc::clone(&admin);
+                let handler =
+                    move |question| std::future::ready(health::healthz(&asked, &question));
+                let name = "healthz";
+                servers.spawn(ports::serve(
+                    Arc::clone(&admin),
+                    name.into(),
+                    name,
                     address,
-                    health::healthz_server(Arc::clone(&admin)),
-                    Arc::clone(&admin.ports),
+                    handler,
                 ));
             }
             if let Some(address) = admin.config.metrics {
-                servers.spawn(http::serve_tcp(
+                let asked = Arc::clone(&admin);
+                let handler = move |question| health::metrics(Arc::clone(&asked), question);
+                let name = "metrics";
+                servers.spawn(ports::serve(
+                    Arc::clone(&admin),
+                    name.into(),
+                    name,
                     address,
-                    health::metrics_server(Arc::clone(&admin)),
-                    Arc::clone(&admin.ports),
+                    handler,
                 ));
             }
             servers.spawn(socket::serve(Arc::clone(&admin)));
@@ -80,3 +98,6 @@ pub fn start(admin: Admin) -> std::io::Result<()> {
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

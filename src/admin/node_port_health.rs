@@ -1,73 +1,85 @@
-//! healthCheckNodePort servers (services.md 1.6): 200 while a ready endpoint is on this node.
+//! healthCheckNodePort servers (services.md 1.6): a load balancer asks each node whether the Service
+//! has ready endpoints there. Terminating ones do not count, so that load balancers leave first.
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use towpath_proxy::HealthCheck;
 
 use super::{
     Admin,
-    http::{Handler, json, serve_tcp},
+    http::{Answer, Asked, json, not_found},
+    ports,
 };
+
+const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
 /// Opens and closes listeners as the plan says, until the loop ends.
 pub(super) async fn serve(admin: Arc<Admin>) {
     let mut wanted = admin.health_checks.clone();
-    let current: Arc<Mutex<BTreeMap<u16, HealthCheck>>> = Arc::default();
-    let mut servers: BTreeMap<u16, AbortHandle> = BTreeMap::new();
+    let mut open: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
     loop {
-        let checks: BTreeMap<u16, HealthCheck> =
-            wanted.borrow_and_update().iter().map(|check| (check.port, check.clone())).collect();
-        servers.retain(|port, server| {
-            let kept = checks.contains_key(port);
-            if !kept {
+        let ports: Vec<u16> = wanted.borrow_and_update().iter().map(|check| check.port).collect();
+        open.retain(|port, server| {
+            let keep = ports.contains(port);
+            if !keep {
                 server.abort();
-                admin.ports.bound(SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port)));
+                admin.ports.closed(&listener(*port));
             }
-            kept
+            keep
         });
-        for port in checks.keys() {
-            servers.entry(*port).or_insert_with(|| {
-                // `[::]` takes IPv4 as well.
-                let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
-                let handler = handler(*port, Arc::clone(&admin), Arc::clone(&current));
-                tokio::spawn(serve_tcp(address, handler, Arc::clone(&admin.ports))).abort_handle()
-            });
+        for port in ports {
+            open.entry(port).or_insert_with(|| tokio::spawn(answer_on(port, Arc::clone(&admin))));
         }
-        *current.lock().unwrap_or_else(PoisonError::into_inner) = checks;
         if wanted.changed().await.is_err() {
-            return;
+            break;
         }
     }
+    open.values().for_each(JoinHandle::abort);
 }
 
-fn handler(
-    port: u16,
-    admin: Arc<Admin>,
-    current: Arc<Mutex<BTreeMap<u16, HealthCheck>>>,
-) -> Handler {
-    Arc::new(move |_request| {
-        let check = current.lock().unwrap_or_else(PoisonError::into_inner).get(&port).cloned();
-        let healthy = admin.vitals.healthy(admin.clock.now_ms());
-        let count = check.as_ref().map_or(0, |check| check.ready_local);
-        let (namespace, name) = check
-            .as_ref()
-            .map_or(("", ""), |check| (&*check.service.namespace, &*check.service.name));
-        let body = json!({
-            "service": { "namespace": namespace, "name": name },
-            "localEndpoints": count,
-            "serviceProxyHealthy": healthy,
-        });
-        let fine = healthy && count > 0;
-        let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let mut response = json(status, &body);
-        response.headers_mut().insert("X-Load-Balancing-Endpoint-Weight", count.into());
-        response
-    })
+/// What `status` calls it.
+fn listener(port: u16) -> String {
+    format!("healthCheckNodePort {port}")
+}
+
+async fn answer_on(port: u16, admin: Arc<Admin>) {
+    let asked = Arc::clone(&admin);
+    let handler = move |_any_path: Asked| {
+        let healthy = asked.vitals.healthy(asked.clock.now_ms());
+        let checks = asked.health_checks.borrow();
+        let check = checks.iter().find(|check| check.port == port);
+        std::future::ready(match check {
+            Some(check) => answer(check, healthy),
+            None => not_found("nothing: the Service is gone"),
+        })
+    };
+    let address = SocketAddr::new(any_address(), port);
+    ports::serve(admin, listener(port), "health_check_node_port", address, handler).await;
+}
+
+/// Both families, where the machine has IPv6.
+fn any_address() -> IpAddr {
+    let has_v6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    if has_v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+/// 200 while there is a ready endpoint and the proxy works; a node on its way out still answers 200.
+fn answer(check: &HealthCheck, healthy: bool) -> Answer {
+    let body = json!({
+        "service": { "namespace": &*check.service.namespace, "name": &*check.service.name },
+        "localEndpoints": check.ready_local,
+        "serviceProxyHealthy": healthy,
+    });
+    let fine = healthy && check.ready_local > 0;
+    let mut answer =
+        json(if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body);
+    answer.headers_mut().insert(WEIGHT, HeaderValue::from(check.ready_local));
+    answer
 }

@@ -1,71 +1,160 @@
-//! The control socket: HTTP over a unix socket that only its owner may open.
+//! The control socket: HTTP/1 and JSON for the command line, for root and the daemon's own user.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use tokio::{net::UnixListener, time};
+use serde::Serialize;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+};
 
 use super::{
     Admin,
-    http::{Handler, answer, connection, json},
+    api::VERSION,
+    http::{self as small, Answer, Asked, json, parameter},
+    ports::{Pauses, is_passing},
 };
 
-/// Serves `config.socket`; the socket of a daemon that died is replaced (the writer's lock says
-/// that there is no other).
+/// What `status` calls it.
+const LISTENER: &str = "control socket";
+/// The loop answers within this time, or the asker is told that it did not.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Connections at a time.
+const CONNECTIONS_MAX: usize = 16;
+
+/// Listens and answers, for as long as the task lives.
 pub(super) async fn serve(admin: Arc<Admin>) {
     let path = admin.config.socket.clone();
-    let handler = handler(Arc::clone(&admin));
-    let listener = loop {
-        if let Some(dir) = path.parent()
-            && let Err(error) = fs::create_dir_all(dir)
-        {
-            tracing::warn!(dir = %dir.display(), %error, "making the run directory");
-        }
-        let _not_there = fs::remove_file(&path);
-        let bound = UnixListener::bind(&path).and_then(|listener| {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map(|()| listener)
-        });
-        match bound {
-            Ok(listener) => break listener,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the control socket: trying again");
-                time::sleep(Duration::from_secs(2)).await;
-            }
-        }
-    };
+    let mut pauses = Pauses::new();
     loop {
-        match listener.accept().await {
-            Ok((stream, _peer)) => {
-                tokio::spawn(connection(stream, Arc::clone(&handler)));
+        let error = match listen(&path) {
+            Ok(open) => {
+                admin.ports.opened(LISTENER, None);
+                pauses = Pauses::new();
+                accept(open, &admin).await
             }
-            Err(error) => {
-                tracing::debug!(%error, "accepting on the control socket");
-                time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+            Err(error) => error,
+        };
+        admin.metrics.listen_failed("control");
+        admin.ports.failed(LISTENER, &path.display().to_string(), &error);
+        pauses.wait().await;
     }
 }
 
-fn handler(admin: Arc<Admin>) -> Handler {
-    Arc::new(move |request| {
-        let busy = || {
-            let text = "the control loop did not answer in time; try again\n";
-            answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", text)
-        };
-        match request.uri().path() {
-            "/v1/status" => match admin.answers.status() {
-                Some(reply) => json(StatusCode::OK, &reply),
-                None => busy(),
-            },
-            "/v1/services" => {
-                let query = request.uri().query().unwrap_or_default();
-                let name = query.split('&').find_map(|part| part.strip_prefix("name="));
-                match admin.answers.services(name.map(str::to_owned)) {
-                    Some(reply) => json(StatusCode::OK, &reply),
-                    None => busy(),
-                }
-            }
-            _ => answer(StatusCode::NOT_FOUND, "text/plain", "known: /v1/status, /v1/services\n"),
+/// Takes the place of a socket that nobody answers on.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_other) => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon answers there"));
         }
-    })
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+        Err(_absent) => {}
+    }
+    let open = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(open)
+}
+
+async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let own = nix::unistd::geteuid().as_raw();
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let stream = match open.accept().await {
+            Ok((stream, _from)) => stream,
+            Err(error) if is_passing(&error) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            Err(error) => return error,
+        };
+        while connections.try_join_next().is_some() {}
+        // The mode of the socket says the same; this holds also where the mode was changed.
+        if !stream.peer_cred().is_ok_and(|peer| may_ask(peer.uid(), own)) {
+            tracing::warn!("refused a control connection of another user");
+            continue;
+        }
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            admin.metrics.connection_refused("control");
+            continue;
+        };
+        let admin = Arc::clone(admin);
+        connections.spawn(async move {
+            connection(stream, admin).await;
+            drop(place);
+        });
+    }
+}
+
+const fn may_ask(peer: u32, own: u32) -> bool {
+    peer == 0 || peer == own
+}
+
+async fn connection(stream: UnixStream, admin: Arc<Admin>) {
+    small::serve(stream, Arc::new(move |asked| reply(asked, Arc::clone(&admin)))).await;
+}
+
+async fn reply(asked: Asked, admin: Arc<Admin>) -> Answer {
+    let answers = Arc::clone(&admin.answers);
+    match asked.path.as_str() {
+        "/v1/status" => told(move || answers.status()).await,
+        "/v1/services" => {
+            let name = parameter(&asked.query, "name");
+            told(move || answers.services(name)).await
+        }
+        _ => failure(
+            StatusCode::NOT_FOUND,
+            "no such question",
+            "ask /v1/status or /v1/services; a newer towpath may know more",
+        ),
+    }
+}
+
+/// Asks on a thread that may wait: nobody else's answer waits with it.
+async fn told<T>(ask: impl FnOnce() -> Option<T> + Send + 'static) -> Answer
+where
+    T: Serialize + Send + 'static,
+{
+    let asked =
+        tokio::task::spawn_blocking(move || ask().map(|reply| json(StatusCode::OK, &reply)));
+    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(Ok(Some(answer))) => answer,
+        Ok(Err(_panicked)) => failure(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "answering failed",
+            "see the daemon's log and report this",
+        ),
+        Ok(Ok(None)) | Err(_) => failure(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the control loop did not answer in time",
+            "ask again; if it stays so, see the daemon's log",
+        ),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'a> {
+    api_version: &'a str,
+    error: &'a str,
+    action: &'a str,
+}
+
+fn failure(status: StatusCode, error: &str, action: &str) -> Answer {
+    json(status, &Failure { api_version: VERSION, error, action })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_the_own_user_may_ask() {
+        assert!(may_ask(0, 1000) && may_ask(1000, 1000));
+        assert!(!may_ask(1001, 1000) && !may_ask(1, 0));
+    }
 }

@@ -1,99 +1,104 @@
 //! The command line: one file per command.
+//!
+//! Exit codes: 0 well, 1 a problem was found, 2 usage or configuration, 3 no daemon answers.
 
 mod cleanup;
 mod client;
 mod demo;
+mod output;
 mod run;
 mod services;
 mod status;
 mod table;
 mod testbed;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-use crate::config::{RUN_DIR, RunArgs};
+use crate::config::RunArgs;
+use output::{Exit, complain};
 
-/// Everything is fine.
-const OK: u8 = 0;
-/// A problem was found.
-const PROBLEM: u8 = 1;
-/// The command was used wrongly (clap's own number).
-const USAGE: u8 = 2;
-/// The daemon cannot be reached.
-const UNREACHABLE: u8 = 3;
+/// What `run` answers when the daemon can not be set up.
+const PROBLEM: Exit = Exit::Problem;
+/// What `run` answers to a configuration that is refused.
+const USAGE: Exit = Exit::Usage;
 
-#[derive(Parser)]
-#[command(name = "towpath", version, about = "The Kubernetes node data plane")]
+/// The Kubernetes node data plane in one daemon.
+#[derive(Debug, Parser)]
+#[command(name = "towpath", version, about, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon: on a cluster's node, or on a directory of manifests
+    /// Run the daemon on this node
     Run(Box<RunArgs>),
-    /// Prove it here: a cluster of network namespaces, real traffic
+    /// Prove it here: a cluster of network namespaces, a daemon on each node, real traffic
     Demo(demo::DemoArgs),
-    /// How the daemon on this node is
-    Status(Ask),
-    /// What is routed: endpoints, sets in force and why, what the kernel holds, counters
-    Services {
-        /// Only this Service: NAMESPACE/NAME, or a name in any namespace
-        name: Option<String>,
-        #[command(flatten)]
-        ask: Ask,
-    },
-    /// Remove everything that Towpath left in the kernel
-    Cleanup(cleanup::CleanupArgs),
+    /// Show how the daemon of this node is, what it serves and what it does not
+    Status(status::Args),
+    /// Show Services: endpoints, the set in force and why, what the kernel holds, counters
+    Services(services::Args),
+    /// Remove everything the daemon left in the kernel: programs, then maps
+    Cleanup(cleanup::Args),
+    /// Print the version
+    Version,
     #[command(hide = true)]
     Testbed(testbed::TestbedArgs),
-}
-
-/// How to reach the daemon and print its answer.
-#[derive(Args)]
-struct Ask {
-    /// Run directory of the daemon
-    #[arg(long, value_name = "DIR", default_value = RUN_DIR)]
-    run_dir: PathBuf,
-    /// How to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-}
-
-/// How to print.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Table,
-    /// For scripts: a stable schema
-    Json,
 }
 
 /// Parses the arguments, runs the command, answers with its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Status(ask) => status::run(&ask),
-        Command::Services { name, ask } => services::run(name.as_deref(), &ask),
-        Command::Cleanup(args) => cleanup::run(&args),
-        Command::Demo(args) => demo::run(&args),
-        Command::Testbed(args) => testbed::run(&args),
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command, &mut out, &mut err),
+        Err(help) => {
+            // Help and version are not errors; they go to standard output.
+            let code = if help.use_stderr() { Exit::Usage } else { Exit::Well };
+            match help.print() {
+                Ok(()) => code.into(),
+                Err(_closed) => Exit::Problem.into(),
+            }
+        }
     }
 }
 
-/// Prints to standard output; a reader that has gone away ends the command quietly.
-fn print(text: &str) {
-    use std::io::Write as _;
-    let mut out = std::io::stdout().lock();
-    let _reader_gone = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
+fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let done = match command {
+        Command::Run(args) => return run::run(&args),
+        Command::Demo(args) => return demo::run(&args),
+        Command::Testbed(args) => return testbed::run(&args),
+        Command::Status(args) => status::run(&args, out),
+        Command::Services(args) => services::run(&args, out),
+        Command::Cleanup(args) => cleanup::run(&args, out),
+        Command::Version => output::line(out, concat!("towpath ", env!("CARGO_PKG_VERSION"))),
+    };
+    match done {
+        Ok(code) => code.into(),
+        Err(failure) => failure.tell(err),
+    }
 }
 
-/// Prints an error: what, where, why, what next.
-fn complain(text: &str) {
-    use std::io::Write as _;
-    let _reader_gone = writeln!(std::io::stderr().lock(), "error: {text}");
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn version_is_printed() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = dispatch(Command::Version, &mut out, &mut err);
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert_eq!(String::from_utf8(out).unwrap(), "towpath 0.1.0\n");
+    }
 }

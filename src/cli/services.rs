@@ -1,60 +1,100 @@
 //! `towpath services [NAME]`.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::io::Write;
 
 use super::{
-    Ask, OK, Output, PROBLEM, UNREACHABLE, client, complain, print,
-    table::{ago, table},
+    client::{Target, escaped},
+    output::{self, Exit, Failure, Format},
+    status::read,
+    table::{Paint, Table, duration, printable},
 };
-use crate::admin::api::{PortReply, ServiceReply, ServicesReply};
+use crate::admin::api::{PortReply, ServiceReply, ServicesReply, SetReply};
 
-pub(super) fn run(name: Option<&str>, ask: &Ask) -> ExitCode {
-    let path = name.map_or_else(|| "/v1/services".to_owned(), |n| format!("/v1/services?name={n}"));
-    let reply: ServicesReply = match client::get(&ask.run_dir, &path) {
-        Ok(reply) => reply,
-        Err(error) => {
-            complain(&error.to_string());
-            return UNREACHABLE.into();
-        }
-    };
-    if let (Some(name), true) = (name, reply.services.is_empty()) {
-        complain(&format!(
-            "no Service {name} is routed: it does not exist, is headless, of type ExternalName, or \
-             another proxy's; `towpath services` lists those that are"
-        ));
-        return PROBLEM.into();
-    }
-    match (ask.output, name) {
-        (Output::Json, _) => print(&serde_json::to_string_pretty(&reply).unwrap_or_default()),
-        (Output::Table, None) => print(&overview(&reply)),
-        (Output::Table, Some(_)) => {
-            let all: Vec<String> = reply.services.iter().map(detail).collect();
-            print(&all.join("\n"));
-        }
-    }
-    OK.into()
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Only this Service, in detail: NAMESPACE/NAME, or a name in any namespace
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let question = match &args.name {
+        Some(name) => format!("/v1/services?name={}", escaped(name)),
+        None => "/v1/services".to_owned(),
+    };
+    let value = args.target.ask(&question)?;
+    let reply: ServicesReply = read(&value)?;
+    if let (Some(name), true) = (&args.name, reply.services.is_empty()) {
+        return Err(Failure::problem(
+            format!("no Service {} is routed", printable(name)),
+            "it does not exist, is headless, of type ExternalName, or another proxy's; `towpath \
+             services` lists those that are, `towpath status` says how well the daemon hears",
+        ));
+    }
+    match (args.output, &args.name) {
+        (Format::Json, _) => output::json(out, &value)?,
+        (Format::Table, None) => out.write_all(overview(&reply).as_bytes())?,
+        (Format::Table, Some(_)) => {
+            for service in &reply.services {
+                out.write_all(detail(service, Paint::of_stdout()).as_bytes())?;
+            }
+        }
+    }
+    Ok(if reply.services.iter().all(is_well) { Exit::Well } else { Exit::Problem })
+}
+
+/// In force as wanted.
+fn is_well(service: &ServiceReply) -> bool {
+    let failed = service.last_change.as_ref().is_some_and(|change| change.failed.is_some());
+    service.problems.is_empty() && !failed && service.ports.iter().all(agrees)
+}
+
+fn agrees(port: &PortReply) -> bool {
+    port.sets.iter().all(|set| set.agrees)
+}
+
+/// One line for each port and family.
 fn overview(reply: &ServicesReply) -> String {
-    let mut rows =
-        table(&["service", "port", "frontends", "ready", "serving", "terminating", "in force"]);
+    let mut table = Table::new(&[
+        "SERVICE",
+        "PORT",
+        "FRONTENDS",
+        "READY",
+        "SERVING",
+        "TERMINATING",
+        "TRANSLATED",
+        "REFUSED",
+        "NO LOCAL",
+        "UNTRANSLATED",
+        "KERNEL",
+        "IN FORCE",
+    ]);
     for service in &reply.services {
         for port in &service.ports {
-            let frontends: Vec<String> =
-                port.frontends.iter().map(|f| format!("{}:{}", f.address, f.port)).collect();
-            let force: Vec<&str> = port.sets.iter().map(|set| set.why.as_str()).collect();
-            rows.add_row([
+            let counters = &port.counters;
+            let why: Vec<_> = port.sets.iter().map(|set| set.why.as_str()).collect();
+            table.row([
                 service.name.clone(),
                 title(port),
-                frontends.join(" "),
+                summary(port),
                 port.ready.to_string(),
                 port.serving.to_string(),
                 port.terminating.to_string(),
-                force.join("; "),
+                counters.translated.to_string(),
+                counters.refused.to_string(),
+                counters.no_local.to_string(),
+                counters.untranslated.to_string(),
+                if agrees(port) { "agrees" } else { "DIFFERS" }.to_owned(),
+                why.join("; "),
             ]);
         }
     }
-    rows.to_string()
+    table.render("")
 }
 
 fn title(port: &PortReply) -> String {
@@ -62,44 +102,186 @@ fn title(port: &PortReply) -> String {
     format!("{name}{}/{} {}", port.port, port.protocol, port.family)
 }
 
-fn detail(service: &ServiceReply) -> String {
-    let mut out = format!("{}\n", service.name);
+/// The first frontend, and how many more there are.
+fn summary(port: &PortReply) -> String {
+    let Some(first) = port.frontends.first() else { return "none".to_owned() };
+    let more = port.frontends.len() - 1;
+    let first = socket(&first.address, first.port);
+    if more == 0 { first } else { format!("{first} +{more}") }
+}
+
+fn socket(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+}
+
+/// Everything about one Service.
+fn detail(service: &ServiceReply, paint: Paint) -> String {
+    let mut text = format!("{}\n", paint.heading(&printable(&service.name)));
     if let Some(change) = &service.last_change {
-        let outcome = change.failed.as_ref().map_or_else(
-            || format!("in force {} µs after it was received", change.took_us),
-            |why| format!("NOT IN FORCE: {why}"),
-        );
-        let _infallible = writeln!(out, "  last change {} ago, {outcome}", ago(change.age_ms));
+        let outcome = match &change.failed {
+            None => paint.good(&format!("in force {} us after it was received", change.took_us)),
+            Some(why) => paint.bad(&format!("NOT IN FORCE: {}", printable(why))),
+        };
+        let age = duration(std::time::Duration::from_millis(change.age_ms));
+        text.push_str(&format!("  last change {age} ago, {outcome}\n"));
     }
     for problem in &service.problems {
-        let _infallible = writeln!(out, "  problem: {problem}");
+        text.push_str(&format!("  {}\n", paint.bad(&format!("problem: {}", printable(problem)))));
     }
     for port in &service.ports {
-        let _infallible = writeln!(
-            out,
-            "  {}: {} ready, {} serving, {} terminating",
-            title(port),
-            port.ready,
-            port.serving,
-            port.terminating
-        );
-        for f in &port.frontends {
-            let not = if f.served { "" } else { " (not served: it has source ranges)" };
-            let _infallible = writeln!(out, "    {} {} port {}{not}", f.kind, f.address, f.port);
-        }
-        for set in &port.sets {
-            let kernel = if set.agrees { "kernel agrees" } else { "KERNEL DIFFERS" };
-            let _infallible = writeln!(out, "    {} set: {} ({kernel})", set.name, set.why);
-            for backend in &set.backends {
-                let _infallible = writeln!(out, "      {} port {}", backend.address, backend.port);
-            }
-        }
-        let c = &port.counters;
-        let _infallible = writeln!(
-            out,
-            "    flows: {} translated, {} refused, {} without a local endpoint, {} untranslated",
-            c.translated, c.refused, c.no_local, c.untranslated
-        );
+        detail_of_port(&mut text, port, paint);
     }
-    out
+    text
+}
+
+fn detail_of_port(text: &mut String, port: &PortReply, paint: Paint) {
+    text.push_str(&format!(
+        "\n{}\n  endpoints: {} ready, {} serving, {} terminating\n",
+        paint.heading(&format!("port {}", printable(&title(port)))),
+        port.ready,
+        port.serving,
+        port.terminating
+    ));
+    if let Some(seconds) = port.affinity_seconds {
+        text.push_str(&format!("  session affinity by client, {seconds} s\n"));
+    }
+    let mut table = Table::new(&["KIND", "ADDRESS", "PORT", "SERVED"]);
+    for frontend in &port.frontends {
+        table.row([
+            frontend.kind.clone(),
+            frontend.address.clone(),
+            frontend.port.to_string(),
+            if frontend.served { "yes" } else { "no: it has source ranges" }.to_owned(),
+        ]);
+    }
+    text.push_str(&table.render("  "));
+    for set in &port.sets {
+        detail_of_set(text, set, paint);
+    }
+    match port.kernel_index {
+        Some(index) => text.push_str(&format!("  kernel: index {index}\n")),
+        None => text.push_str(&format!("  kernel: {}\n", paint.bad("holds nothing"))),
+    }
+    let counters = &port.counters;
+    text.push_str(&format!(
+        "  flows: {} translated, {} refused, {} without a local endpoint, {} untranslated\n",
+        counters.translated, counters.refused, counters.no_local, counters.untranslated
+    ));
+}
+
+fn detail_of_set(text: &mut String, set: &SetReply, paint: Paint) {
+    let verdict = match set.agrees {
+        true => paint.good("kernel agrees"),
+        false => paint.bad("KERNEL DIFFERS"),
+    };
+    let (name, why) = (printable(&set.name), printable(&set.why));
+    text.push_str(&format!("  {name} set: {why} ({verdict})\n"));
+    for backend in &set.backends {
+        text.push_str(&format!("    {}\n", printable(&socket(&backend.address, backend.port))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api::{BackendReply, CountersReply, FrontendReply, LastChangeReply};
+
+    fn service() -> ServiceReply {
+        let frontend = |kind: &str, address: &str, port, served| FrontendReply {
+            address: address.into(),
+            port,
+            kind: kind.into(),
+            served,
+        };
+        let backend = |address: &str| BackendReply { address: address.into(), port: 8080 };
+        let set = |name: &str, why: &str, backends| SetReply {
+            name: name.into(),
+            why: why.into(),
+            backends,
+            agrees: true,
+        };
+        let port = PortReply {
+            name: "http".into(),
+            port: 80,
+            protocol: "TCP".into(),
+            family: "IPv6".into(),
+            frontends: vec![
+                frontend("ClusterIP", "fd00:96::4", 80, true),
+                frontend("NodePort", "every node's addresses", 30080, false),
+            ],
+            ready: 2,
+            serving: 2,
+            terminating: 1,
+            affinity_seconds: Some(10_800),
+            sets: vec![
+                set("cluster", "ready endpoints", vec![backend("fd00::1"), backend("fd00::2")]),
+                set("local", "no local endpoint", Vec::new()),
+            ],
+            kernel_index: Some(3),
+            counters: CountersReply { translated: 9, refused: 1, no_local: 0, untranslated: 2 },
+        };
+        ServiceReply {
+            name: "shop/cart".into(),
+            ports: vec![port],
+            problems: Vec::new(),
+            last_change: Some(LastChangeReply { age_ms: 5_000, took_us: 90, failed: None }),
+        }
+    }
+
+    #[test]
+    fn the_overview_has_a_line_for_each_port() {
+        let reply = ServicesReply { api_version: String::new(), services: vec![service()] };
+        let text = overview(&reply);
+        let rows: Vec<_> = text.lines().collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows[0].starts_with("SERVICE    PORT              FRONTENDS"), "{text}");
+        assert!(rows[1].starts_with("shop/cart  http 80/TCP IPv6  [fd00:96::4]:80 +1"), "{text}");
+        assert!(rows[1].ends_with("agrees  ready endpoints; no local endpoint"), "{text}");
+    }
+
+    #[test]
+    fn the_detail_says_which_set_and_why() {
+        let expected = "\
+shop/cart
+  last change 5.0s ago, in force 90 us after it was received
+
+port http 80/TCP IPv6
+  endpoints: 2 ready, 2 serving, 1 terminating
+  session affinity by client, 10800 s
+  KIND       ADDRESS                 PORT   SERVED
+  ClusterIP  fd00:96::4              80     yes
+  NodePort   every node's addresses  30080  no: it has source ranges
+  cluster set: ready endpoints (kernel agrees)
+    [fd00::1]:8080
+    [fd00::2]:8080
+  local set: no local endpoint (kernel agrees)
+  kernel: index 3
+  flows: 9 translated, 1 refused, 0 without a local endpoint, 2 untranslated
+";
+        assert_eq!(detail(&service(), Paint::PLAIN), expected);
+    }
+
+    #[test]
+    fn what_is_not_in_force_is_said_and_counts() {
+        assert!(is_well(&service()));
+        type Change = fn(&mut ServiceReply);
+        let failed = |s: &mut ServiceReply| {
+            s.last_change =
+                Some(LastChangeReply { age_ms: 1, took_us: 1, failed: Some("full".into()) });
+        };
+        let rows: [(Change, &str); 3] = [
+            (failed, "NOT IN FORCE: full\n"),
+            (
+                |s| s.problems.push("two ports of one name".into()),
+                "problem: two ports of one name\n",
+            ),
+            (|s| s.ports[0].sets[0].agrees = false, "(KERNEL DIFFERS)\n"),
+        ];
+        for (change, said) in rows {
+            let mut changed = service();
+            change(&mut changed);
+            assert!(detail(&changed, Paint::PLAIN).contains(said), "{said}");
+            assert!(!is_well(&changed), "{said}");
+        }
+    }
 }

@@ -1,102 +1,243 @@
 //! `towpath status`.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::io::Write;
 
 use super::{
-    Ask, OK, Output, PROBLEM, UNREACHABLE, client, complain, print,
-    table::{ago, table},
+    client::Target,
+    output::{self, Exit, Failure, Format},
+    table::{Paint, Table, bytes, duration, printable},
 };
-use crate::admin::api::StatusReply;
+use crate::admin::api::{SourceReply, StateReply, StatusReply};
 
-pub(super) fn run(ask: &Ask) -> ExitCode {
-    let reply: StatusReply = match client::get(&ask.run_dir, "/v1/status") {
-        Ok(reply) => reply,
-        Err(error) => {
-            complain(&error.to_string());
-            return UNREACHABLE.into();
-        }
-    };
-    match ask.output {
-        Output::Json => print(&serde_json::to_string_pretty(&reply).unwrap_or_default()),
-        Output::Table => print(&text(&reply)),
-    }
-    if healthy(&reply) { OK.into() } else { PROBLEM.into() }
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
-fn healthy(reply: &StatusReply) -> bool {
+pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let value = args.target.ask("/v1/status")?;
+    let reply: StatusReply = read(&value)?;
+    match args.output {
+        Format::Json => output::json(out, &value)?,
+        Format::Table => out.write_all(render(&reply, Paint::of_stdout()).as_bytes())?,
+    }
+    Ok(if is_well(&reply) { Exit::Well } else { Exit::Problem })
+}
+
+/// The typed reply.
+pub(super) fn read<T>(value: &serde_json::Value) -> Result<T, Failure>
+where
+    T: serde::de::DeserializeOwned,
+{
+    T::deserialize(value).map_err(|error| {
+        let what = format!("the daemon's reply is not understood: {error}");
+        Failure::problem(what, "use the towpath of the daemon's own image")
+    })
+}
+
+/// Everything listed, heard and written, and nothing to complain about.
+fn is_well(reply: &StatusReply) -> bool {
     let state = &reply.state;
     state.synced
+        && !state.kernel.pending
         && state.problems.is_empty()
         && reply.ports.is_empty()
-        && !state.kernel.pending
         && state.audit.as_ref().is_none_or(|audit| audit.differences.is_empty())
+        && reply.source.streams.iter().all(|stream| stream.connected)
 }
 
-fn text(reply: &StatusReply) -> String {
+fn render(reply: &StatusReply, paint: Paint) -> String {
     let state = &reply.state;
-    let mut out = String::new();
-    let line = |out: &mut String, name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _infallible = writeln!(out, "{name:<12}{value}");
-    };
-    line(
-        &mut out,
-        "towpath",
-        &format!(
-            "{} on {}, pid {}, up {}",
-            reply.version,
-            reply.node,
-            reply.pid,
-            ago(reply.uptime_ms)
-        ),
+    let verdict = if is_well(reply) { paint.good("well") } else { paint.bad("NOT WELL") };
+    let mut text = format!(
+        "towpath {} on {}, pid {}, up {}: {verdict}\n",
+        printable(&reply.version),
+        printable(&reply.node),
+        reply.pid,
+        age(reply.uptime_ms)
     );
-    let sync = if state.synced { "everything listed" } else { "waiting for the first lists" };
-    line(&mut out, "source", &format!("{}, {sync}", reply.source.kind));
-    for stream in &reply.source.streams {
-        let open = if stream.connected { "connected" } else { "NOT CONNECTED" };
-        let age =
-            stream.last_event_age_ms.map_or_else(|| "never".to_owned(), |ms| ago(ms) + " ago");
-        let mut text = format!("{open}, last heard {age}");
-        if stream.bad_objects > 0 {
-            let _infallible = write!(text, ", {} bad objects", stream.bad_objects);
-        }
-        line(&mut out, "", &format!("{:<14} {text}", stream.kind));
-    }
-    line(
-        &mut out,
-        "routes",
-        &format!(
-            "{} Services, {} slices, {} nodes",
-            state.services, state.endpoint_slices, state.nodes
-        ),
+    text.push_str(&format!(
+        "routes {} Services from {} slices, {} nodes\n",
+        state.services, state.endpoint_slices, state.nodes
+    ));
+    source(&mut text, &reply.source, state.synced, paint);
+    kernel(&mut text, reply, paint);
+    audit(&mut text, state, paint);
+    list(&mut text, paint, "Ports not open", &reply.ports);
+    list(&mut text, paint, "Problems", &state.problems);
+    list(
+        &mut text,
+        paint,
+        "Not served yet: passes as if Towpath were not there",
+        &reply.not_served,
     );
-    let mut maps = table(&["map", "in use", "of"]);
-    for map in &state.kernel.maps {
-        maps.add_row([map.name.clone(), map.entries.to_string(), map.capacity.to_string()]);
-    }
-    let pending = if state.kernel.pending { ", CHANGES ARE WAITING" } else { "" };
-    line(&mut out, "kernel", &format!("{} KiB of maps{pending}", reply.map_bytes >> 10));
-    for row in maps.to_string().lines() {
-        line(&mut out, "", row.trim_end());
-    }
-    let audit = state.audit.as_ref().map_or_else(
-        || "none yet".to_owned(),
-        |audit| format!("{} differences, {} ago", audit.differences.len(), ago(audit.age_ms)),
-    );
-    line(&mut out, "audit", &audit);
-    list(&mut out, "ports", &reply.ports, "all served");
-    list(&mut out, "problems", &state.problems, "none");
-    list(&mut out, "not served", &reply.not_served, "");
-    out.trim_end().to_owned()
+    text
 }
 
-fn list(out: &mut String, name: &str, items: &[String], none: &str) {
-    let mut name = name;
-    if items.is_empty() {
-        let _infallible = writeln!(out, "{name:<12}{none}");
+fn age(ms: u64) -> String {
+    duration(std::time::Duration::from_millis(ms))
+}
+
+fn source(text: &mut String, source: &SourceReply, synced: bool, paint: Paint) {
+    let listed = match synced {
+        true => paint.good("everything listed"),
+        false => paint.bad("waiting for the first lists"),
+    };
+    let title = paint.heading(&format!("Source {}", printable(&source.kind)));
+    text.push_str(&format!("\n{title}: {listed}\n"));
+    let mut table = Table::new(&["KIND", "STREAM", "LAST HEARD", "LISTS", "ERRORS", "BAD OBJECTS"]);
+    for stream in &source.streams {
+        let heard = stream.last_event_age_ms;
+        table.row([
+            stream.kind.clone(),
+            if stream.connected { "connected" } else { "LOST" }.to_owned(),
+            heard.map_or_else(|| "never".to_owned(), |ms| format!("{} ago", age(ms))),
+            stream.lists.to_string(),
+            stream.errors.to_string(),
+            stream.bad_objects.to_string(),
+        ]);
     }
+    text.push_str(&table.render("  "));
+}
+
+fn kernel(text: &mut String, reply: &StatusReply, paint: Paint) {
+    let kernel = &reply.state.kernel;
+    let pending = match kernel.pending {
+        true => paint.bad("CHANGES ARE WAITING"),
+        false => paint.good("up to date"),
+    };
+    let title = paint.heading("Kernel");
+    text.push_str(&format!(
+        "\n{title}: {pending}, {} of maps, longest write {} us\n",
+        bytes(reply.map_bytes),
+        kernel.longest_write_us
+    ));
+    let mut table = Table::new(&["MAP", "ENTRIES", "CAPACITY", "USED"]);
+    for map in &kernel.maps {
+        table.row([
+            map.name.clone(),
+            map.entries.to_string(),
+            map.capacity.to_string(),
+            format!("{}%", map.entries.saturating_mul(100) / map.capacity.max(1)),
+        ]);
+    }
+    text.push_str(&table.render("  "));
+}
+
+fn audit(text: &mut String, state: &StateReply, paint: Paint) {
+    let Some(audit) = &state.audit else {
+        text.push_str("  no audit yet\n");
+        return;
+    };
+    let found = match audit.differences.len() {
+        0 => paint.good("no differences"),
+        many => paint.bad(&format!("{many} DIFFERENCES")),
+    };
+    text.push_str(&format!("  last audit {} ago: {found}\n", age(audit.age_ms)));
+    for difference in &audit.differences {
+        text.push_str(&format!("    {}\n", printable(difference)));
+    }
+}
+
+fn list(text: &mut String, paint: Paint, title: &str, items: &[String]) {
+    if items.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{}\n", paint.heading(title)));
     for item in items {
-        let _infallible = writeln!(out, "{name:<12}{item}");
-        name = "";
+        text.push_str(&format!("  - {}\n", printable(item)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api::{AuditReply, KernelReply, MapReply, StreamReply};
+
+    fn stream(connected: bool) -> StreamReply {
+        StreamReply {
+            kind: "Service".into(),
+            connected,
+            last_event_age_ms: connected.then_some(2_000),
+            lists: 1,
+            errors: 0,
+            bad_objects: 0,
+        }
+    }
+
+    fn reply() -> StatusReply {
+        StatusReply {
+            api_version: "towpath/v1".into(),
+            version: "0.1.0".into(),
+            pid: 7,
+            node: "w1".into(),
+            uptime_ms: 3_720_000,
+            source: SourceReply { kind: "kube".into(), streams: vec![stream(true)] },
+            state: StateReply {
+                synced: true,
+                services: 3,
+                endpoint_slices: 4,
+                nodes: 2,
+                problems: Vec::new(),
+                kernel: KernelReply {
+                    maps: vec![MapReply { name: "BACKENDS".into(), entries: 5, capacity: 10 }],
+                    pending: false,
+                    longest_write_us: 42,
+                },
+                audit: Some(AuditReply { age_ms: 60_000, differences: Vec::new() }),
+            },
+            map_bytes: 8_192,
+            ports: Vec::new(),
+            not_served: vec!["SCTP".into()],
+        }
+    }
+
+    #[test]
+    fn a_well_daemon_reads_like_this() {
+        assert!(is_well(&reply()));
+        let expected = "\
+towpath 0.1.0 on w1, pid 7, up 1h 2m: well
+routes 3 Services from 4 slices, 2 nodes
+
+Source kube: everything listed
+  KIND     STREAM     LAST HEARD  LISTS  ERRORS  BAD OBJECTS
+  Service  connected  2.0s ago    1      0       0
+
+Kernel: up to date, 8 KiB of maps, longest write 42 us
+  MAP       ENTRIES  CAPACITY  USED
+  BACKENDS  5        10        50%
+  last audit 1m 0s ago: no differences
+
+Not served yet: passes as if Towpath were not there
+  - SCTP
+";
+        assert_eq!(render(&reply(), Paint::PLAIN), expected);
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_said_and_counts() {
+        type Change = fn(&mut StatusReply);
+        let rows: [(Change, &str); 6] = [
+            (|r| r.state.synced = false, "Source kube: waiting for the first lists\n"),
+            (|r| r.state.kernel.pending = true, "Kernel: CHANGES ARE WAITING"),
+            (|r| r.state.problems.push("a/b: x\u{1b}".into()), "Problems\n  - a/b: x\\u{1b}\n"),
+            (|r| r.ports.push("healthz: taken".into()), "Ports not open\n  - healthz: taken\n"),
+            (|r| r.source.streams.push(stream(false)), "  Service  LOST       never "),
+            (
+                |r| r.state.audit = Some(AuditReply { age_ms: 1, differences: vec!["d".into()] }),
+                "ago: 1 DIFFERENCES\n    d\n",
+            ),
+        ];
+        for (change, said) in rows {
+            let mut changed = reply();
+            change(&mut changed);
+            let text = render(&changed, Paint::PLAIN);
+            assert!(text.contains(said), "{said}\n--\n{text}");
+            assert!(text.contains(": NOT WELL\n") && !is_well(&changed), "{said}");
+        }
     }
 }

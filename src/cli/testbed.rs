@@ -5,15 +5,15 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use towpath_testbed::{probe, reaper};
 
-use super::{OK, PROBLEM, complain};
+use super::{Exit, complain};
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(super) struct TestbedArgs {
     #[command(subcommand)]
     role: Role,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Role {
     /// Clean up when the maker of a cluster has ended
     Reap,
@@ -40,10 +40,10 @@ pub(super) fn run(args: &TestbedArgs) -> ExitCode {
         Role::Serve { name, ports } => probe::serve(name, ports),
     };
     match done {
-        Ok(()) => OK.into(),
+        Ok(()) => Exit::Well.into(),
         Err(error) => {
             complain(&format!("{error:#}"));
-            PROBLEM.into()
+            Exit::Problem.into()
         }
     }
 }

@@ -33,7 +33,7 @@ impl Vitals {
         self.pending_since_ms.store(since, Ordering::Relaxed);
     }
 
-    pub(super) fn node(&self, eligible: bool) {
+    pub(crate) fn node(&self, eligible: bool) {
         self.node_leaves.store(!eligible, Ordering::Relaxed);
     }
 

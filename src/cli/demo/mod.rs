@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::{OK, PROBLEM, complain, print};
+use super::{Exit, complain, output};
 
 /// How to run the demo.
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// One JSON object per check
     #[arg(long)]
@@ -27,11 +27,11 @@ pub(super) struct DemoArgs {
 
 pub(super) fn run(args: &DemoArgs) -> ExitCode {
     match demo(args) {
-        Ok(true) => OK.into(),
-        Ok(false) => PROBLEM.into(),
+        Ok(true) => Exit::Well.into(),
+        Ok(false) => Exit::Problem.into(),
         Err(error) => {
             complain(&format!("{error:#}"));
-            PROBLEM.into()
+            Exit::Problem.into()
         }
     }
 }
@@ -61,4 +61,9 @@ fn keep(scene: &scene::Scene) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(tokio::signal::ctrl_c())?;
     Ok(())
+}
+
+/// A line for whoever watches; nobody may.
+fn print(text: &str) {
+    drop(output::line(&mut std::io::stdout(), text));
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::cli::{print, table::table};
+use super::print;
+use crate::cli::table::Table;
 
 /// One check.
 struct Line {
@@ -66,17 +67,17 @@ impl Report {
         if self.json {
             return;
         }
-        let mut rows = table(&["", "proven", "how", "ms"]);
+        let mut rows = Table::new(&["", "proven", "how", "ms"]);
         for line in &self.lines {
             let tick = if line.ok { "\u{2713}" } else { "\u{2717}" };
-            rows.add_row([
+            rows.row([
                 tick.to_owned(),
                 line.check.clone(),
                 line.detail.clone(),
                 format!("{:.1}", line.ms),
             ]);
         }
-        print(&rows.to_string());
+        print(rows.render("").trim_end());
         let passed = self.lines.iter().filter(|line| line.ok).count();
         let of = self.lines.len();
         let seconds = self.began.elapsed().as_secs_f64();

@@ -143,11 +143,14 @@ impl Scene {
         let run_dir = &self.cluster.nodes[node].run_dir;
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let status = client::get::<StatusReply>(run_dir, "/v1/status");
-            let error = match status {
-                Ok(reply) if reply.state.synced && !reply.state.kernel.pending => return Ok(()),
-                Ok(_) => "it has not heard everything yet".to_owned(),
-                Err(error) => error.to_string(),
+            let daemon = client::Target { run_dir: run_dir.clone() };
+            let error = match daemon.ask("/v1/status") {
+                Ok(reply) => match serde_json::from_value::<StatusReply>(reply) {
+                    Ok(reply) if reply.state.synced && !reply.state.kernel.pending => return Ok(()),
+                    Ok(_) => "it has not heard everything yet".to_owned(),
+                    Err(error) => error.to_string(),
+                },
+                Err(failure) => failure.what,
             };
             if Instant::now() > deadline {
                 let log = std::fs::read_to_string(run_dir.join("daemon.log")).unwrap_or_default();

@@ -1,0 +1,202 @@
+//! Listeners that never give up: a port that is taken is tried again with back-off and reported, and
+//! it never stops the daemon (routing does not depend on it).
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use super::{
+    Admin,
+    http::{self, Answer, Asked},
+};
+
+/// First pause after a failure; it doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between two attempts.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Connections of one listener at a time.
+const CONNECTIONS_MAX: usize = 64;
+const BACKLOG: i32 = 128;
+
+/// Which listeners are wanted, and how each is.
+#[derive(Debug, Default)]
+pub struct Ports {
+    states: Mutex<BTreeMap<String, State>>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Open(Option<SocketAddr>),
+    Failed(String),
+}
+
+impl Ports {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, listener: &str, state: Option<State>) {
+        let mut states = self.states();
+        match state {
+            Some(state) => states.insert(listener.to_owned(), state),
+            None => states.remove(listener),
+        };
+    }
+
+    /// How many are wanted and not open.
+    #[must_use]
+    pub fn down(&self) -> usize {
+        self.states().values().filter(|state| matches!(state, State::Failed(_))).count()
+    }
+
+    /// It listens.
+    pub(super) fn opened(&self, listener: &str, at: Option<SocketAddr>) {
+        tracing::info!(listener, ?at, "listening");
+        self.set(listener, Some(State::Open(at)));
+    }
+
+    /// It could not listen.
+    pub(super) fn failed(&self, listener: &str, place: &str, error: &io::Error) {
+        let why = format!("can not listen on {place}: {error}");
+        let known = matches!(self.states().get(listener), Some(State::Failed(w)) if *w == why);
+        if !known {
+            tracing::warn!(listener, "{why}; trying again");
+        }
+        self.set(listener, Some(State::Failed(why)));
+    }
+
+    /// It is no longer wanted.
+    pub(super) fn closed(&self, listener: &str) {
+        self.set(listener, None);
+    }
+
+    /// Where it listens (`healthz`, `metrics`): with port 0 in the configuration, any free one.
+    #[must_use]
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        match self.states().get(listener) {
+            Some(State::Open(at)) => *at,
+            _ => None,
+        }
+    }
+
+    /// What `status` says about listeners that are not open.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        let states = self.states();
+        let failed = states.iter().filter_map(|(listener, state)| match state {
+            State::Failed(why) => Some(format!(
+                "{listener}: {why}; find who listens there (ss -ltnp), it is tried again by itself"
+            )),
+            State::Open(_) => None,
+        });
+        failed.collect()
+    }
+}
+
+/// Pauses between attempts.
+pub(super) struct Pauses(Duration);
+
+impl Pauses {
+    pub(super) const fn new() -> Self {
+        Self(PAUSE_MIN)
+    }
+
+    /// Waits, longer each time.
+    pub(super) async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Listens at `address` and answers with `handler`, for as long as the task lives. `group` is the
+/// listener's name in metrics: one for all health check ports.
+pub(super) async fn serve<H, F>(
+    admin: Arc<Admin>,
+    listener: String,
+    group: &'static str,
+    address: SocketAddr,
+    handler: H,
+) where
+    H: Fn(Asked) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let mut pauses = Pauses::new();
+    loop {
+        let error = match listen(address) {
+            Ok(open) => {
+                admin.ports.opened(&listener, open.local_addr().ok());
+                pauses = Pauses::new();
+                accept(&admin, group, open, &handler).await
+            }
+            Err(error) => error,
+        };
+        admin.metrics.listen_failed(group);
+        admin.ports.failed(&listener, &address.to_string(), &error);
+        pauses.wait().await;
+    }
+}
+
+/// Opens a listener; the unspecified IPv6 address takes IPv4 too, whatever the sysctl says.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED))?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until the listener itself fails, and says why it did.
+async fn accept<H, F>(
+    admin: &Admin,
+    group: &'static str,
+    open: TcpListener,
+    handler: &Arc<H>,
+) -> io::Error
+where
+    H: Fn(Asked) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // Dropped with this task: connections of a listener that is no longer wanted end with it.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let stream = match open.accept().await {
+            Ok((stream, _from)) => stream,
+            Err(error) if is_passing(&error) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            Err(error) => return error,
+        };
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            admin.metrics.connection_refused(group);
+            continue;
+        };
+        let handler = Arc::clone(handler);
+        connections.spawn(async move {
+            http::serve(stream, handler).await;
+            drop(place);
+        });
+    }
+}
+
+/// Is it about one connection, or about descriptors running out, rather than about the listener?
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [i32; 6] =
+        [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ECONNABORTED, libc::EINTR];
+    error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
+}

@@ -1,0 +1,336 @@
+//! The listeners, over real sockets and a made-up daemon.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+use towpath_model::ObjectName;
+use towpath_proxy::HealthCheck;
+
+use super::{
+    Admin, Answers, Metrics, Ports,
+    api::{
+        KernelReply, ServiceReply, ServicesReply, SourceReply, StateReply, StatusReply, VERSION,
+    },
+    start,
+};
+use crate::{
+    config::AdminConfig,
+    reconcile::{Clock, Vitals},
+};
+
+#[derive(Default)]
+struct Daemon {
+    gathered: AtomicU64,
+    /// The loop hangs.
+    stuck: AtomicBool,
+}
+
+fn status() -> StatusReply {
+    StatusReply {
+        api_version: VERSION.into(),
+        version: "0.1.0".into(),
+        pid: 1,
+        node: "w1".into(),
+        uptime_ms: 1,
+        source: SourceReply { kind: "kube".into(), streams: Vec::new() },
+        state: StateReply {
+            synced: true,
+            services: 0,
+            endpoint_slices: 0,
+            nodes: 0,
+            problems: Vec::new(),
+            kernel: KernelReply { maps: Vec::new(), pending: false, longest_write_us: 0 },
+            audit: None,
+        },
+        map_bytes: 0,
+        ports: Vec::new(),
+        not_served: Vec::new(),
+    }
+}
+
+impl Daemon {
+    /// As the real one: it gives up on a loop that hangs, after a while.
+    fn wait(&self) -> Option<()> {
+        if self.stuck.load(Ordering::Relaxed) {
+            sleep(Duration::from_secs(1));
+            return None;
+        }
+        Some(())
+    }
+}
+
+impl Answers for Daemon {
+    fn status(&self) -> Option<StatusReply> {
+        self.wait().map(|()| status())
+    }
+    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
+        let name = name.unwrap_or_else(|| "everything".to_owned());
+        let service =
+            ServiceReply { name, ports: Vec::new(), problems: Vec::new(), last_change: None };
+        Some(ServicesReply { api_version: VERSION.into(), services: vec![service] })
+    }
+    fn gather(&self) {
+        self.gathered.fetch_add(1, Ordering::Relaxed);
+        self.wait().unwrap_or_default();
+    }
+}
+
+struct Stage {
+    daemon: Arc<Daemon>,
+    metrics: Arc<Metrics>,
+    vitals: Arc<Vitals>,
+    ports: Arc<Ports>,
+    checks: watch::Sender<Vec<HealthCheck>>,
+    socket: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+fn stage(healthz: &str) -> Stage {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("run/control.sock");
+    stage_at(healthz, socket, dir)
+}
+
+fn stage_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Stage {
+    let config = AdminConfig {
+        healthz: Some(healthz.parse().unwrap()),
+        metrics: Some("127.0.0.1:0".parse().unwrap()),
+        socket: socket.clone(),
+    };
+    let (checks, health_checks) = watch::channel(Vec::new());
+    let daemon = Arc::new(Daemon::default());
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (vitals, ports) = (Arc::new(Vitals::default()), Arc::new(Ports::default()));
+    start(Admin {
+        config,
+        vitals: Arc::clone(&vitals),
+        metrics: Arc::clone(&metrics),
+        clock: Clock::start(),
+        answers: Arc::<Daemon>::clone(&daemon),
+        health_checks,
+        ports: Arc::clone(&ports),
+    })
+    .unwrap();
+    Stage { daemon, metrics, vitals, ports, checks, socket, _dir: dir }
+}
+
+impl Stage {
+    fn address(&self, listener: &str) -> SocketAddr {
+        eventually(listener, || self.ports.address(listener))
+    }
+    fn ask(&self, path: &str) -> String {
+        let stream = eventually("control socket", || UnixStream::connect(&self.socket).ok());
+        exchange(stream, path)
+    }
+    fn text(&self) -> String {
+        String::from_utf8(self.metrics.text()).unwrap()
+    }
+    fn metric(&self, line: &str) -> bool {
+        self.text().lines().any(|l| l == line)
+    }
+}
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{what} did not come");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn exchange<S: Read + Write>(mut stream: S, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    exchange(TcpStream::connect(address).unwrap(), path)
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+#[test]
+fn health_answers_as_kube_proxy_does() {
+    let stage = stage("127.0.0.1:0");
+    let at = stage.address("healthz");
+    let well = get(at, "/healthz");
+    assert!(well.starts_with("HTTP/1.1 200 OK\r\n"), "{well}");
+    assert!(well.contains("content-type: application/json\r\n"), "{well}");
+    let reply: serde_json::Value = serde_json::from_str(body(&well)).unwrap();
+    assert_eq!((&reply["nodeEligible"], &reply["healthy"]), (&true.into(), &true.into()));
+    assert_eq!(reply["lastUpdated"], reply["currentTime"]);
+    assert_eq!(reply["status"]["IPv6"]["healthy"], true);
+    stage.vitals.node(false);
+    let leaving = get(at, "/healthz");
+    assert!(leaving.starts_with("HTTP/1.1 503 "), "{leaving}");
+    assert!(leaving.contains("\"healthy\":false"), "{leaving}");
+    let live = get(at, "/livez");
+    assert!(live.starts_with("HTTP/1.1 200 ") && !live.contains("nodeEligible"), "{live}");
+    assert!(get(at, "/").starts_with("HTTP/1.1 404 "));
+    assert!(stage.metric("kubeproxy_proxy_healthz_total{code=\"503\"} 1"));
+    assert!(stage.metric("kubeproxy_proxy_livez_total{code=\"200\"} 1"));
+}
+
+#[test]
+fn a_scrape_gathers_first() {
+    let stage = stage("127.0.0.1:0");
+    let at = stage.address("metrics");
+    let text = get(at, "/metrics");
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains("# TYPE kubeproxy_sync_proxy_rules_duration_seconds histogram\n"));
+    assert_eq!(stage.daemon.gathered.load(Ordering::Relaxed), 1);
+    assert_eq!(body(&get(at, "/healthz")), "ok");
+    assert_eq!(body(&get(at, "/proxyMode")), "ebpf");
+}
+
+#[test]
+fn a_loop_that_hangs_does_not_hold_up_health() {
+    let stage = stage("127.0.0.1:0");
+    let (health, numbers) = (stage.address("healthz"), stage.address("metrics"));
+    stage.daemon.stuck.store(true, Ordering::Relaxed);
+    let scrape = std::thread::spawn(move || get(numbers, "/metrics"));
+    let socket = stage.socket.clone();
+    let asked = std::thread::spawn(move || {
+        let stream = eventually("control socket", || UnixStream::connect(&socket).ok());
+        exchange(stream, "/v1/status")
+    });
+    eventually("the scrape", || (stage.daemon.gathered.load(Ordering::Relaxed) > 0).then_some(()));
+    let began = Instant::now();
+    assert!(get(health, "/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
+    assert!(scrape.join().unwrap().starts_with("HTTP/1.1 200 "));
+    let late = asked.join().unwrap();
+    assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("did not answer"), "{late}");
+}
+
+#[test]
+fn the_control_socket_answers_its_owner_in_json() {
+    let stage = stage("127.0.0.1:0");
+    let reply: StatusReply = serde_json::from_str(body(&stage.ask("/v1/status"))).unwrap();
+    assert_eq!(reply, status());
+    let one = stage.ask("/v1/services?name=shop%2Fcart");
+    let one: ServicesReply = serde_json::from_str(body(&one)).unwrap();
+    assert_eq!(one.services[0].name, "shop/cart");
+    let lost = stage.ask("/v1/nothing");
+    assert!(lost.starts_with("HTTP/1.1 404 ") && lost.contains("no such question"), "{lost}");
+    let mode = std::fs::metadata(&stage.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let first = stage("127.0.0.1:0");
+    first.ask("/v1/status");
+    let second = stage_at("127.0.0.1:0", first.socket.clone(), tempfile::tempdir().unwrap());
+    let said = eventually("the refusal", || second.ports.failures().into_iter().next());
+    assert!(said.starts_with("control socket: can not listen on "), "{said}");
+    assert!(said.contains("another daemon answers there"), "{said}");
+    first.ask("/v1/status");
+    // What a killed daemon leaves behind.
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join("control.sock");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    stage_at("127.0.0.1:0", left, dir).ask("/v1/status");
+}
+
+#[test]
+fn a_taken_port_is_reported_and_tried_again() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = taken.local_addr().unwrap();
+    let stage = stage(&at.to_string());
+    let said = eventually("the report", || stage.ports.failures().into_iter().next());
+    assert!(said.starts_with(&format!("healthz: can not listen on {at}: Address already in use")));
+    assert!(stage.text().contains("towpath_listen_failures_total{listener=\"healthz\"} "));
+    drop(taken);
+    assert_eq!(stage.address("healthz"), at);
+    assert!(get(at, "/healthz").starts_with("HTTP/1.1 200 "));
+    assert!(stage.ports.failures().is_empty());
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn health_check_ports_follow_the_snapshot() {
+    let stage = stage("127.0.0.1:0");
+    let (one, other) = (free_port(), free_port());
+    let check = |port, name: &str, ready_local| HealthCheck {
+        service: ObjectName::new("shop", name),
+        port,
+        ready_local,
+    };
+    stage.checks.send_replace(vec![check(one, "cart", 2), check(other, "db", 0)]);
+    let v4 = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+    let v6 = |port| SocketAddr::new("::1".parse().unwrap(), port);
+    let connected = |at: SocketAddr| eventually("a listener", || TcpStream::connect(at).ok());
+    let well = exchange(connected(v4(one)), "/any/path");
+    assert!(well.starts_with("HTTP/1.1 200 OK\r\n"), "{well}");
+    assert!(well.contains("x-load-balancing-endpoint-weight: 2\r\n"), "{well}");
+    assert_eq!(
+        body(&well),
+        "{\"localEndpoints\":2,\"service\":{\"name\":\"cart\",\"namespace\":\"shop\"},\
+         \"serviceProxyHealthy\":true}"
+    );
+    assert!(exchange(connected(v6(other)), "/").starts_with("HTTP/1.1 503 "));
+    // A node on its way out still counts.
+    stage.vitals.node(false);
+    assert!(get(v4(one), "/").starts_with("HTTP/1.1 200 "));
+    stage.checks.send_replace(vec![check(other, "db", 1)]);
+    eventually("the close", || TcpStream::connect(v4(one)).err());
+    assert!(get(v4(other), "/").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn too_much_is_refused() {
+    let stage = stage("127.0.0.1:0");
+    let at = stage.address("healthz");
+    let mut posted = TcpStream::connect(at).unwrap();
+    posted.write_all(b"POST /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    posted.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    let mut long = TcpStream::connect(at).unwrap();
+    long.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let head = format!("GET /healthz HTTP/1.1\r\nx: {}", "a".repeat(64 * 1024));
+    drop(long.write_all(head.as_bytes()));
+    let mut answer = Vec::new();
+    drop(long.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let idle: Vec<_> = (0..80).map(|_| TcpStream::connect(at).unwrap()).collect();
+    eventually("the limit", || {
+        let text = stage.text();
+        let name = "towpath_admin_connections_refused_total{listener=\"healthz\"} ";
+        let counted = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+        counted.filter(|refused| *refused >= 16)
+    });
+    drop(idle);
+    eventually("room again", || get_maybe(at).filter(|a| a.starts_with("HTTP/1.1 200 ")));
+}
+
+fn get_maybe(at: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(at).ok()?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}

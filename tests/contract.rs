@@ -1,0 +1,248 @@
+//! What others rely on: metric names, the JSON of the command line, its exit codes.
+//!
+//! Golden files are in `tests/contract/`; `TOWPATH_BLESS=1` rewrites them, and the diff is the review.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use towpath::{
+    admin::{
+        self, Admin, Answers, Metrics, Ports,
+        api::{self, ServicesReply, StatusReply, VERSION},
+    },
+    config::{AdminConfig, control_socket},
+    reconcile::{Clock, Vitals},
+};
+
+/// Compares with a golden file, or rewrites it.
+fn check(file: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract").join(file);
+    if std::env::var_os("TOWPATH_BLESS").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        expected == actual,
+        "{} is not what it was; TOWPATH_BLESS=1 rewrites it\n--- expected\n{expected}\n--- actual\n{actual}",
+        path.display()
+    );
+}
+
+#[test]
+fn metric_names() {
+    check("metrics.txt", &(Metrics::names().unwrap().join("\n") + "\n"));
+}
+
+/// A reply with every field at work.
+fn status() -> StatusReply {
+    let map = |name: &str| api::MapReply { name: name.into(), entries: 7, capacity: 100 };
+    StatusReply {
+        api_version: VERSION.into(),
+        version: "0.1.0".into(),
+        pid: 4711,
+        node: "w1".into(),
+        uptime_ms: 12_500,
+        source: api::SourceReply {
+            kind: "kube".into(),
+            streams: vec![api::StreamReply {
+                kind: "Service".into(),
+                connected: true,
+                last_event_age_ms: Some(1_500),
+                lists: 2,
+                errors: 1,
+                bad_objects: 1,
+            }],
+        },
+        state: api::StateReply {
+            synced: true,
+            services: 3,
+            endpoint_slices: 4,
+            nodes: 2,
+            problems: vec!["Service shop/cart: spec.externalIPs[0]: not allowed; allow it".into()],
+            kernel: api::KernelReply {
+                maps: vec![map("FRONTENDS"), map("SERVICES")],
+                pending: false,
+                longest_write_us: 42,
+            },
+            audit: Some(api::AuditReply { age_ms: 30_000, differences: Vec::new() }),
+        },
+        map_bytes: 4096,
+        ports: vec!["healthz: can not listen on 0.0.0.0:10256".into()],
+        not_served: vec!["SCTP".into()],
+    }
+}
+
+fn services() -> ServicesReply {
+    let backend = api::BackendReply { address: "10.1.0.2".into(), port: 8080 };
+    let set = |name: &str, why: &str, backends| api::SetReply {
+        name: name.into(),
+        why: why.into(),
+        backends,
+        agrees: true,
+    };
+    let frontend = |kind: &str| api::FrontendReply {
+        address: "10.96.0.9".into(),
+        port: 80,
+        kind: kind.into(),
+        served: kind != "LoadBalancer",
+    };
+    let port = api::PortReply {
+        name: "http".into(),
+        port: 80,
+        protocol: "TCP".into(),
+        family: "IPv4".into(),
+        frontends: ["ClusterIP", "NodePort", "LoadBalancer", "ExternalIP"].map(frontend).into(),
+        ready: 1,
+        serving: 1,
+        terminating: 0,
+        affinity_seconds: Some(10_800),
+        sets: vec![
+            set("cluster", "ready endpoints", vec![backend]),
+            set("local", "no local endpoint", Vec::new()),
+        ],
+        kernel_index: Some(3),
+        counters: api::CountersReply { translated: 1, refused: 2, no_local: 3, untranslated: 4 },
+    };
+    let service = api::ServiceReply {
+        name: "shop/cart".into(),
+        ports: vec![port],
+        problems: Vec::new(),
+        last_change: Some(api::LastChangeReply { age_ms: 5_000, took_us: 90, failed: None }),
+    };
+    ServicesReply { api_version: VERSION.into(), services: vec![service] }
+}
+
+struct Daemon {
+    status: StatusReply,
+}
+
+impl Answers for Daemon {
+    fn status(&self) -> Option<StatusReply> {
+        Some(self.status.clone())
+    }
+    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
+        let mut reply = services();
+        reply.services.retain(|service| name.as_ref().is_none_or(|name| service.name == *name));
+        Some(reply)
+    }
+    fn gather(&self) {}
+}
+
+/// Run directory of a daemon that answers `status`.
+fn daemon(status: StatusReply) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = control_socket(dir.path());
+    let (_checks, health_checks) = tokio::sync::watch::channel(Vec::new());
+    admin::start(Admin {
+        config: AdminConfig { healthz: None, metrics: None, socket: socket.clone() },
+        vitals: Arc::new(Vitals::default()),
+        metrics: Arc::new(Metrics::new().unwrap()),
+        clock: Clock::start(),
+        answers: Arc::new(Daemon { status }),
+        health_checks,
+        ports: Arc::new(Ports::default()),
+    })
+    .unwrap();
+    let began = Instant::now();
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(10), "no control socket");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    dir
+}
+
+fn towpath(words: &[&str], run_dir: &Path) -> Output {
+    Command::new(PathBuf::from(env!("CARGO_BIN_EXE_towpath")))
+        .args(words)
+        .arg("--run-dir")
+        .arg(run_dir)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn status_json_and_table() {
+    let dir = daemon(status());
+    let json = towpath(&["status", "-o", "json"], dir.path());
+    assert_eq!(json.status.code(), Some(1), "a problem was found");
+    check("status.json", text(&json.stdout));
+    check("status.txt", text(&towpath(&["status"], dir.path()).stdout));
+}
+
+#[test]
+fn a_well_daemon_is_code_0() {
+    let mut well = StatusReply { ports: Vec::new(), ..status() };
+    well.state.problems.clear();
+    let dir = daemon(well);
+    let shown = towpath(&["status"], dir.path());
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stdout));
+    assert!(text(&shown.stdout).starts_with("towpath 0.1.0 on w1, pid 4711, up 12s: well\n"));
+}
+
+#[test]
+fn services_json_and_tables() {
+    let dir = daemon(status());
+    let json = towpath(&["services", "-o", "json"], dir.path());
+    assert_eq!(json.status.code(), Some(0), "{}", text(&json.stderr));
+    check("services.json", text(&json.stdout));
+    check("services.txt", text(&towpath(&["services"], dir.path()).stdout));
+    check("service.txt", text(&towpath(&["services", "shop/cart"], dir.path()).stdout));
+    let unknown = towpath(&["services", "shop/none"], dir.path());
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).starts_with("error: no Service shop/none is routed\n"));
+}
+
+#[test]
+fn without_a_daemon_it_is_code_3_and_says_what_was_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = towpath(&["status"], dir.path());
+    assert_eq!((shown.status.code(), text(&shown.stdout)), (Some(3), ""));
+    let said = text(&shown.stderr).replace(&dir.path().display().to_string(), "RUN");
+    assert_eq!(
+        said,
+        "error: no daemon answers on RUN/control.sock: No such file or directory (os error 2)\n       \
+         no daemon runs here with this run directory: start `towpath run`, or name its directory \
+         with --run-dir (in a cluster, ask inside the pod of this node)\n"
+    );
+}
+
+#[test]
+fn usage_and_configuration_mistakes_are_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("towpath.yaml");
+    std::fs::write(&file, "nodename: w1\n").unwrap();
+    let bad = towpath(&["run", "--config", file.to_str().unwrap()], dir.path());
+    assert_eq!(bad.status.code(), Some(2));
+    let said = text(&bad.stderr).replace(&dir.path().display().to_string(), "DIR");
+    let expected =
+        "error: DIR/towpath.yaml:1: nodename: no such setting; did you mean \"nodeName\"?\n";
+    assert_eq!(said, expected);
+    assert_eq!(towpath(&["status", "--colour"], dir.path()).status.code(), Some(2));
+    assert_eq!(towpath(&["staus"], dir.path()).status.code(), Some(2));
+    let help = Command::new(env!("CARGO_BIN_EXE_towpath")).arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    for command in ["run", "status", "services", "cleanup", "version"] {
+        assert!(text(&help.stdout).contains(&format!("\n  {command}")), "{command}");
+    }
+}
+
+#[test]
+fn cleanup_of_nothing_removes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let pins = dir.path().join("pins");
+    let words = ["cleanup", "--dry-run", "-o", "json", "--bpffs", pins.to_str().unwrap()];
+    let done = towpath(&words, dir.path());
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let reply: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let expected = serde_json::json!({"apiVersion": VERSION, "dryRun": true, "removed": []});
+    assert_eq!(reply, expected);
+}
