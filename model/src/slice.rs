@@ -13,6 +13,9 @@ pub struct EndpointSlice {
     pub service: ObjectName,
     /// Value of the label `service.kubernetes.io/service-proxy-name`, when present.
     pub proxy_name: Option<Box<str>>,
+    /// Is the label `service.kubernetes.io/headless` present? (kube-proxy's watch leaves such slices
+    /// out, also when the Service itself has no such label.)
+    pub headless_label: bool,
     /// `addressType`; `None` for FQDN and unknown types, which are not routed.
     pub family: Option<Family>,
     /// Ports with a name and a number other than 0.

@@ -172,8 +172,11 @@ fn replan(
     };
     let around = Surroundings { config: &plan.config, place };
     let new = view.service(name).filter(|service| is_proxied(service)).map(|service| {
-        // The label hides slices too (services.md 1.1), whoever wrote them.
-        let ours = view.slices_of(name).filter(|slice| slice.proxy_name.is_none());
+        // Both labels hide slices too (services.md 1.1), whoever wrote them: the official test for
+        // `headless` labels the slice alone.
+        let ours = view
+            .slices_of(name)
+            .filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);
         let slices: Vec<&EndpointSlice> = ours.map(AsRef::as_ref).collect();
         Arc::new(compile(service, &slices, around))
     });

@@ -47,6 +47,7 @@ fn slice(port_name: &str, protocol: Protocol, rows: &[&str]) -> EndpointSlice {
         },
         service: ObjectName::new("ns", "svc"),
         proxy_name: None,
+        headless_label: false,
         family: parsed.first().map(|(e, _)| Family::of(e.addr)),
         ports: Box::new([SlicePort { name: port_name.into(), protocol, port }]),
         endpoints: parsed.into_iter().map(|(e, _)| e).collect(),

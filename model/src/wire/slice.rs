@@ -84,6 +84,7 @@ pub(super) fn convert(wire: WireSlice) -> Result<EndpointSlice, Problem> {
     Ok(EndpointSlice {
         service,
         proxy_name: label.map(Box::from),
+        headless_label: metadata.label("service.kubernetes.io/headless").is_some(),
         family,
         ports: ports.into(),
         endpoints: endpoints.into(),
