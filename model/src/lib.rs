@@ -13,6 +13,7 @@ pub mod select;
 pub mod service;
 pub mod slice;
 mod store;
+pub mod synth;
 mod view;
 pub mod wire;
 

@@ -28,6 +28,14 @@ pub(super) fn parse(text: &str) -> Parsed {
     }
 }
 
+/// The address that a text is read as, if it is one.
+pub(crate) fn readable_address(text: &str) -> Option<IpAddr> {
+    match parse(text) {
+        Parsed::Fine(ip) | Parsed::LeadingZeros(ip) => Some(ip),
+        Parsed::Mapped(_) | Parsed::Wrong => None,
+    }
+}
+
 fn decimal(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0u8; 4];
     let mut parts = text.split('.');

@@ -13,7 +13,7 @@ use crate::{Key, Kind, Meta, ObjectName, Problem};
 pub(super) struct WireMeta {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
-    uid: Option<String>,
+    pub(super) uid: Option<String>,
     resource_version: Option<String>,
     creation_timestamp: Option<String>,
     pub(super) deletion_timestamp: Option<String>,

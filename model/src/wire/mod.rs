@@ -13,5 +13,6 @@ pub mod pod;
 mod service;
 mod slice;
 
+pub(crate) use address::readable_address;
 pub use decode::{Bad, decode, identify};
 pub use list::{ListMeta, decode_list};

@@ -6,58 +6,82 @@ use serde::Deserialize;
 
 use super::{
     address::{Parsed, parse},
-    meta::WireMeta,
+    decode::identify,
+    meta::{WireMeta, protocol},
 };
-use crate::{ObjectName, Problem};
+use crate::{ObjectName, Problem, Protocol};
 
 /// A Pod.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pod {
     /// Name.
     pub name: ObjectName,
+    /// `metadata.uid`, empty when absent.
+    pub uid: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// `status.podIPs`.
+    /// `status.podIPs`, or `status.podIP` alone.
     pub ips: Vec<IpAddr>,
     /// `spec.nodeName`.
     pub node: Option<String>,
+    /// `spec.hostname`, which a Service of the name in `subdomain` publishes.
+    pub hostname: Option<String>,
+    /// `spec.subdomain`.
+    pub subdomain: Option<String>,
     /// Condition Ready; absent: ready when it has an address.
     pub ready: bool,
     /// It has a deletion timestamp.
     pub terminating: bool,
     /// Its phase is Succeeded or Failed: it has no endpoints any more.
     pub finished: bool,
-    /// Container ports by name.
-    pub ports: Vec<(String, u16)>,
+    /// Container ports that have a name.
+    pub ports: Vec<PodPort>,
+    /// What was wrong and could be read around.
+    pub problems: Vec<Problem>,
+}
+
+/// A named container port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PodPort {
+    /// Name.
+    pub name: String,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Number, never 0.
+    pub port: u16,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WirePod {
     metadata: WireMeta,
-    spec: Spec,
-    status: Status,
+    spec: Option<Spec>,
+    status: Option<Status>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     node_name: Option<String>,
-    containers: Vec<Container>,
-    init_containers: Vec<Container>,
+    hostname: Option<String>,
+    subdomain: Option<String>,
+    containers: Option<Vec<Container>>,
+    init_containers: Option<Vec<Container>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Container {
-    ports: Vec<Port>,
+    restart_policy: Option<String>,
+    ports: Option<Vec<Port>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Port {
     name: Option<String>,
-    container_port: Option<u16>,
+    protocol: Option<String>,
+    container_port: Option<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,21 +91,21 @@ struct Status {
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
-    pod_ips: Vec<PodIp>,
-    conditions: Vec<Condition>,
+    pod_ips: Option<Vec<PodIp>>,
+    conditions: Option<Vec<Condition>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct PodIp {
-    ip: String,
+    ip: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Condition {
-    r#type: String,
-    status: String,
+    r#type: Option<String>,
+    status: Option<String>,
 }
 
 /// Reads a Pod.
@@ -90,30 +114,77 @@ struct Condition {
 /// When it is not a Pod, in words.
 pub fn decode_pod(json: &[u8]) -> Result<Pod, Problem> {
     let wire: WirePod = serde_json::from_slice(json).map_err(|error| {
-        Problem::new(None, "Pod", &error.to_string(), "correct the field that it names")
+        let name = identify(json).map_or_else(|| "Pod".into(), |(_, name)| format!("Pod {name}"));
+        Problem::new(None, &name, &error.to_string(), "correct the field that it names")
     })?;
-    let name = wire.metadata.name.as_deref().unwrap_or_default();
+    let WirePod { metadata, spec, status } = wire;
+    let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
+    let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
         return Err(Problem::new(None, "metadata.name", "a Pod without a name", "name it"));
     }
-    let namespace = wire.metadata.namespace.as_deref().unwrap_or("default");
-    let listed = wire.status.pod_ips.iter().map(|ip| ip.ip.as_str());
-    let single = wire.status.pod_ip.as_deref().filter(|_| wire.status.pod_ips.is_empty());
-    let ips = listed.chain(single).filter_map(|text| match parse(text) {
-        Parsed::Fine(ip) | Parsed::LeadingZeros(ip) => Some(ip),
-        Parsed::Mapped(_) | Parsed::Wrong => None,
-    });
-    let ready = wire.status.conditions.iter().find(|c| c.r#type == "Ready");
-    let containers = wire.spec.containers.iter().chain(&wire.spec.init_containers);
-    let named = |port: &Port| Some((port.name.clone()?, port.container_port?));
+    let namespace = metadata.namespace.as_deref().filter(|ns| !ns.is_empty());
+    let name = ObjectName::new(namespace.unwrap_or("default"), name);
+    let mut problems = Vec::new();
+    let conditions = status.conditions.unwrap_or_default();
+    let ready = conditions.iter().find(|c| c.r#type.as_deref() == Some("Ready"));
+    let set = |text: Option<String>| text.filter(|text| !text.is_empty());
     Ok(Pod {
-        name: ObjectName::new(namespace, name),
-        ips: ips.collect(),
-        node: wire.spec.node_name.filter(|node| !node.is_empty()),
-        ready: ready.is_none_or(|condition| condition.status == "True"),
-        terminating: wire.metadata.deletion_timestamp.is_some(),
-        finished: matches!(wire.status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        ports: containers.flat_map(|container| &container.ports).filter_map(named).collect(),
-        labels: wire.metadata.labels.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        ips: ips(&name, status.pod_ips, status.pod_ip, &mut problems),
+        node: set(spec.node_name),
+        hostname: set(spec.hostname),
+        subdomain: set(spec.subdomain),
+        ready: ready.is_none_or(|condition| condition.status.as_deref() == Some("True")),
+        terminating: metadata.deletion_timestamp.is_some(),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        ports: ports(spec.containers, spec.init_containers),
+        labels: metadata.labels.unwrap_or_default(),
+        name,
+        problems,
     })
+}
+
+fn ips(
+    pod: &ObjectName,
+    listed: Option<Vec<PodIp>>,
+    single: Option<String>,
+    problems: &mut Vec<Problem>,
+) -> Vec<IpAddr> {
+    let mut texts: Vec<_> =
+        listed.unwrap_or_default().into_iter().filter_map(|entry| entry.ip).collect();
+    if texts.is_empty() {
+        texts.extend(single);
+    }
+    let mut ips = Vec::new();
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        match parse(text) {
+            Parsed::Fine(ip) | Parsed::LeadingZeros(ip) => ips.push(ip),
+            Parsed::Mapped(_) | Parsed::Wrong => {
+                let shown: String = text.chars().take(64).collect();
+                problems.push(Problem::new(
+                    None,
+                    &format!("Pod {pod}: status.podIPs"),
+                    &format!("{shown:?} is not an address that can be used"),
+                    "write an IPv4 or IPv6 address",
+                ));
+            }
+        }
+    }
+    ips
+}
+
+/// Ports of containers, then of sidecars (init containers that go on running).
+fn ports(containers: Option<Vec<Container>>, inits: Option<Vec<Container>>) -> Vec<PodPort> {
+    let sidecar = |c: &Container| c.restart_policy.as_deref() == Some("Always");
+    let sidecars = inits.unwrap_or_default().into_iter().filter(sidecar);
+    let all = containers.unwrap_or_default().into_iter().chain(sidecars);
+    let named = |port: Port| {
+        Some(PodPort {
+            name: port.name?,
+            protocol: protocol(port.protocol.as_deref())?,
+            port: u16::try_from(port.container_port?).ok().filter(|port| *port != 0)?,
+        })
+    };
+    all.flat_map(|container| container.ports.unwrap_or_default()).filter_map(named).collect()
 }
