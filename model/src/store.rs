@@ -22,7 +22,8 @@ pub(crate) struct Tables {
     pub(crate) own_node: ObjectName,
     pub(crate) services: BTreeMap<ObjectName, Arc<Service>>,
     pub(crate) slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    pub(crate) slices_by_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    /// Sorted; most Services have one slice or two, for which a set would be large.
+    pub(crate) slices_by_service: BTreeMap<ObjectName, Vec<ObjectName>>,
     pub(crate) nodes: BTreeMap<ObjectName, Arc<Node>>,
     pub(crate) local_addresses: Vec<IpAddr>,
 }
@@ -177,11 +178,11 @@ impl Store {
             }
             Object::EndpointSlice(new) => {
                 self.unindex(&name);
-                self.tables
-                    .slices_by_service
-                    .entry(new.service.clone())
-                    .or_default()
-                    .insert(name.clone());
+                let names = self.tables.slices_by_service.entry(new.service.clone());
+                let names = names.or_insert_with(|| Vec::with_capacity(1));
+                if let Err(at) = names.binary_search(&name) {
+                    names.insert(at, name.clone());
+                }
                 let old = self.tables.slices.insert(name.clone(), new);
                 self.old_slices.entry(name).or_insert(old);
             }
@@ -216,7 +217,7 @@ impl Store {
     fn unindex(&mut self, name: &ObjectName) {
         let Some(old) = self.tables.slices.get(name) else { return };
         if let Some(names) = self.tables.slices_by_service.get_mut(&old.service) {
-            names.remove(name);
+            names.retain(|known| known != name);
             if names.is_empty() {
                 self.tables.slices_by_service.remove(&old.service);
             }

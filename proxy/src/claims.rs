@@ -1,8 +1,11 @@
 //! Who owns a frontend that more than one Service claims.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use towpath_image::datapath::FrontendKey;
+use towpath_image::datapath::{Addr, FrontendKey, FrontendKind};
 use towpath_model::{Key, Kind, ObjectName, Problem};
 
 use crate::planned::{FrontendSource, PlannedFrontend, PlannedService};
@@ -14,7 +17,7 @@ pub struct Claim {
     /// Where it comes from; clusterIPs come first.
     pub source: FrontendSource,
     /// Creation time of the Service.
-    pub created: Box<str>,
+    pub created: Arc<str>,
     /// The Service.
     pub service: ObjectName,
     /// The record it leads to.
@@ -26,8 +29,19 @@ pub struct Claim {
 /// All claims by frontend.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Claims {
-    by_key: BTreeMap<FrontendKey, BTreeSet<Claim>>,
+    /// Sorted; nearly always one claim, for which a set would take a kilobyte.
+    by_key: BTreeMap<FrontendKey, Vec<Claim>>,
     contested: BTreeSet<FrontendKey>,
+    /// Remote nodes' own nodePorts by the nodePort that leads to them.
+    per_node: BTreeMap<FrontendKey, BTreeSet<FrontendKey>>,
+}
+
+/// The nodePort through which a remote node's own is reached.
+fn node_port_of(key: &FrontendKey) -> Option<FrontendKey> {
+    let v4 = key.addr.0[2] == Addr::ANY_V4.0[2];
+    let any = if v4 { Addr::ANY_V4 } else { Addr::ANY_V6 };
+    (key.kind() == Some(FrontendKind::NodeLocal))
+        .then(|| FrontendKey::node(any, u16::from_be(key.port), key.protocol))
 }
 
 impl Claims {
@@ -39,14 +53,34 @@ impl Claims {
     ) -> BTreeSet<FrontendKey> {
         let mut touched = BTreeSet::new();
         for (key, claim) in old.into_iter().flat_map(claims_of) {
-            if let Some(claims) = self.by_key.get_mut(&key) {
-                claims.remove(&claim);
+            if let Some(claims) = self.by_key.get_mut(&key)
+                && let Ok(at) = claims.binary_search(&claim)
+            {
+                claims.remove(at);
             }
             touched.insert(key);
         }
         for (key, claim) in new.into_iter().flat_map(claims_of) {
-            self.by_key.entry(key).or_default().insert(claim);
+            let claims = self.by_key.entry(key).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = claims.binary_search(&claim) {
+                claims.insert(at, claim);
+            }
             touched.insert(key);
+        }
+        for key in touched.clone() {
+            if let Some(node_port) = node_port_of(&key) {
+                let known = self.per_node.entry(node_port).or_default();
+                if self.by_key.get(&key).is_some_and(|claims| !claims.is_empty()) {
+                    known.insert(key);
+                } else {
+                    known.remove(&key);
+                    if known.is_empty() {
+                        self.per_node.remove(&node_port);
+                    }
+                }
+            }
+            // Whoever has the nodePort has the remote nodes' too.
+            touched.extend(self.per_node.get(&key).into_iter().flatten().copied());
         }
         for key in &touched {
             match self.by_key.get(key).map_or(0, |claims| services(claims).count()) {
@@ -67,18 +101,27 @@ impl Claims {
 
     /// The claim in force.
     pub(crate) fn owner(&self, key: &FrontendKey) -> Option<&Claim> {
-        self.by_key.get(key)?.first()
+        let claims = self.by_key.get(key)?;
+        match node_port_of(key) {
+            // A Service that lost the nodePort must not be reached through the winner's.
+            Some(node_port) => {
+                let winner = &self.by_key.get(&node_port)?.first()?.service;
+                claims.iter().find(|claim| claim.service == *winner)
+            }
+            None => claims.first(),
+        }
     }
 
     /// Every frontend with the claim in force.
     pub(crate) fn owners(&self) -> impl Iterator<Item = (&FrontendKey, &Claim)> {
-        self.by_key.iter().filter_map(|(key, claims)| Some((key, claims.first()?)))
+        self.by_key.keys().filter_map(|key| Some((key, self.owner(key)?)))
     }
 
     /// One problem for each Service that lost a frontend.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for key in self.contested.iter().filter(|key| key.port != 0) {
+        for key in self.contested.iter().filter(|key| key.port != 0 && node_port_of(key).is_none())
+        {
             let Some(claims) = self.by_key.get(key) else { continue };
             let Some(winner) = claims.first() else { continue };
             for loser in services(claims).skip(1) {
@@ -97,17 +140,18 @@ impl Claims {
 }
 
 /// One claim per Service, in order.
-fn services(claims: &BTreeSet<Claim>) -> impl Iterator<Item = &Claim> {
+fn services(claims: &[Claim]) -> impl Iterator<Item = &Claim> {
     let mut seen = BTreeSet::new();
     claims.iter().filter(move |claim| seen.insert(&claim.service))
 }
 
 fn claims_of(service: &PlannedService) -> impl Iterator<Item = (FrontendKey, Claim)> + '_ {
-    let frontends = service.ports.iter().flat_map(|port| &port.frontends);
+    let ports = service.ports.iter().flat_map(|port| &port.frontends);
+    let frontends = ports.chain(&service.guards);
     frontends.map(|frontend: &PlannedFrontend| {
         let claim = Claim {
             source: frontend.source,
-            created: service.created.clone(),
+            created: Arc::clone(&service.created),
             service: service.name.clone(),
             identity: frontend.identity,
             flags: frontend.flags,

@@ -45,7 +45,7 @@ pub(crate) fn compile(
     around: Surroundings<'_>,
 ) -> PlannedService {
     let mut problems = Vec::new();
-    let mut ports = Vec::new();
+    let mut ports = Vec::with_capacity(service.cluster_ips.len() * service.ports.len());
     let mut ready_local = BTreeSet::new();
     let mut refused = BTreeSet::new();
     refuse_external_ips(service, around.config, &mut problems);
@@ -84,8 +84,9 @@ pub(crate) fn compile(
         });
     PlannedService {
         name: service.meta.name.clone(),
-        created: service.meta.created.clone(),
+        created: Arc::from(&*service.meta.created),
         ports,
+        guards: service.cluster_ips.iter().copied().map(guard).collect(),
         health_check,
         problems,
     }
@@ -130,12 +131,13 @@ fn compile_port(
         identity: record.identity,
         source: FrontendSource::NodePort,
     }));
+    frontends.shrink_to_fit();
     PlannedPort {
         record: PlannedRecord {
             identity,
             owner: service.meta.name.clone(),
             affinity_seconds: service.affinity_seconds,
-            sets: sets(service, &chosen, problems),
+            sets: sets(service, &chosen, usage, problems),
         },
         id,
         number: port.port,
@@ -187,20 +189,33 @@ fn frontends(
             frontends.push(vip(*ip, FrontendWord::EXTERNAL, FrontendSource::ExternalIp));
         }
     }
-    frontends.push(PlannedFrontend {
-        key: FrontendKey::guard(cluster_ip.into()),
-        flags: 0,
-        identity: 0,
-        source: FrontendSource::Guard,
-    });
     frontends
 }
 
-fn sets(service: &Service, chosen: &Selection, problems: &mut Vec<Problem>) -> [PlannedSet; 2] {
+/// Unknown ports of a clusterIP are refused (services.md 1.3).
+fn guard(cluster_ip: IpAddr) -> PlannedFrontend {
+    let key = FrontendKey::guard(cluster_ip.into());
+    PlannedFrontend { key, flags: 0, identity: 0, source: FrontendSource::Guard }
+}
+
+fn sets(
+    service: &Service,
+    chosen: &Selection,
+    usage: Usage,
+    problems: &mut Vec<Problem>,
+) -> [PlannedSet; 2] {
     let empty = if chosen.has_any { Empty::Leave } else { Empty::Refuse };
     [
-        PlannedSet { backends: backends(service, &chosen.cluster, problems), empty },
-        PlannedSet { backends: backends(service, &chosen.local, problems), empty },
+        PlannedSet {
+            backends: backends(service, &chosen.cluster, problems),
+            empty,
+            used: usage.cluster,
+        },
+        PlannedSet {
+            backends: backends(service, &chosen.local, problems),
+            empty,
+            used: usage.local,
+        },
     ]
 }
 
@@ -220,8 +235,11 @@ fn per_node(
         if targets.is_empty() {
             continue;
         }
-        let set =
-            PlannedSet { backends: backends(service, &targets, problems), empty: Empty::Leave };
+        let set = PlannedSet {
+            backends: backends(service, &targets, problems),
+            empty: Empty::Leave,
+            used: true,
+        };
         records.push((
             Arc::from(node),
             PlannedRecord {

@@ -3,16 +3,17 @@
 //! The layout keeps a mirror of what the kernel holds, operation by operation, and what is wanted.
 //! A batch is the difference, in the one order that is safe at every prefix:
 //!
-//! 1. node addresses that come (nothing leads anywhere through them alone)
+//! 1. node addresses that go (what leads through them is gone at once, not changed first)
 //! 2. backends, into free slots
 //! 3. records, at free indices
-//! 4. set words of records in use: each flips one set, old to new
-//! 5. frontends that come or flip; guards last, so that no port is refused before it is there
+//! 4. set words of records in use: each flips one set, old to new; a set that is used no more stays
+//! 5. frontends that come or flip: remote nodes' own, the others, guards last, so that no port is
+//!    refused before it is there
 //! 6. frontends that go; guards first
-//! 7. node addresses that go
+//! 7. node addresses that come: everything they lead to is there
 //! 8. indices that nothing leads to any more
 //!
-//! 6 to 8 need [`Synced`]. After a failure the mirror is exactly what was carried out; everything
+//! 1, 6 and 8 need [`Synced`]. After a failure the mirror is exactly what was carried out; everything
 //! else is rebuilt from it.
 
 mod adopt;
@@ -27,11 +28,10 @@ use towpath_image::{
 use towpath_model::{ObjectName, Synced};
 
 use crate::{
-    claims::Claim,
     extents::FreeExtents,
     indices::FreeIndices,
     plan::PlanDelta,
-    planned::PlannedRecord,
+    planned::{FrontendTarget, PlannedRecord},
     retired::{Retired, Retiree},
 };
 
@@ -66,14 +66,15 @@ pub struct Layout {
     retired: Retired,
 
     records: BTreeMap<u64, PlannedRecord>,
-    frontends: BTreeMap<FrontendKey, Claim>,
+    frontends: BTreeMap<FrontendKey, FrontendTarget>,
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
 
     dirty_records: BTreeSet<u64>,
     dirty_frontends: BTreeSet<FrontendKey>,
     dirty_node_addresses: BTreeSet<Addr>,
-    /// Frontends of a record, for when its index changes.
-    keys_of: BTreeMap<u64, BTreeSet<FrontendKey>>,
+    /// Frontends of a record, for when its index changes. A handful each; guards (identity 0) lead
+    /// to no record and are left out.
+    keys_of: BTreeMap<u64, Vec<FrontendKey>>,
     refused: BTreeMap<u64, Refused>,
     /// Slots that the batch under way takes out of force.
     leaving: Vec<Retiree>,
@@ -168,16 +169,24 @@ impl Layout {
             };
             self.dirty_records.insert(*identity);
         }
-        for (key, claim) in &delta.frontends {
-            let old = match claim {
-                Some(claim) => self.frontends.insert(*key, claim.clone()),
+        for (key, target) in &delta.frontends {
+            let old = match target {
+                Some(target) => self.frontends.insert(*key, *target),
                 None => self.frontends.remove(key),
             };
-            if let Some(keys) = old.and_then(|old| self.keys_of.get_mut(&old.identity)) {
-                keys.remove(key);
+            if let Some(old) = old
+                && let Some(keys) = self.keys_of.get_mut(&old.identity)
+            {
+                keys.retain(|known| known != key);
+                if keys.is_empty() {
+                    self.keys_of.remove(&old.identity);
+                }
             }
-            if let Some(claim) = claim {
-                self.keys_of.entry(claim.identity).or_default().insert(*key);
+            if let Some(target) = target.filter(|target| target.identity != 0) {
+                self.keys_of
+                    .entry(target.identity)
+                    .or_insert_with(|| Vec::with_capacity(1))
+                    .push(*key);
             }
             self.dirty_frontends.insert(*key);
         }

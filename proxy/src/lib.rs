@@ -24,6 +24,6 @@ pub use identity::{node_identity, service_identity};
 pub use layout::{Layout, Millis, Refused};
 pub use plan::{PlanDelta, ServicePlan, plan};
 pub use planned::{
-    FrontendSource, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord, PlannedService,
-    PlannedSet, ServicePortId,
+    FrontendSource, FrontendTarget, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord,
+    PlannedService, PlannedSet, ServicePortId,
 };

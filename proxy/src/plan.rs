@@ -14,7 +14,7 @@ use crate::{
     compile::{Surroundings, compile, is_proxied},
     config::ProxyConfig,
     identity::node_identity,
-    planned::{HealthCheck, PlannedRecord, PlannedService},
+    planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService},
 };
 
 /// What this node must translate.
@@ -33,8 +33,8 @@ pub struct ServicePlan {
 pub struct PlanDelta {
     /// Records by identity.
     pub records: BTreeMap<u64, Option<PlannedRecord>>,
-    /// Frontends with the claim in force.
-    pub frontends: BTreeMap<FrontendKey, Option<Claim>>,
+    /// Frontends, and what they lead to.
+    pub frontends: BTreeMap<FrontendKey, Option<FrontendTarget>>,
     /// Node addresses.
     pub node_addresses: BTreeMap<Addr, Option<NodeAddressValue>>,
     /// Services that were compiled again and came out different (or came, or went).
@@ -103,6 +103,34 @@ impl ServicePlan {
         self.services.values().filter_map(|service| service.health_check.as_ref())
     }
 
+    /// What is different from a plan compiled from scratch, in words; nothing must be. Service by
+    /// Service, so that there never are two plans in memory.
+    #[must_use]
+    pub fn differences(&self, view: &View<'_>) -> Vec<String> {
+        let mut differences = Vec::new();
+        let zone = view.own_node().and_then(|node| node.zone.clone());
+        let mut claims = Claims::default();
+        let mut names: BTreeSet<&ObjectName> = self.services.keys().collect();
+        for service in view.services() {
+            let name = &service.meta.name;
+            names.remove(name);
+            let fresh = planned(view, name, &self.config, zone.as_deref());
+            if fresh.as_ref() != self.service(name) {
+                differences.push(format!("the plan of Service {name} differs from a fresh one"));
+            }
+            claims.replace(None, fresh.as_ref());
+        }
+        let gone = names.into_iter().map(|name| format!("Service {name} is planned and gone"));
+        differences.extend(gone);
+        if claims != self.claims {
+            differences.push("the owners of frontends differ from fresh ones".to_owned());
+        }
+        if node_addresses(view) != self.node_addresses {
+            differences.push("the node addresses differ from fresh ones".to_owned());
+        }
+        differences
+    }
+
     /// The whole plan as a delta from nothing: what a layout that knows nothing must be told.
     #[must_use]
     pub fn everything(&self) -> PlanDelta {
@@ -110,7 +138,7 @@ impl ServicePlan {
         let records = records.flat_map(|port| port.records());
         PlanDelta {
             records: records.map(|r| (r.identity, Some(r.clone()))).collect(),
-            frontends: self.claims.owners().map(|(k, c)| (*k, Some(c.clone()))).collect(),
+            frontends: self.claims.owners().map(|(k, c)| (*k, Some(target(c)))).collect(),
             node_addresses: self.node_addresses.iter().map(|(a, v)| (*a, Some(*v))).collect(),
             services: self.services.keys().cloned().collect(),
         }
@@ -166,20 +194,8 @@ fn replan(
     delta: &mut PlanDelta,
     problems: &mut Vec<Problem>,
 ) {
-    let place = Place {
-        node: view.own_node_name(),
-        zone: plan.zone.as_ref().and_then(|zone| zone.as_deref()),
-    };
-    let around = Surroundings { config: &plan.config, place };
-    let new = view.service(name).filter(|service| is_proxied(service)).map(|service| {
-        // Both labels hide slices too (services.md 1.1), whoever wrote them: the official test for
-        // `headless` labels the slice alone.
-        let ours = view
-            .slices_of(name)
-            .filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);
-        let slices: Vec<&EndpointSlice> = ours.map(AsRef::as_ref).collect();
-        Arc::new(compile(service, &slices, around))
-    });
+    let zone = plan.zone.as_ref().and_then(|zone| zone.as_deref());
+    let new = planned(view, name, &plan.config, zone).map(Arc::new);
     let old = plan.services.get(name).cloned();
     if old == new {
         return;
@@ -187,7 +203,7 @@ fn replan(
     delta.services.insert(name.clone());
     diff(&records(old.as_deref()), &records(new.as_deref()), &mut delta.records);
     for key in plan.claims.replace(old.as_deref(), new.as_deref()) {
-        delta.frontends.insert(key, plan.claims.owner(&key).cloned());
+        delta.frontends.insert(key, plan.claims.owner(&key).map(target));
     }
     if let Some(new) = &new {
         let known = old.as_ref().map_or(&[][..], |old| &old.problems);
@@ -197,6 +213,27 @@ fn replan(
         Some(new) => plan.services.insert(name.clone(), new),
         None => plan.services.remove(name),
     };
+}
+
+/// One Service from the view; `None` when it is not proxied.
+fn planned(
+    view: &View<'_>,
+    name: &ObjectName,
+    config: &ProxyConfig,
+    zone: Option<&str>,
+) -> Option<PlannedService> {
+    let service = view.service(name).filter(|service| is_proxied(service))?;
+    // Both labels hide slices too (services.md 1.1), whoever wrote them: the official test for
+    // `headless` labels the slice alone.
+    let ours =
+        view.slices_of(name).filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);
+    let slices: Vec<&EndpointSlice> = ours.map(AsRef::as_ref).collect();
+    let place = Place { node: view.own_node_name(), zone };
+    Some(compile(service, &slices, Surroundings { config, place }))
+}
+
+const fn target(claim: &Claim) -> FrontendTarget {
+    FrontendTarget { identity: claim.identity, flags: claim.flags }
 }
 
 fn records(service: Option<&PlannedService>) -> BTreeMap<u64, PlannedRecord> {

@@ -36,11 +36,14 @@ pub struct PlannedSet {
     pub backends: Arc<[BackendRecord]>,
     /// Meaning of emptiness.
     pub empty: Empty,
+    /// A frontend may lead to it. A set that is no longer used is left in the kernel as it is: its
+    /// frontends still lead there until they are flipped, and must not find it empty.
+    pub used: bool,
 }
 
 impl Default for PlannedSet {
     fn default() -> Self {
-        Self { backends: Arc::new([]), empty: Empty::Refuse }
+        Self { backends: Arc::new([]), empty: Empty::Refuse, used: false }
     }
 }
 
@@ -96,6 +99,15 @@ pub struct PlannedFrontend {
     pub source: FrontendSource,
 }
 
+/// What a frontend leads to, as far as the kernel is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrontendTarget {
+    /// The record; 0 for guards.
+    pub identity: u64,
+    /// `FrontendWord` flags.
+    pub flags: u8,
+}
+
 /// One port of a Service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PlannedPort {
@@ -109,7 +121,7 @@ pub struct PlannedPort {
     pub record: PlannedRecord,
     /// Records of remote nodes' NodePorts (externalTrafficPolicy Local), with the node's name.
     pub per_node: Vec<(Arc<str>, PlannedRecord)>,
-    /// All frontends, guards included.
+    /// All frontends.
     pub frontends: Vec<PlannedFrontend>,
     /// How many endpoints there are of each sort.
     pub counts: Counts,
@@ -141,9 +153,11 @@ pub struct PlannedService {
     /// Its name.
     pub name: ObjectName,
     /// Its creation time as written: the older Service wins a contested frontend.
-    pub created: Box<str>,
+    pub created: Arc<str>,
     /// Its ports, one entry per family.
     pub ports: Vec<PlannedPort>,
+    /// What refuses unknown ports of its clusterIPs.
+    pub guards: Vec<PlannedFrontend>,
     /// healthCheckNodePort, when it has one in force.
     pub health_check: Option<HealthCheck>,
     /// What was wrong with it.

@@ -27,6 +27,9 @@ enum Role {
         /// Ports, TCP and UDP
         #[arg(long = "port")]
         ports: Vec<u16>,
+        /// Run on this processor only
+        #[arg(long)]
+        cpu: Option<usize>,
     },
 }
 
@@ -37,7 +40,7 @@ pub(super) fn run(args: &TestbedArgs) -> ExitCode {
             Ok(())
         }
         Role::Agent => probe::serve_agent(),
-        Role::Serve { name, ports } => probe::serve(name, ports),
+        Role::Serve { name, ports, cpu } => probe::serve(name, ports, *cpu),
     };
     match done {
         Ok(()) => Exit::Well.into(),

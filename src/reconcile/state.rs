@@ -119,7 +119,18 @@ impl State {
             return;
         }
         let began = self.waiting_since.take();
+        let planning = Instant::now();
         let (delta, problems) = plan(&view, &changes, &mut self.plan);
+        if changes.synced {
+            let ms = planning.elapsed().as_millis();
+            let uptime_ms = self.clock.now_ms();
+            tracing::info!(
+                services = delta.services.len(),
+                ms,
+                uptime_ms,
+                "everything was listed: planned"
+            );
+        }
         self.effects.vitals.node(view.own_node().is_none_or(|node| !node.going_away));
         report(&problems);
         self.publish(&delta, &synced);
@@ -129,7 +140,9 @@ impl State {
 
     fn publish(&mut self, delta: &PlanDelta, synced: &Synced) {
         let now = self.clock.now_ms();
+        let laying_out = Instant::now();
         let batch: Batch = self.layout.lay_out(delta, Some(synced), now);
+        let laid_out = laying_out.elapsed();
         if batch.is_empty() {
             self.effects.vitals.settled(now, self.layout.pending());
             return;
@@ -141,6 +154,15 @@ impl State {
         let now = self.clock.now_ms();
         self.layout.settle(&batch, &applied, now);
         self.effects.metrics.wrote(&batch, took);
+        if batch.ops.len() > 1_000 {
+            let (layout_ms, write_ms) = (laid_out.as_millis(), took.as_millis());
+            tracing::info!(
+                operations = batch.ops.len(),
+                layout_ms,
+                write_ms,
+                "a large change is in force"
+            );
+        }
         if let Some(failure) = &applied.failure {
             let (done, of) = (applied.done, batch.ops.len());
             tracing::error!(%failure, done, of, "the kernel took only part of a change");

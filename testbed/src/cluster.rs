@@ -322,11 +322,22 @@ impl Host {
     /// # Errors
     /// When they do not come up.
     pub fn serve(&self, ports: &[u16]) -> Result<std::process::Child> {
+        self.serve_on(ports, None)
+    }
+
+    /// The same, on one processor only.
+    ///
+    /// # Errors
+    /// When they do not come up.
+    pub fn serve_on(&self, ports: &[u16], cpu: Option<usize>) -> Result<std::process::Child> {
         use std::io::{BufRead as _, BufReader};
         let mut command = self.command(&self.tool);
         command.args(["testbed", "serve", "--name", &self.name]);
         for port in ports {
             command.args(["--port", &port.to_string()]);
+        }
+        if let Some(cpu) = cpu {
+            command.args(["--cpu", &cpu.to_string()]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = self.spawn(command)?;
@@ -357,6 +368,12 @@ impl Host {
             listener.set_nonblocking(true)?;
             Ok(listener)
         })
+    }
+
+    /// The same place on the network, but in another's cgroup: what a node's programs do not see.
+    #[must_use]
+    pub fn in_cgroup_of(&self, other: &Self) -> Self {
+        Self { cgroup: other.cgroup.clone(), ..self.clone() }
     }
 
     /// The IPv4 address.

@@ -3,7 +3,9 @@
 mod agent;
 mod client;
 mod echo;
+mod measure;
 
-pub use agent::{Agent, Ask, Load, Seen};
+pub use agent::{Agent, Ask, Compared, Load, Reached, Seen};
 pub use client::serve_agent;
 pub use echo::serve;
+pub use measure::monotonic_ns;

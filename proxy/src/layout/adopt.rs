@@ -16,19 +16,18 @@ use crate::{
 
 /// Everything in the image counts as dirty: the first batch with a plan removes what is not wanted.
 pub(super) fn adopt(image: Image) -> Layout {
-    let (index_of, used) = records_in_force(&image);
+    let Records { index_of, orphans, used } = records(&image);
     let mut retired = Retired::default();
     let mut references = BTreeMap::new();
     for (key, word) in &image.frontends {
         count(&mut references, key, Some(*word), 1);
     }
     let used_indices: BTreeSet<u32> = image.services.keys().copied().collect();
-    let in_force: BTreeSet<u32> = index_of.values().copied().collect();
     let words = image.services.values().flat_map(|record| record.sets);
     Layout {
         extents: free_extents(&image, &used, &mut retired),
         indices: FreeIndices::new(image.capacities.services, &used_indices),
-        orphans: used_indices.difference(&in_force).map(|index| (*index, false)).collect(),
+        orphans,
         epoch: words.map(SetWord::epoch).max().unwrap_or(0),
         references,
         retired,
@@ -61,15 +60,27 @@ pub(super) fn count(
     }
 }
 
+/// What the records of an image are.
+struct Records {
+    /// In force: identity to index.
+    index_of: BTreeMap<u64, u32>,
+    /// Others, and whether the slots that they name are theirs.
+    orphans: BTreeMap<u32, bool>,
+    /// Slots that are not free.
+    used: BTreeSet<Extent>,
+}
+
 /// Which record is where, and which slots they use. A record whose sets lie outside BACKENDS or on
-/// another's slots, or that says to be a record that was seen before, is not trusted: its Service
-/// gets a fresh index, and the old one is cleared when nothing leads to it any more.
-fn records_in_force(image: &Image) -> (BTreeMap<u64, u32>, BTreeSet<Extent>) {
+/// another's slots is not trusted, and one that says to be a record that was seen before is what a
+/// change that was cut short left behind: their Services go to the other index or a fresh one, and
+/// these are cleared when nothing leads to them any more.
+fn records(image: &Image) -> Records {
     let mut index_of = BTreeMap::new();
+    let mut orphans = BTreeMap::new();
     let mut used: BTreeSet<Extent> = BTreeSet::new();
     for (index, record) in &image.services {
         let mut own: Vec<Extent> = Vec::new();
-        let mut sound = !index_of.contains_key(&record.identity);
+        let mut sound = true;
         for extent in extents_of(record) {
             sound &= extent.end() <= image.capacities.backends && !overlaps(&used, extent);
             if sound {
@@ -77,15 +88,18 @@ fn records_in_force(image: &Image) -> (BTreeMap<u64, u32>, BTreeSet<Extent>) {
                 own.push(extent);
             }
         }
-        if sound {
-            index_of.insert(record.identity, *index);
-        } else {
+        if !sound {
             own.iter().for_each(|extent| {
                 used.remove(extent);
             });
         }
+        if sound && !index_of.contains_key(&record.identity) {
+            index_of.insert(record.identity, *index);
+        } else {
+            orphans.insert(*index, sound);
+        }
     }
-    (index_of, used)
+    Records { index_of, orphans, used }
 }
 
 /// The slots of a record's sets.

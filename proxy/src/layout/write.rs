@@ -15,8 +15,7 @@ use super::{
     adopt::{extent_of, extents_of},
 };
 use crate::{
-    claims::Claim,
-    planned::{PlannedRecord, PlannedSet},
+    planned::{FrontendTarget, PlannedRecord, PlannedSet},
     retired::Retiree,
 };
 
@@ -27,6 +26,8 @@ struct Steps {
     backends: Vec<Op>,
     records: Vec<Op>,
     sets: Vec<Op>,
+    /// Remote nodes' own, before the nodePorts that lead to them.
+    per_node_put: Vec<Op>,
     frontends_put: Vec<Op>,
     guards_put: Vec<Op>,
     guards_deleted: Vec<Op>,
@@ -48,15 +49,16 @@ pub(super) fn write(layout: &mut Layout, may_remove: bool) -> Batch {
     if may_remove {
         clear_orphans(layout, &mut steps);
     }
-    let mut ops = steps.addresses_put;
+    let mut ops = steps.addresses_deleted;
     ops.append(&mut steps.backends);
     ops.append(&mut steps.records);
     ops.append(&mut steps.sets);
+    ops.append(&mut steps.per_node_put);
     ops.append(&mut steps.frontends_put);
     ops.append(&mut steps.guards_put);
     ops.append(&mut steps.guards_deleted);
     ops.append(&mut steps.frontends_deleted);
-    ops.append(&mut steps.addresses_deleted);
+    ops.append(&mut steps.addresses_put);
     ops.append(&mut steps.records_cleared);
     Batch { ops }
 }
@@ -198,7 +200,7 @@ fn flip_sets(
     let mut flips = Vec::new();
     for choice in CHOICES {
         let set = &wanted.sets[choice as usize];
-        if same(&layout.mirror, held.set(choice), set) {
+        if !set.used || same(&layout.mirror, held.set(choice), set) {
             continue;
         }
         match write_set(layout, &mut steps.backends, set) {
@@ -243,7 +245,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
     for key in mem::take(&mut layout.dirty_frontends) {
         let guard = key.kind() == Some(FrontendKind::Guard);
         let held = layout.mirror.frontends.get(&key).copied();
-        let Some(claim) = layout.frontends.get(&key) else {
+        let Some(target) = layout.frontends.get(&key) else {
             if held.is_some() && may_remove {
                 let go =
                     if guard { &mut steps.guards_deleted } else { &mut steps.frontends_deleted };
@@ -253,7 +255,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
             }
             continue;
         };
-        let word = wanted_word(layout, &key, claim, held);
+        let word = wanted_word(layout, &key, target, held);
         if word.is_some() && word == held {
             continue;
         }
@@ -262,7 +264,11 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
             continue;
         };
         room -= usize::from(held.is_none());
-        let put = if guard { &mut steps.guards_put } else { &mut steps.frontends_put };
+        let put = match key.kind() {
+            Some(FrontendKind::Guard) => &mut steps.guards_put,
+            Some(FrontendKind::NodeLocal) => &mut steps.per_node_put,
+            _ => &mut steps.frontends_put,
+        };
         put.push(Op::PutFrontend { key, word });
     }
     layout.dirty_frontends = left;
@@ -272,17 +278,17 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
 fn wanted_word(
     layout: &Layout,
     key: &FrontendKey,
-    claim: &Claim,
+    target: &FrontendTarget,
     held: Option<FrontendWord>,
 ) -> Option<FrontendWord> {
     if key.kind() == Some(FrontendKind::Guard) {
         return Some(FrontendWord::new(key, 0, 0));
     }
-    if layout.refused.contains_key(&claim.identity) && held.is_none() {
+    if layout.refused.contains_key(&target.identity) && held.is_none() {
         return None;
     }
-    let index = layout.index_of.get(&claim.identity)?;
-    Some(FrontendWord::new(key, *index, claim.flags))
+    let index = layout.index_of.get(&target.identity)?;
+    Some(FrontendWord::new(key, *index, target.flags))
 }
 
 /// Indices that nothing will lead to once the frontends above are written.
@@ -291,7 +297,8 @@ fn clear_orphans(layout: &mut Layout, steps: &mut Steps) {
         return;
     }
     let mut change: BTreeMap<u32, i64> = BTreeMap::new();
-    for op in steps.frontends_put.iter().chain(&steps.frontends_deleted) {
+    let puts = steps.per_node_put.iter().chain(&steps.frontends_put);
+    for op in puts.chain(&steps.frontends_deleted) {
         let (key, new) = match op {
             Op::PutFrontend { key, word } => (key, Some(*word)),
             Op::DeleteFrontend { key } => (key, None),

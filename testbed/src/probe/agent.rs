@@ -36,6 +36,38 @@ pub enum Ask {
         /// Milliseconds at most.
         timeout_ms: u64,
     },
+    /// Run on this processor only.
+    Pin {
+        /// Its number.
+        cpu: usize,
+    },
+    /// The same exchange to two addresses in turn, `count` times each.
+    Compare {
+        /// The one.
+        one: SocketAddr,
+        /// The other.
+        other: SocketAddr,
+        /// Unconnected datagrams; otherwise TCP connections with a request.
+        udp: bool,
+        /// How often.
+        count: u32,
+    },
+    /// Requests on a connection that is kept (opened by the first such question).
+    Kept {
+        /// Where to.
+        to: SocketAddr,
+        /// How many requests.
+        requests: u32,
+    },
+    /// New connections until this name answers.
+    Until {
+        /// Where to.
+        to: SocketAddr,
+        /// Whom to wait for.
+        name: String,
+        /// Milliseconds at most.
+        timeout_ms: u64,
+    },
     /// New TCP connections at a steady rate.
     Load {
         /// Where to.
@@ -72,6 +104,25 @@ pub struct Load {
     pub failures: BTreeMap<String, u64>,
 }
 
+/// Nanoseconds of the two sides of [`Ask::Compare`], in all.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Compared {
+    /// To the one address.
+    pub one: u64,
+    /// To the other.
+    pub other: u64,
+}
+
+/// When (CLOCK_MONOTONIC, nanoseconds) the connection began that was answered by the name waited
+/// for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Reached {
+    /// `None`: it never was.
+    pub at: Option<u64>,
+    /// Connections made.
+    pub tries: u64,
+}
+
 /// A client process.
 #[derive(Debug)]
 pub struct Agent {
@@ -105,6 +156,31 @@ impl Agent {
     /// When the client process is gone.
     pub fn ask(&mut self, ask: &Ask) -> Result<Seen> {
         self.send(ask)?;
+        self.receive()
+    }
+
+    /// Asks for something with an answer of its own.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn ask_for<T: for<'a> Deserialize<'a>>(&mut self, ask: &Ask) -> Result<T> {
+        self.send(ask)?;
+        self.receive()
+    }
+
+    /// Tells without waiting; [`Agent::answer`] waits.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn tell(&mut self, ask: &Ask) -> Result<()> {
+        self.send(ask)
+    }
+
+    /// The answer to what was told.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn answer<T: for<'a> Deserialize<'a>>(&mut self) -> Result<T> {
         self.receive()
     }
 

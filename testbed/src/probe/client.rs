@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     agent::{Ask, Load, Seen},
     echo::{canonical, println_now},
+    measure,
 };
 
 /// Answers questions from standard input until it closes.
@@ -23,6 +24,7 @@ use super::{
 /// When a question is not understood: the maker and its client are of one build.
 pub fn serve_agent() -> Result<()> {
     let mut kept: BTreeMap<u32, UdpSocket> = BTreeMap::new();
+    let mut connection = None;
     for line in io::stdin().lines() {
         let answer = match serde_json::from_str(&line?)? {
             Ask::Tcp { to, mapped, timeout_ms } => {
@@ -45,6 +47,18 @@ pub fn serve_agent() -> Result<()> {
                 });
                 serde_json::to_string(&seen)?
             }
+            Ask::Pin { cpu } => serde_json::to_string(&seen(|| measure::pin(cpu)))?,
+            Ask::Compare { one, other, udp, count } => {
+                serde_json::to_string(&measure::compare(one, other, udp, count)?)?
+            }
+            Ask::Kept { to, requests } => {
+                let seen = seen(|| measure::kept(&mut connection, to, requests));
+                serde_json::to_string(&seen)?
+            }
+            Ask::Until { to, name, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                serde_json::to_string(&measure::until(to, &name, timeout))?
+            }
             Ask::Load { to, per_second, millis } => {
                 serde_json::to_string(&load(to, per_second, Duration::from_millis(millis)))?
             }
@@ -63,7 +77,7 @@ fn address(to: SocketAddr, mapped: bool) -> SocketAddr {
 }
 
 /// What the server said, and whom the client sees.
-type Answer = (String, Option<SocketAddr>);
+pub(super) type Answer = (String, Option<SocketAddr>);
 
 fn seen(exchange: impl FnOnce() -> io::Result<Answer>) -> Seen {
     let began = Instant::now();
@@ -154,7 +168,7 @@ fn load(to: SocketAddr, per_second: u32, time: Duration) -> Load {
             while next < began + time {
                 thread::sleep(next.saturating_duration_since(Instant::now()));
                 next += gap;
-                let one = seen(|| short(to));
+                let one = seen(|| short(to, PATIENCE));
                 if results.send(one).is_err() {
                     return;
                 }
@@ -173,10 +187,13 @@ fn load(to: SocketAddr, per_second: u32, time: Duration) -> Load {
     load
 }
 
+/// One connection of a load, or of a comparison, at most.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Closed with a reset, so that no port rests for a minute.
-fn short(to: SocketAddr) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
-    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+pub(super) fn short(to: SocketAddr, patience: Duration) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect_timeout(&to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"who\n")?;
     let mut buffer = [0u8; 256];
     let length = stream.read(&mut buffer)?;

@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::measure;
+
 /// A connection that says nothing for so long is let go.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -17,7 +19,10 @@ const IDLE: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// When a port is taken.
-pub fn serve(name: &str, ports: &[u16]) -> Result<()> {
+pub fn serve(name: &str, ports: &[u16], cpu: Option<usize>) -> Result<()> {
+    if let Some(cpu) = cpu {
+        measure::pin(cpu)?;
+    }
     for port in ports {
         let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port));
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
