@@ -94,6 +94,35 @@ fn an_unconnected_socket_that_spoke_too_early_is_heard_later() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_connected_socket_of_the_host_is_ended_when_its_endpoint_goes() {
+    let mut bed = Bed::new();
+    bed.api.put(service("s", IP, json!({}))).unwrap();
+    bed.endpoints("s", &[bed.at(0, 1)]);
+    reaches(&mut bed.hosts[0], to(IP, 80), &["pod-1-2"]);
+    let ask = |to, keep| Ask::Udp {
+        to,
+        connected: true,
+        mapped: false,
+        keep: Some(keep),
+        timeout_ms: 300,
+    };
+    // One through the Service, and one that chose the endpoint itself.
+    let through = ask(to(IP, 53), 1);
+    let direct = ask(to(&bed.cluster.pod(0, 1).v4().to_string(), TARGET), 2);
+    assert_eq!(bed.hosts[0].ask(&through).unwrap().name, "pod-1-2");
+    assert_eq!(bed.hosts[0].ask(&direct).unwrap().name, "pod-1-2");
+    bed.endpoints("s", &[bed.at(1, 1)]);
+    reaches(&mut bed.hosts[0], to(IP, 80), &["pod-2-2"]);
+    let began = std::time::Instant::now();
+    // The owner is told (ECONNABORTED) and connects again, which this client does by itself.
+    while bed.hosts[0].ask(&through).unwrap().name != "pod-2-2" {
+        assert!(began.elapsed().as_secs() < 5, "still on the endpoint that is gone");
+    }
+    assert_eq!(bed.hosts[0].ask(&direct).unwrap().name, "pod-1-2", "its owner chose it");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn hostile_endpoints_lead_nowhere_and_are_named() {
     let mut bed = Bed::new();
     bed.api.put(service("s", IP, json!({}))).unwrap();
