@@ -91,6 +91,9 @@ impl Cidr {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (base, prefix) = text.trim().split_once('/')?;
+        if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None; // "+8" is a number to Rust
+        }
         let (base, prefix) = (base.parse().ok()?, prefix.parse().ok()?);
         let masked = mask(base, prefix)?;
         Some(Self { base: masked, prefix })

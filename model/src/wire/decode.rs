@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{node, service, slice};
+use super::{map::map, node, service, slice, wrong_type::explain};
 use crate::{Key, Kind, Object, ObjectName, Problem};
 
 /// An object that cannot be understood, and its key when at least that could be read.
@@ -64,7 +64,8 @@ enum Wrong {
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Wrong> {
-    serde_json::from_slice(json).map_err(Wrong::Json)
+    let mut from = serde_json::Deserializer::from_slice(json);
+    map(&mut from).and_then(|wire| from.end().map(|()| wire)).map_err(Wrong::Json)
 }
 
 fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
@@ -78,12 +79,12 @@ fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
     });
     let problem = match wrong {
         Wrong::Object(problem) => problem,
-        Wrong::Json(error) => Problem::new(
-            key.clone(),
-            &format!("column {}", error.column()),
-            &format!("not a {kind} that can be read: {error}"),
-            "its last good version stays in force; correct the field and apply it again",
-        ),
+        Wrong::Json(error) => {
+            let (field, why) = explain(json, &error);
+            let action =
+                "its last good version stays in force; correct the field and apply it again";
+            Problem::new(key.clone(), &field, &why, action)
+        }
     };
     Bad { key: key.map(Box::new), problem: Box::new(problem) }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 
-use super::meta::{Notes, WireMeta, protocol};
+use super::{
+    map::{map, map_or_null, maps_or_null},
+    meta::{Notes, WireMeta, protocol, shown},
+};
 use crate::{
     EndpointSlice, Family, Kind, ObjectName, Problem,
     slice::{Endpoint, SlicePort},
@@ -13,9 +16,12 @@ use crate::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WireSlice {
+    #[serde(deserialize_with = "map")]
     metadata: WireMeta,
     address_type: Option<String>,
+    #[serde(deserialize_with = "maps_or_null")]
     endpoints: Option<Vec<WireEndpoint>>,
+    #[serde(deserialize_with = "maps_or_null")]
     ports: Option<Vec<Port>>,
 }
 
@@ -23,8 +29,10 @@ pub(super) struct WireSlice {
 #[serde(rename_all = "camelCase", default)]
 struct WireEndpoint {
     addresses: Option<Vec<String>>,
+    #[serde(deserialize_with = "map_or_null")]
     conditions: Option<Conditions>,
     node_name: Option<String>,
+    #[serde(deserialize_with = "map_or_null")]
     hints: Option<Hints>,
 }
 
@@ -39,7 +47,9 @@ struct Conditions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Hints {
+    #[serde(deserialize_with = "maps_or_null")]
     for_zones: Option<Vec<Named>>,
+    #[serde(deserialize_with = "maps_or_null")]
     for_nodes: Option<Vec<Named>>,
 }
 
@@ -96,10 +106,29 @@ pub(super) fn convert(wire: WireSlice) -> Result<EndpointSlice, Problem> {
 fn slice_ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<SlicePort> {
     let mut ports = Vec::new();
     for (at, port) in wire.into_iter().enumerate() {
+        let field = |name: &str| format!("ports[{at}].{name}");
         // No name or no number: legal, and nothing to route to (services.md 1.1).
-        let (Some(name), Some(number)) = (port.name, port.port) else { continue };
-        let Some(protocol) = protocol(port.protocol.as_deref()) else { continue };
-        if let Some(number) = notes.port(&format!("ports[{at}].port"), number) {
+        let Some(name) = port.name else {
+            let why = "a port without a name belongs to no port of the Service";
+            notes.note(
+                &field("name"),
+                why,
+                "name it as the Service's port, \"\" for the unnamed one",
+            );
+            continue;
+        };
+        let Some(number) = port.port else {
+            let why = "a port without a number is not routed";
+            notes.note(&field("port"), why, "use a number from 1 to 65535");
+            continue;
+        };
+        let Some(protocol) = protocol(port.protocol.as_deref()) else {
+            let shown = shown(&port.protocol.unwrap_or_default());
+            let why = format!("unknown protocol {shown:?}; the port is not routed");
+            notes.note(&field("protocol"), &why, "use TCP, UDP or SCTP");
+            continue;
+        };
+        if let Some(number) = notes.port(&field("port"), number) {
             ports.push(SlicePort { name, protocol, port: number });
         }
     }
