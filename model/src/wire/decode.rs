@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::{map::map, node, service, slice, wrong_type::explain};
 use crate::{Key, Kind, Object, ObjectName, Problem};
@@ -19,15 +20,27 @@ pub struct Bad {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Named {
+    #[serde(deserialize_with = "text_or_anything")]
     kind: Option<String>,
+    #[serde(deserialize_with = "map")]
     metadata: NamedMeta,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct NamedMeta {
+    #[serde(deserialize_with = "text_or_anything")]
     name: Option<String>,
+    #[serde(deserialize_with = "text_or_anything")]
     namespace: Option<String>,
+}
+
+/// A text, or nothing when it is something else: one wrong field must not hide the name.
+fn text_or_anything<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 /// Kind and name of whatever object this is; `None` when it has none.
