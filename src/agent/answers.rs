@@ -70,7 +70,12 @@ impl Answers for LoopAnswers {
             node: self.node.clone(),
             uptime_ms: self.clock.now_ms(),
             source: SourceReply { kind: self.source.to_owned(), streams: self.streams() },
-            state: self.ask(reconcile::status)?,
+            state: {
+                let mut state = self.ask(reconcile::status)?;
+                let notes = self.health.notes();
+                state.problems.extend(notes.iter().map(ToString::to_string));
+                state
+            },
             map_bytes: self.map_bytes,
             ports: self.ports.failures(),
             not_served: NOT_SERVED.iter().map(|text| (*text).to_owned()).collect(),

@@ -13,7 +13,7 @@ use crate::{
     admin::{self, Admin, Metrics, Ports},
     config::{Config, SocketLb, SourceConfig},
     reconcile::{self, Clock, Effects, Graces, State, Vitals, Wake},
-    source::{Feed, Health, kube, node_facts},
+    source::{Feed, Health, kube, manifests, node_facts},
 };
 
 /// Kinds of traffic that pass as if Towpath were not there.
@@ -139,7 +139,16 @@ async fn feed_from(
             };
             kube::run(settings, feed, relists, health).await?;
         }
-        SourceConfig::Manifests { .. } => anyhow::bail!("manifests are not served yet"),
+        SourceConfig::Manifests { directory, cluster_ip_ranges } => {
+            let settings = manifests::ManifestSettings {
+                dir: directory.clone(),
+                cluster_ip_ranges: cluster_ip_ranges.clone(),
+                run_dir: config.run_dir.clone(),
+                node_name: config.node_name.clone(),
+                clock,
+            };
+            manifests::run(settings, feed, relists, health).await?;
+        }
     }
     Ok(())
 }

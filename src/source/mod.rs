@@ -4,6 +4,7 @@
 //! keeps its [`Health`] current. They know nothing of what is done with the events.
 
 pub mod kube;
+pub mod manifests;
 pub mod node_facts;
 
 use std::{
@@ -15,7 +16,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use towpath_model::{Event, Kind, Relist};
+use towpath_model::{Event, Kind, Problem, Relist};
 
 use crate::reconcile::Wake;
 
@@ -53,6 +54,7 @@ pub type Relists = mpsc::Receiver<Relist>;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     kinds: Arc<Mutex<BTreeMap<Kind, Arc<KindHealth>>>>,
+    notes: Arc<Mutex<BTreeMap<&'static str, Vec<Problem>>>>,
 }
 
 /// One kind's stream. Times are milliseconds of the daemon's monotonic clock.
@@ -76,6 +78,24 @@ impl Health {
     pub fn of(&self, kind: Kind) -> Arc<KindHealth> {
         let mut kinds = self.kinds.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         Arc::clone(kinds.entry(kind).or_default())
+    }
+
+    /// Problems of a source that belong to no object (a file, a stream); replaces what it said
+    /// before.
+    pub fn note(&self, origin: &'static str, problems: Vec<Problem>) {
+        let mut notes = self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = notes.entry(origin).or_default();
+        for fresh in problems.iter().filter(|problem| !known.contains(problem)) {
+            tracing::warn!(problem = %fresh, origin, "problem");
+        }
+        *known = problems;
+    }
+
+    /// What sources noted.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Problem> {
+        let notes = self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        notes.values().flatten().cloned().collect()
     }
 
     /// Every kind that was ever asked for.

@@ -1,0 +1,175 @@
+use std::{fs, path::Path, time::Duration};
+
+use tokio::sync::mpsc;
+use towpath_model::{ObjectName, Store};
+
+use super::*;
+use crate::reconcile::Wake;
+
+/// A source on a directory, and a store that hears it.
+struct Bed {
+    store: Store,
+    inbox: mpsc::Receiver<Wake>,
+    health: Health,
+    _relists: mpsc::Sender<towpath_model::Relist>,
+}
+
+impl Bed {
+    fn start(dir: &Path, run_dir: &Path) -> Self {
+        let (wakes, inbox) = mpsc::channel(64);
+        let (relists, asked) = mpsc::channel(4);
+        let health = Health::default();
+        let range = |text| Cidr::parse(text).unwrap();
+        let settings = ManifestSettings {
+            dir: dir.to_owned(),
+            cluster_ip_ranges: vec![range("10.96.0.0/16"), range("fd00:96::/112")],
+            run_dir: run_dir.to_owned(),
+            node_name: "here".to_owned(),
+            clock: Clock::start(),
+        };
+        tokio::spawn(run(settings, Feed::new(wakes), asked, health.clone()));
+        Self { store: Store::new("here"), inbox, health, _relists: relists }
+    }
+
+    /// Waits until the store looks as wanted.
+    async fn until(&mut self, what: &str, wanted: impl Fn(&Store, &[String]) -> bool) {
+        let deadline = time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut problems: Vec<_> =
+                self.health.notes().iter().map(ToString::to_string).collect();
+            problems.extend(self.store.problems().map(ToString::to_string));
+            if wanted(&self.store, &problems) {
+                return;
+            }
+            let left = deadline.saturating_duration_since(time::Instant::now());
+            assert!(!left.is_zero(), "{what} never came; problems: {problems:#?}");
+            let step = left.min(Duration::from_millis(50));
+            match time::timeout(step, self.inbox.recv()).await {
+                Ok(Some(Wake::Events(events))) => events.into_iter().for_each(|event| {
+                    self.store.feed(event);
+                }),
+                Ok(other) => panic!("{other:?}"),
+                Err(_quiet) => {}
+            }
+        }
+    }
+}
+
+fn ip(store: &Store, name: &str) -> Option<String> {
+    let view = store.view();
+    let service = view.service(&ObjectName::new("default", name))?;
+    service.cluster_ips.first().map(ToString::to_string)
+}
+
+fn endpoints(store: &Store, name: &str) -> usize {
+    let name = ObjectName::new("default", name);
+    store.view().slices_of(&name).map(|slice| slice.endpoints.len()).sum()
+}
+
+const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, labels: {app: web}}
+spec: {nodeName: here}
+status: {podIPs: [{ip: 10.244.0.5}]}
+";
+
+#[tokio::test]
+async fn a_person_writes_what_they_would_apply() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("web.yaml"), SERVICE).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the Service with one endpoint", |s, _| {
+        s.view().synced().is_some() && endpoints(s, "web") == 1 && ip(s, "web").is_some()
+    })
+    .await;
+    assert_eq!(bed.store.view().own_node().unwrap().meta.name.to_string(), "here");
+    let first = ip(&bed.store, "web").unwrap();
+    // Another one comes, as editors bring it: written beside and renamed.
+    let more = SERVICE.replace("name: web", "name: api");
+    fs::write(dir.path().join(".api.tmp"), more).unwrap();
+    fs::rename(dir.path().join(".api.tmp"), dir.path().join("api.yaml")).unwrap();
+    bed.until("the second Service", |s, _| ip(s, "api").is_some()).await;
+    assert_eq!(ip(&bed.store, "web").unwrap(), first);
+    // A new daemon gives the same addresses.
+    let mut again = Bed::start(dir.path(), run.path());
+    again.until("the Services again", |s, _| ip(s, "web").is_some()).await;
+    assert_eq!(ip(&again.store, "web").unwrap(), first);
+    fs::remove_file(dir.path().join("web.yaml")).unwrap();
+    bed.until("the end of the first Service", |s, _| ip(s, "web").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_broken_file_keeps_what_it_held_and_is_named_with_its_line() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = dir.path().join("web.yaml");
+    fs::write(&file, SERVICE).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the Service", |s, _| endpoints(s, "web") == 1).await;
+    fs::write(&file, "kind: Service\nmetadata: {name: web\nspec: [}").unwrap();
+    bed.until("the problem", |s, problems| {
+        endpoints(s, "web") == 1
+            && problems.iter().any(|p| p.contains("web.yaml") && p.contains("line "))
+    })
+    .await;
+    fs::write(&file, SERVICE.replace("8080", "9090")).unwrap();
+    bed.until("the mended file", |s, problems| problems.is_empty() && endpoints(s, "web") == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_harms_only_itself() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write("a-good.yaml", SERVICE);
+    write("b-type.yaml", "kind: Service\nmetadata: {name: typed}\nspec: {ports: many}\n");
+    write("c-deploy.yaml", "kind: Deployment\nmetadata: {name: d}\n");
+    write("d-twice.yaml", "kind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 81}]}\n");
+    write("e-big.yaml", &format!("# {}\nkind: Service\n", "x".repeat(10 << 20)));
+    write(
+        "f-ports.yaml",
+        "kind: Service\nmetadata: {name: two}\nspec: {clusterIP: 10.96.0.011, ports: [{name: a, port: 80}, {name: a, port: 81}]}\n",
+    );
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("every problem", |s, problems| {
+        let all = problems.join("\n");
+        endpoints(s, "web") == 1
+            && ip(s, "two").as_deref() == Some("10.96.0.11")
+            && [
+                "typed",
+                "Deployment default/d",
+                "d-twice.yaml",
+                "e-big.yaml",
+                "leading zeros",
+                "second port named",
+            ]
+            .iter()
+            .all(|part| all.contains(part))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_that_goes_away_keeps_the_node_served() {
+    let (parent, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = parent.path().join("manifests");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("web.yaml"), SERVICE).unwrap();
+    let mut bed = Bed::start(&dir, run.path());
+    bed.until("the Service", |s, _| endpoints(s, "web") == 1).await;
+    fs::rename(&dir, parent.path().join("gone")).unwrap();
+    bed.until("the problem", |s, problems| {
+        endpoints(s, "web") == 1 && problems.iter().any(|p| p.contains("cannot be read"))
+    })
+    .await;
+    fs::rename(parent.path().join("gone"), &dir).unwrap();
+    bed.until("the directory again", |s, problems| problems.is_empty() && endpoints(s, "web") == 1)
+        .await;
+}

@@ -1,0 +1,214 @@
+//! What a cluster would say of the documents: known kinds, addresses given, slices made.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use towpath_model::{
+    Event, Key, Kind, Object, ObjectName, Problem, decode,
+    synth::{Allocator, slices},
+    wire::pod::{Pod, decode_pod},
+};
+
+use super::{
+    ManifestSettings,
+    files::{Files, problem},
+    state,
+};
+
+/// Kinds that a controller would turn into Pods: there is none here.
+const CONTROLLED: [&str; 7] = [
+    "Deployment",
+    "StatefulSet",
+    "DaemonSet",
+    "ReplicaSet",
+    "ReplicationController",
+    "Job",
+    "CronJob",
+];
+
+/// What was published.
+pub(super) struct World {
+    allocator: Allocator,
+    run_dir: PathBuf,
+    node_name: String,
+    published: BTreeMap<Key, Object>,
+    /// Objects whose newest version cannot be read.
+    bad: BTreeMap<Key, Problem>,
+    problems: Vec<Problem>,
+}
+
+/// The documents by kind.
+#[derive(Default)]
+struct Sorted {
+    services: Vec<Value>,
+    slices: Vec<Value>,
+    nodes: Vec<Value>,
+    pods: Vec<Pod>,
+    seen: BTreeSet<(String, String)>,
+}
+
+impl World {
+    pub(super) fn new(settings: &ManifestSettings) -> Self {
+        let kept = state::load(&settings.run_dir);
+        Self {
+            allocator: Allocator::new(&settings.cluster_ip_ranges, kept),
+            run_dir: settings.run_dir.clone(),
+            node_name: settings.node_name.clone(),
+            published: BTreeMap::new(),
+            bad: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
+    }
+
+    /// Makes the files' world the current one; answers what is different.
+    pub(super) fn update(&mut self, files: &Files) -> Vec<Event> {
+        let mut problems = Vec::new();
+        let mut sorted = Sorted::default();
+        for (path, document) in files.documents() {
+            sorted.take(path, document, &mut problems);
+        }
+        problems.extend(self.allocator.fill_all(&mut sorted.services));
+        state::save(&self.run_dir, self.allocator.kept());
+        if sorted.nodes.is_empty() {
+            // This node exists: its addresses come from its devices.
+            sorted.nodes.push(json!({ "metadata": { "name": self.node_name } }));
+        }
+        let made = made_slices(&sorted);
+        let mut events = Vec::new();
+        let mut current = BTreeMap::new();
+        let mut unread = BTreeMap::new();
+        let services = sorted.services.iter().map(|json| (Kind::Service, json));
+        let written = sorted.slices.iter().chain(&made).map(|json| (Kind::EndpointSlice, json));
+        let nodes = sorted.nodes.iter().map(|json| (Kind::Node, json));
+        for (kind, json) in services.chain(written).chain(nodes) {
+            match decode(kind, json.to_string().as_bytes()) {
+                Ok(object) => {
+                    current.insert(object.key(), object);
+                }
+                Err(bad) => {
+                    let Some(key) = bad.key else {
+                        problems.push(*bad.problem);
+                        continue;
+                    };
+                    // Its last good version stays in force.
+                    if let Some(last) = self.published.get(&key) {
+                        current.insert((*key).clone(), last.clone());
+                    }
+                    unread.insert(*key, *bad.problem);
+                }
+            }
+        }
+        for key in self.published.keys().filter(|key| !current.contains_key(key)) {
+            events.push(Event::Delete(key.kind, key.name.clone()));
+        }
+        let differs = |(key, object): &(&Key, &Object)| self.published.get(key) != Some(object);
+        events.extend(current.iter().filter(differs).map(|(_, o)| Event::Apply(o.clone())));
+        let news = unread.iter().filter(|(key, problem)| self.bad.get(*key) != Some(*problem));
+        events.extend(news.map(|(key, problem)| Event::Bad(key.clone(), problem.clone())));
+        // Gone, without ever having been good: its problem goes with it.
+        let gone = |key: &&Key| !unread.contains_key(*key) && !current.contains_key(*key);
+        let ended = self.bad.keys().filter(gone).filter(|key| !self.published.contains_key(*key));
+        events.extend(ended.map(|key| Event::Delete(key.kind, key.name.clone())));
+        self.published = current;
+        self.bad = unread;
+        self.problems = problems;
+        events
+    }
+
+    /// Everything, as full lists.
+    pub(super) fn everything(&self) -> Vec<Event> {
+        Kind::ALL.into_iter().flat_map(|kind| self.everything_of(kind)).collect()
+    }
+
+    /// One kind, as a full list.
+    pub(super) fn everything_of(&self, kind: Kind) -> Vec<Event> {
+        let objects = self.published.values().filter(|object| object.kind() == kind);
+        let mut events = vec![Event::Init(kind)];
+        events.extend(objects.map(|object| Event::Apply(object.clone())));
+        let bad = self.bad.iter().filter(|(key, _)| key.kind == kind);
+        events.extend(bad.map(|(key, problem)| Event::Bad(key.clone(), problem.clone())));
+        events.push(Event::InitDone(kind));
+        events
+    }
+}
+
+impl Sorted {
+    fn take(&mut self, path: &Path, document: &Value, problems: &mut Vec<Problem>) {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        let name = document["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = match document["metadata"]["namespace"].as_str() {
+            _ if kind == "Node" => "",
+            None | Some("") => "default",
+            Some(namespace) => namespace,
+        };
+        let full = ObjectName::new(namespace, name).to_string();
+        if CONTROLLED.contains(&kind) {
+            let why =
+                format!("{kind} {full} needs a controller, and without a cluster there is none");
+            let action = "write Pods with status.podIPs, or run with a cluster (--kubeconfig)";
+            problems.push(problem(path, &why, action));
+            return;
+        }
+        if !matches!(kind, "Service" | "EndpointSlice" | "Node" | "Pod") {
+            return;
+        }
+        if !self.seen.insert((kind.to_owned(), full.clone())) {
+            let why = format!("{kind} {full} was in an earlier file already; that one is in force");
+            problems.push(problem(path, &why, "keep one of the two"));
+            return;
+        }
+        let mut document = document.clone();
+        if kind != "Node" && document["metadata"].is_object() {
+            document["metadata"]["namespace"] = namespace.into();
+        }
+        match kind {
+            "Service" => self.services.push(document),
+            "EndpointSlice" => self.slices.push(document),
+            "Node" => self.nodes.push(document),
+            _ => match decode_pod(document.to_string().as_bytes()) {
+                Ok(pod) => {
+                    problems.extend(pod.problems.iter().cloned());
+                    self.pods.push(pod);
+                }
+                Err(wrong) => {
+                    let why = format!("Pod {full}: {}", wrong.why);
+                    problems.push(problem(path, &why, &wrong.action));
+                }
+            },
+        }
+    }
+}
+
+/// Slices of Services with a selector; a Service whose slices are written by hand gets none.
+fn made_slices(sorted: &Sorted) -> Vec<Value> {
+    let owner = |slice: &Value| {
+        let label = slice["metadata"]["labels"]["kubernetes.io/service-name"].as_str()?;
+        Some(format!("{}/{label}", slice["metadata"]["namespace"].as_str()?))
+    };
+    let by_hand: BTreeSet<String> = sorted.slices.iter().filter_map(owner).collect();
+    let zone = |node: &str| {
+        let found = sorted.nodes.iter().find(|n| n["metadata"]["name"] == node)?;
+        Some(found["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str()?.to_owned())
+    };
+    let mut made = Vec::new();
+    for service in &sorted.services {
+        let metadata = &service["metadata"];
+        let name = |field: &str| metadata[field].as_str().unwrap_or_default();
+        if by_hand.contains(&format!("{}/{}", name("namespace"), name("name"))) {
+            continue;
+        }
+        match slices(service, &sorted.pods, zone) {
+            Ok(slices) => made.extend(slices),
+            // The Service itself cannot be read: that is said when it is decoded.
+            Err(unread) => drop(unread),
+        }
+    }
+    made
+}
