@@ -1,7 +1,7 @@
 //! Objects that must be objects: serde also reads a struct from a list, field by field in the order
 //! in which we happen to declare them. And labels, of which most are skipped without being built.
 
-use std::{collections::BTreeMap, fmt, marker::PhantomData};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -108,6 +108,30 @@ impl<'de> Deserialize<'de> for Name {
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Name, E> {
                 Ok(Name(READ.into_iter().find(|known| *known == text)))
+            }
+        }
+        from.deserialize_str(Only)
+    }
+}
+
+/// A text, borrowed from the JSON where it has no escapes. (In an `Option` or a list, serde itself
+/// would copy a `Cow`.)
+#[derive(Debug)]
+pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Only;
+        impl<'de> Visitor<'de> for Only {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
         from.deserialize_str(Only)

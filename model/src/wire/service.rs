@@ -113,12 +113,12 @@ pub(super) fn convert(wire: WireService) -> Result<Service, Problem> {
         proxy_name: label("service.kubernetes.io/service-proxy-name"),
         headless_label: metadata.label("service.kubernetes.io/headless").is_some(),
         service_type: service_type(spec.r#type.as_deref(), &mut notes),
-        cluster_ips,
+        cluster_ips: fit(cluster_ips),
         headless,
-        ip_families: families(spec.ip_families.as_deref().unwrap_or_default()),
-        external_ips: addresses(spec.external_ips, "spec.externalIPs", &mut notes),
+        ip_families: fit(families(spec.ip_families.as_deref().unwrap_or_default())),
+        external_ips: fit(addresses(spec.external_ips, "spec.externalIPs", &mut notes)),
         external_name: spec.external_name.filter(|name| !name.is_empty()).map(Into::into),
-        load_balancer: load_balancer(ingress.unwrap_or_default(), &mut notes),
+        load_balancer: fit(load_balancer(ingress.unwrap_or_default(), &mut notes)),
         source_ranges: source_ranges(spec.load_balancer_source_ranges, &mut notes),
         external_policy: policy(
             spec.external_traffic_policy.as_deref(),
@@ -141,8 +141,8 @@ pub(super) fn convert(wire: WireService) -> Result<Service, Problem> {
             &mut notes,
         ),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
-        selector: spec.selector.unwrap_or_default(),
-        ports,
+        selector: spec.selector.unwrap_or_default().into_iter().collect(),
+        ports: fit(ports),
         meta: notes.finish(metadata),
     })
 }
@@ -285,6 +285,12 @@ fn load_balancer(wire: Vec<Ingress>, notes: &mut Notes) -> Vec<LoadBalancerIngre
         }
     }
     ingress
+}
+
+/// Ten thousand Services are kept, and a growing vector begins with room for four.
+fn fit<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
 }
 
 fn source_ranges(texts: Option<Vec<String>>, notes: &mut Notes) -> Vec<Cidr> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::Deserialize;
 
 use super::{
-    map::{map, map_or_null, maps_or_null},
+    map::{Text, map, map_or_null, maps_or_null},
     meta::{Notes, WireMeta, protocol, shown},
 };
 use crate::{
@@ -15,25 +15,27 @@ use crate::{
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct WireSlice {
+pub(super) struct WireSlice<'a> {
     #[serde(deserialize_with = "map")]
     metadata: WireMeta,
     address_type: Option<String>,
-    #[serde(deserialize_with = "maps_or_null")]
-    endpoints: Option<Vec<WireEndpoint>>,
+    #[serde(borrow, deserialize_with = "maps_or_null")]
+    endpoints: Option<Vec<WireEndpoint<'a>>>,
     #[serde(deserialize_with = "maps_or_null")]
     ports: Option<Vec<Port>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct WireEndpoint {
-    addresses: Option<Vec<String>>,
+struct WireEndpoint<'a> {
+    #[serde(borrow)]
+    addresses: Option<Vec<Text<'a>>>,
     #[serde(deserialize_with = "map_or_null")]
     conditions: Option<Conditions>,
-    node_name: Option<String>,
-    #[serde(deserialize_with = "map_or_null")]
-    hints: Option<Hints>,
+    #[serde(borrow)]
+    node_name: Option<Text<'a>>,
+    #[serde(borrow, deserialize_with = "map_or_null")]
+    hints: Option<Hints<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,17 +48,18 @@ struct Conditions {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Hints {
-    #[serde(deserialize_with = "maps_or_null")]
-    for_zones: Option<Vec<Named>>,
-    #[serde(deserialize_with = "maps_or_null")]
-    for_nodes: Option<Vec<Named>>,
+struct Hints<'a> {
+    #[serde(borrow, deserialize_with = "maps_or_null")]
+    for_zones: Option<Vec<Named<'a>>>,
+    #[serde(borrow, deserialize_with = "maps_or_null")]
+    for_nodes: Option<Vec<Named<'a>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Named {
-    name: Option<String>,
+struct Named<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +70,7 @@ struct Port {
     port: Option<i64>,
 }
 
-pub(super) fn convert(wire: WireSlice) -> Result<EndpointSlice, Problem> {
+pub(super) fn convert(wire: WireSlice<'_>) -> Result<EndpointSlice, Problem> {
     let WireSlice { metadata, address_type, endpoints, ports } = wire;
     let mut notes = Notes::begin(Kind::EndpointSlice, &metadata)?;
     let Some(service) = metadata.label("kubernetes.io/service-name").filter(|s| !s.is_empty())
@@ -135,13 +138,13 @@ fn slice_ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<SlicePort> {
     ports
 }
 
-fn endpoints(wire: Vec<WireEndpoint>, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
+fn endpoints(wire: Vec<WireEndpoint<'_>>, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
     let mut names = Names::default();
     let mut endpoints = Vec::with_capacity(wire.len());
     for (at, endpoint) in wire.into_iter().enumerate() {
         let field = format!("endpoints[{at}].addresses[0]");
         let addresses = endpoint.addresses.unwrap_or_default();
-        let Some(text) = addresses.first() else { continue };
+        let Some(Text(text)) = addresses.first() else { continue };
         let Some(addr) = notes.address(&field, text) else { continue };
         if Family::of(addr) != family {
             let why = format!("{addr} is no {} address and is not used", family.as_str());
@@ -155,7 +158,7 @@ fn endpoints(wire: Vec<WireEndpoint>, family: Family, notes: &mut Notes) -> Vec<
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
-            node: endpoint.node_name.filter(|n| !n.is_empty()).map(|n| names.share(&n)),
+            node: endpoint.node_name.filter(|n| !n.0.is_empty()).map(|n| names.share(&n.0)),
             zone_hints: names.share_all(hints.for_zones),
             node_hints: names.share_all(hints.for_nodes),
         });
@@ -177,10 +180,10 @@ impl Names {
         name
     }
 
-    fn share_all(&mut self, names: Option<Vec<Named>>) -> Option<Box<[Arc<str>]>> {
+    fn share_all(&mut self, names: Option<Vec<Named<'_>>>) -> Option<Box<[Arc<str>]>> {
         let names = names.unwrap_or_default();
         let shared: Box<[_]> =
-            names.iter().filter_map(|n| n.name.as_deref()).map(|n| self.share(n)).collect();
+            names.iter().filter_map(|n| n.name.as_ref()).map(|n| self.share(&n.0)).collect();
         (!shared.is_empty()).then_some(shared)
     }
 }
