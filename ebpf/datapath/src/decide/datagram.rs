@@ -88,10 +88,17 @@ fn kept<T: TableMut>(
     let forward = FlowKey::forward(request.socket, request.to.addr, request.to.port);
     let Some(flow) = tables.flow(&forward) else { return none };
     let backend = SocketAddress::new(flow.addr, flow.port);
-    // Each direction alone can rebuild the other.
+    // Each direction alone can rebuild the other. One that names another frontend of this socket
+    // goes over to the one that is used now.
     let reverse = FlowKey::reverse(request.socket, backend.addr, backend.port);
-    if tables.flow(&reverse).is_none() {
-        tables.count_evicted();
+    let named = match tables.flow(&reverse) {
+        Some(flow) => SocketAddress::new(flow.addr, flow.port).is(&request.to),
+        None => {
+            tables.count_evicted();
+            false
+        }
+    };
+    if !named {
         tables.keep_flow(&reverse, &towards(request.to));
     }
     (flow.word, backend)
