@@ -82,7 +82,7 @@ fn two_frontends_with_one_backend_answer_by_the_name_that_was_used_last() {
 #[test]
 fn a_connected_socket_that_names_its_service_again_stays_with_its_peer() {
     let (a, b) = (at("10.1.0.1", 53), at("10.1.0.2", 53));
-    let world = world(&[a, b]);
+    let mut world = world(&[a, b]);
     let request = udp(Call::Connect, VIPS[0], 53);
     let verdict = connect(&world, &request, 0, 0);
     assert_eq!(settle_connect(&world, &request, &verdict, 0), Action::Rewrite(a));
@@ -91,7 +91,10 @@ fn a_connected_socket_that_names_its_service_again_stays_with_its_peer() {
     assert_eq!(recvmsg(&world, 7, &a), Some(at(VIPS[0], 53)));
     // connect(AF_UNSPEC) is seen by no hook: the record is there, the peer is not.
     world.peer.set(SocketAddress::new(Addr::ANY_V4, 0));
-    assert_eq!(send(&world, VIPS[0], u32::MAX), b);
+    assert_eq!(send(&world, VIPS[0], u32::MAX), a);
+    assert_eq!(recvmsg(&world, 7, &a), Some(at(VIPS[0], 53)));
+    set(&mut world, 0, &[b], 2);
+    assert_eq!(send(&world, VIPS[0], 0), b);
     assert_eq!(recvmsg(&world, 7, &b), Some(at(VIPS[0], 53)));
 }
 

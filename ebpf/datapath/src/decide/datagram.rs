@@ -82,7 +82,9 @@ fn kept<T: TableMut>(
     if own.is_none() {
         return none;
     }
-    if !own.connected() && frontend_of(own).is(&request.to) {
+    // Also of a connection that is over: after connect(AF_UNSPEC) an IPv6 socket still takes replies
+    // of its former peer only (the kernel clears the port and forgets the address).
+    if frontend_of(own).is(&request.to) {
         return (own.word, backend_of(own));
     }
     let forward = FlowKey::forward(request.socket, request.to.addr, request.to.port);
