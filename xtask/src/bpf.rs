@@ -17,7 +17,10 @@ pub(crate) struct BpfArgs {
     check: bool,
 }
 
-const OBJECT: &str = "ebpf/objects/sockets.o";
+/// Each object, and the feature it is built with. `eperm` is for kernels before 5.18, which have no
+/// `bpf_set_retval`; the loader finds out which of the two it needs.
+const OBJECTS: [(&str, &str); 2] =
+    [("ebpf/objects/sockets.o", ""), ("ebpf/objects/sockets-eperm.o", "eperm")];
 const MANIFEST: &str = "ebpf/objects/MANIFEST";
 const SOURCES: [&str; 2] = ["ebpf/datapath/src", "ebpf/kern/src"];
 const SECTION: &str = "towpath.src";
@@ -25,25 +28,22 @@ const SECTION: &str = "towpath.src";
 pub(crate) fn run(args: &BpfArgs) -> Result<()> {
     let hash = source_hash(&root())?;
     if args.check {
-        let object = fs::read(root().join(OBJECT)).context(OBJECT)?;
-        if !object.windows(hash.len()).any(|window| window == hash.as_bytes()) {
-            bail!("{OBJECT} was built from other sources: run `cargo xtask bpf`");
+        for (object, _) in OBJECTS {
+            let bytes = fs::read(root().join(object)).context(object)?;
+            if !bytes.windows(hash.len()).any(|window| window == hash.as_bytes()) {
+                bail!("{object} was built from other sources: run `cargo xtask bpf`");
+            }
         }
         return Ok(());
     }
     let toolchain = Toolchain::find()?;
-    toolchain.build()?;
-    let built = root().join("ebpf/kern/target/bpfel-unknown-none/release/sockets");
-    let object = root().join(OBJECT);
     fs::create_dir_all(root().join("ebpf/objects"))?;
-    fs::copy(&built, &object).with_context(|| built.display().to_string())?;
     let note = root().join("ebpf/kern/target/source-hash");
-    fs::write(&note, &hash)?;
-    let strip = tool("BPF_STRIP", &["llvm-strip", "llvm-strip-22"])?;
-    let objcopy = tool("BPF_OBJCOPY", &["llvm-objcopy", "llvm-objcopy-22"])?;
-    status(Command::new(strip).arg("-g").arg(&object))?;
-    let section = format!("{SECTION}={}", note.display());
-    status(Command::new(objcopy).arg("--add-section").arg(section).arg(&object))?;
+    for (object, features) in OBJECTS {
+        toolchain.build(features)?;
+        fs::write(&note, &hash)?;
+        finish(&root().join(object), &note)?;
+    }
     let manifest = format!(
         "source {hash}\nrustc {}\nbpf-linker {}\n",
         version(&toolchain.rustc)?,
@@ -52,6 +52,17 @@ pub(crate) fn run(args: &BpfArgs) -> Result<()> {
     fs::write(root().join(MANIFEST), &manifest)?;
     print!("{manifest}");
     Ok(())
+}
+
+/// Copies what was built, without debugging information (BTF stays) and with its source's hash.
+fn finish(object: &Path, note: &Path) -> Result<()> {
+    let built = root().join("ebpf/kern/target/bpfel-unknown-none/release/sockets");
+    fs::copy(&built, object).with_context(|| built.display().to_string())?;
+    let strip = tool("BPF_STRIP", &["llvm-strip", "llvm-strip-22"])?;
+    let objcopy = tool("BPF_OBJCOPY", &["llvm-objcopy", "llvm-objcopy-22"])?;
+    status(Command::new(strip).arg("-g").arg(object))?;
+    let section = format!("{SECTION}={}", note.display());
+    status(Command::new(objcopy).arg("--add-section").arg(section).arg(object))
 }
 
 struct Toolchain {
@@ -76,13 +87,13 @@ impl Toolchain {
         Ok(found)
     }
 
-    fn build(&self) -> Result<()> {
+    fn build(&self, features: &str) -> Result<()> {
         let remap = format!("--remap-path-prefix={}=/towpath", root().display());
         let flags = ["-Clink-arg=--btf", "-Cdebuginfo=2", "-Ctarget-cpu=v3", &remap].join("\u{1f}");
         status(
             Command::new(&self.cargo)
                 .current_dir(root().join("ebpf/kern"))
-                .args(["build", "--release", "--locked"])
+                .args(["build", "--release", "--locked", "--features", features])
                 .env_remove("RUSTUP_TOOLCHAIN")
                 .env_remove("CARGO")
                 .env_remove("CARGO_TARGET_DIR")

@@ -44,7 +44,8 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn any_of_family(&self) -> Self {
-        if self.is_v4() { Self::ANY_V4 } else { Self::ANY_V6 }
+        // By words: a choice between two constants would need a read-only section in the kernel.
+        Self([0, 0, if self.is_v4() { MAPPED } else { 0 }, 0])
     }
 }
 

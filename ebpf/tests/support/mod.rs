@@ -1,6 +1,9 @@
 //! A bpffs, a cgroup and a run directory of a test's own.
 
-use std::{fs, path::PathBuf, process::Command};
+pub(crate) mod net;
+pub(crate) mod plane;
+
+use std::{fs, path::PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use towpath_ebpf::Settings;
@@ -44,13 +47,12 @@ impl Bed {
         fs::read_dir(self.settings.links_dir()).map_or(0, Iterator::count)
     }
 
-    /// Runs this test binary again as a child that first joins the cgroup, with one test filter.
-    #[allow(dead_code, reason = "not every test binary starts children")]
-    pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.arg("-c").arg("echo $$ > \"$0\"/cgroup.procs && exec \"$@\"");
-        command.arg(&self.cgroup).arg(program);
-        command
+    /// The cgroup this process is in.
+    #[allow(dead_code, reason = "not every test binary changes its cgroup")]
+    pub(crate) fn home(&self) -> PathBuf {
+        let own = fs::read_to_string("/proc/self/cgroup").expect("/proc/self/cgroup");
+        let path = own.lines().find_map(|line| line.strip_prefix("0::")).expect("a cgroup2 line");
+        cgroup2().join(path.trim_start_matches('/'))
     }
 }
 

@@ -59,7 +59,8 @@ pub(super) fn choose<T: Tables>(
         let key = AffinityKey::of_namespace(request.netns, affinity);
         if let Some(kept) = tables.affinity(&key) {
             let backend = SocketAddress::new(kept.addr, kept.port);
-            let fresh = now.wrapping_sub(kept.used) < record.affinity_seconds;
+            // Saturating: another CPU may have written with a clock that is a tick ahead of ours.
+            let fresh = now.saturating_sub(kept.used) < record.affinity_seconds;
             if fresh && same_family(&backend, request) && tables.in_set(set, &backend) {
                 return Verdict::Translate(Choice { service, affinity, word: set, backend });
             }

@@ -82,16 +82,25 @@ fn kept<T: TableMut>(
     if own.is_none() {
         return none;
     }
-    if !own.connected() && frontend_of(own).is(&request.to) {
+    // Also of a connection that is over: after connect(AF_UNSPEC) an IPv6 socket still takes replies
+    // of its former peer only (the kernel clears the port and forgets the address).
+    if frontend_of(own).is(&request.to) {
         return (own.word, backend_of(own));
     }
     let forward = FlowKey::forward(request.socket, request.to.addr, request.to.port);
     let Some(flow) = tables.flow(&forward) else { return none };
     let backend = SocketAddress::new(flow.addr, flow.port);
-    // Each direction alone can rebuild the other.
+    // Each direction alone can rebuild the other. One that names another frontend of this socket
+    // goes over to the one that is used now.
     let reverse = FlowKey::reverse(request.socket, backend.addr, backend.port);
-    if tables.flow(&reverse).is_none() {
-        tables.count_evicted();
+    let named = match tables.flow(&reverse) {
+        Some(flow) => SocketAddress::new(flow.addr, flow.port).is(&request.to),
+        None => {
+            tables.count_evicted();
+            false
+        }
+    };
+    if !named {
         tables.keep_flow(&reverse, &towards(request.to));
     }
     (flow.word, backend)
