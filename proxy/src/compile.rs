@@ -82,11 +82,12 @@ pub(crate) fn compile(
             port: service.health_check_node_port,
             ready_local: ready_local.len(),
         });
+    let guards = service.cluster_ips.iter().map(|ip| guard(*ip, &ports)).collect();
     PlannedService {
         name: service.meta.name.clone(),
         created: Arc::from(&*service.meta.created),
         ports,
-        guards: service.cluster_ips.iter().copied().map(guard).collect(),
+        guards,
         health_check,
         problems,
     }
@@ -192,10 +193,16 @@ fn frontends(
     frontends
 }
 
-/// Unknown ports of a clusterIP are refused (services.md 1.3).
-fn guard(cluster_ip: IpAddr) -> PlannedFrontend {
-    let key = FrontendKey::guard(cluster_ip.into());
-    PlannedFrontend { key, flags: 0, identity: 0, source: FrontendSource::Guard }
+/// Unknown ports of a clusterIP are refused (services.md 1.3). It comes and goes with the first port
+/// of its family: a Service that does not fit refuses nothing.
+fn guard(cluster_ip: IpAddr, ports: &[PlannedPort]) -> PlannedFrontend {
+    let first = ports.iter().find(|port| port.id.family == Family::of(cluster_ip));
+    PlannedFrontend {
+        key: FrontendKey::guard(cluster_ip.into()),
+        flags: 0,
+        identity: first.map_or(0, |port| port.record.identity),
+        source: FrontendSource::Guard,
+    }
 }
 
 fn sets(

@@ -17,6 +17,7 @@
 //! else is rebuilt from it.
 
 mod adopt;
+mod place;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,16 +67,20 @@ pub struct Layout {
     retired: Retired,
 
     records: BTreeMap<u64, PlannedRecord>,
+    /// Whose the records are that are in force and no longer wanted: they stay while their Service
+    /// is refused.
+    former: BTreeMap<u64, ObjectName>,
     frontends: BTreeMap<FrontendKey, FrontendTarget>,
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
 
     dirty_records: BTreeSet<u64>,
     dirty_frontends: BTreeSet<FrontendKey>,
     dirty_node_addresses: BTreeSet<Addr>,
-    /// Frontends of a record, for when its index changes. A handful each; guards (identity 0) lead
-    /// to no record and are left out.
+    /// Frontends of a record, for when its index changes; a handful each. A guard counts among those
+    /// of the first port of its family.
     keys_of: BTreeMap<u64, Vec<FrontendKey>>,
-    refused: BTreeMap<u64, Refused>,
+    /// Services whose records did not fit at the last turn.
+    refused: BTreeMap<ObjectName, Refused>,
     /// Slots that the batch under way takes out of force.
     leaving: Vec<Retiree>,
 }
@@ -137,7 +142,7 @@ impl Layout {
             && self.dirty_node_addresses.is_empty())
     }
 
-    /// Services that do not fit.
+    /// Services that do not fit, one entry each.
     pub fn refused(&self) -> impl Iterator<Item = &Refused> {
         self.refused.values()
     }
@@ -154,19 +159,47 @@ impl Layout {
         self.index_of.get(&identity).copied()
     }
 
-    /// Something else wrote to the maps: forget the mirror, adopt what is there, write the
-    /// difference at the next turn.
+    /// Something went wrong here or wrote to the maps: adopt what is there, and forget what was
+    /// wanted. The next delta must be everything.
     pub fn readopt(&mut self, image: Image, now: Millis) {
         self.mirror = image;
+        self.records.clear();
+        self.former.clear();
+        self.frontends.clear();
+        self.node_addresses.clear();
+        self.keys_of.clear();
         self.rebuild(now);
+    }
+
+    /// Whose frontend this shall be; `None` for the guard of a Service without ports.
+    fn owner_of(&self, key: &FrontendKey) -> Option<&ObjectName> {
+        let target = self.frontends.get(key)?;
+        Some(&self.records.get(&target.identity)?.owner)
+    }
+
+    /// Whose record is at this index.
+    fn owner_at(&self, index: u32) -> Option<&ObjectName> {
+        let identity = self.mirror.services.get(&index)?.identity;
+        let wanted = self.records.get(&identity).map(|record| &record.owner);
+        wanted.or_else(|| self.former.get(&identity))
+    }
+
+    /// Shall this be the frontend of a Service that was refused?
+    fn is_refused(&self, key: &FrontendKey) -> bool {
+        !self.refused.is_empty()
+            && self.owner_of(key).is_some_and(|owner| self.refused.contains_key(owner))
     }
 
     fn want(&mut self, delta: &PlanDelta) {
         for (identity, record) in &delta.records {
-            match record {
-                Some(record) => self.records.insert(*identity, record.clone()),
-                None => self.records.remove(identity),
-            };
+            if let Some(record) = record {
+                self.records.insert(*identity, record.clone());
+                self.former.remove(identity);
+            } else if let Some(gone) = self.records.remove(identity)
+                && self.index_of.contains_key(identity)
+            {
+                self.former.insert(*identity, gone.owner);
+            }
             self.dirty_records.insert(*identity);
         }
         for (key, target) in &delta.frontends {
@@ -225,6 +258,7 @@ impl Layout {
         }
         fresh.epoch = self.epoch;
         fresh.records = std::mem::take(&mut self.records);
+        fresh.former = std::mem::take(&mut self.former);
         fresh.frontends = std::mem::take(&mut self.frontends);
         fresh.node_addresses = std::mem::take(&mut self.node_addresses);
         fresh.keys_of = std::mem::take(&mut self.keys_of);

@@ -93,7 +93,8 @@ pub struct PlannedFrontend {
     pub key: FrontendKey,
     /// `FrontendWord` flags.
     pub flags: u8,
-    /// The record it leads to; 0 for guards.
+    /// The record it leads to. A guard leads nowhere: the first record of its family, with which it
+    /// comes and goes; 0 when the Service has no ports.
     pub identity: u64,
     /// Where it comes from.
     pub source: FrontendSource,
@@ -102,7 +103,7 @@ pub struct PlannedFrontend {
 /// What a frontend leads to, as far as the kernel is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrontendTarget {
-    /// The record; 0 for guards.
+    /// The record; for guards see [`PlannedFrontend::identity`].
     pub identity: u64,
     /// `FrontendWord` flags.
     pub flags: u8,

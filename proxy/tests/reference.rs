@@ -195,16 +195,42 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
             Bench::new(Capacities { frontends: 14, services: 5, backends: 12, node_addresses: 50 });
         bench.sync();
         let mut branches = Branches::default();
+        let mut before = from_kernel(&bench.kernel);
         for step in 0..30 {
+            let nodes = world.nodes.clone();
             for event in world.change(&mut random) {
                 bench.store.feed(event);
             }
+            bench.kernel.history = Some(Vec::new());
             bench.turn(None);
             refused += usize::from(bench.layout.refused().count() > 0);
+            let wanted = from_reference(&world, &mut branches);
+            let found = from_kernel(&bench.kernel);
             if !bench.layout.pending() {
-                let wanted = from_reference(&world, &mut branches);
-                assert_same(seed, step, &wanted, &from_kernel(&bench.kernel));
+                assert_same(seed, step, &wanted, &found);
             }
+            // Who was refused is as before, or not there; never half of it, nor somebody else's.
+            // (A nodePort that stayed as it was rightly answers on a node that is new.)
+            let history = bench.kernel.history.take().unwrap_or_default();
+            let states = history.iter().map(|image| World::probes().map(|p| (p, ask(image, &p))));
+            // Who waited for long catches up with many changes at once: its sets, then what goes.
+            let states = states.flatten().filter(|(p, _)| wanted[p] != Answer::NotAService);
+            for (probe, got) in states.chain(found.clone()) {
+                let new = &wanted[&probe];
+                // Several Services may claim one clusterIP: its guard is then perhaps another's.
+                let guarded = got == Answer::UnknownPort && bench.layout.refused().count() > 0;
+                let on_new_node = nodes != world.nodes && probe.port >= 30_000;
+                assert!(
+                    got == *new
+                        || got == before[&probe]
+                        || got == Answer::NotAService
+                        || on_new_node
+                        || guarded,
+                    "seed {seed}, step {step}: {probe:?} gets {got:?}, neither {:?} nor {new:?}",
+                    before[&probe],
+                );
+            }
+            before = found;
         }
         for event in world.clear() {
             bench.store.feed(event);

@@ -32,6 +32,7 @@ pub(super) fn adopt(image: Image) -> Layout {
         references,
         retired,
         records: BTreeMap::new(),
+        former: BTreeMap::new(),
         frontends: BTreeMap::new(),
         node_addresses: BTreeMap::new(),
         dirty_records: index_of.keys().copied().collect(),

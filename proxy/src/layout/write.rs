@@ -6,26 +6,20 @@ use std::{
 };
 
 use towpath_image::{
-    Batch, Image, Op,
-    datapath::{FrontendKey, FrontendKind, FrontendWord, ServiceRecord, SetChoice, SetWord},
+    Batch, Op,
+    datapath::{FrontendKey, FrontendKind, FrontendWord, ServiceRecord},
 };
 
-use super::{
-    Layout, Refused,
-    adopt::{extent_of, extents_of},
-};
-use crate::{
-    planned::{FrontendTarget, PlannedRecord, PlannedSet},
-    retired::Retiree,
-};
+use super::{Layout, adopt::extents_of, place};
+use crate::{planned::FrontendTarget, retired::Retiree};
 
 /// Operations by the step they belong to (see the module above).
 #[derive(Default)]
-struct Steps {
+pub(super) struct Steps {
     addresses_put: Vec<Op>,
-    backends: Vec<Op>,
-    records: Vec<Op>,
-    sets: Vec<Op>,
+    pub(super) backends: Vec<Op>,
+    pub(super) records: Vec<Op>,
+    pub(super) sets: Vec<Op>,
     /// Remote nodes' own, before the nodePorts that lead to them.
     per_node_put: Vec<Op>,
     frontends_put: Vec<Op>,
@@ -36,15 +30,10 @@ struct Steps {
     records_cleared: Vec<Op>,
 }
 
-/// No slots or no index left in this map.
-struct NoRoom(&'static str);
-
-const CHOICES: [SetChoice; 2] = [SetChoice::Cluster, SetChoice::Local];
-
 pub(super) fn write(layout: &mut Layout, may_remove: bool) -> Batch {
     let mut steps = Steps::default();
     node_addresses(layout, &mut steps, may_remove);
-    records(layout, &mut steps, may_remove);
+    place::records(layout, &mut steps, may_remove);
     frontends(layout, &mut steps, may_remove);
     if may_remove {
         clear_orphans(layout, &mut steps);
@@ -89,206 +78,76 @@ fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
     layout.dirty_node_addresses = left;
 }
 
-/// Records that are new, differ or go.
-fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
-    let mut room = frontend_room(layout);
-    for identity in mem::take(&mut layout.dirty_records) {
-        let Some(wanted) = layout.records.get(&identity).cloned() else {
-            layout.refused.remove(&identity);
-            if !layout.index_of.contains_key(&identity) {
-                continue;
-            }
-            if may_remove {
-                let index = layout.index_of.remove(&identity);
-                layout.orphans.extend(index.map(|index| (index, true)));
-            } else {
-                layout.dirty_records.insert(identity);
-            }
-            continue;
-        };
-        match place(layout, steps, &wanted, &mut room) {
-            Ok(()) => {
-                layout.refused.remove(&identity);
-            }
-            Err(NoRoom(map)) => {
-                layout.dirty_records.insert(identity);
-                let why = format!(
-                    "map {map} is full: raise its capacity in the configuration and restart, or \
-                     remove Services; what was in force before stays"
-                );
-                layout.refused.insert(identity, Refused { service: wanted.owner, why });
-            }
-        }
-    }
-}
-
-/// New frontends that FRONTENDS has room for.
-fn frontend_room(layout: &Layout) -> usize {
-    let capacity = layout.mirror.capacities.frontends as usize;
-    capacity.saturating_sub(layout.mirror.frontends.len())
-}
-
-/// Brings one record into force, or changes nothing.
-fn place(
-    layout: &mut Layout,
-    steps: &mut Steps,
-    wanted: &PlannedRecord,
-    room: &mut usize,
-) -> Result<(), NoRoom> {
-    let keys = layout.keys_of.get(&wanted.identity).into_iter().flatten();
-    let fresh = keys.filter(|key| !layout.mirror.frontends.contains_key(key)).count();
-    if fresh > *room {
-        return Err(NoRoom("FRONTENDS"));
-    }
-    let flags = if wanted.affinity_seconds.is_some() { ServiceRecord::AFFINITY } else { 0 };
-    let affinity_seconds = wanted.affinity_seconds.unwrap_or(0);
-    let index = layout.index_of.get(&wanted.identity).copied();
-    let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
-    match held {
-        Some((index, held)) if (held.flags, held.affinity_seconds) == (flags, affinity_seconds) => {
-            flip_sets(layout, steps, index, &held, wanted)?;
-        }
-        _ => place_anew(layout, steps, wanted, flags, affinity_seconds)?,
-    }
-    *room -= fresh;
-    Ok(())
-}
-
-/// A fresh index: the record is new, or more than its sets changed. Its frontends follow; the index
-/// it had becomes an orphan.
-fn place_anew(
-    layout: &mut Layout,
-    steps: &mut Steps,
-    wanted: &PlannedRecord,
-    flags: u32,
-    affinity_seconds: u32,
-) -> Result<(), NoRoom> {
-    let index = layout.indices.take().ok_or(NoRoom("SERVICES"))?;
-    let mut record = ServiceRecord {
-        identity: wanted.identity,
-        flags,
-        affinity_seconds,
-        ..ServiceRecord::default()
-    };
-    for choice in CHOICES {
-        match write_set(layout, &mut steps.backends, &wanted.sets[choice as usize]) {
-            Ok(word) => record.sets[choice as usize] = word,
-            Err(no_room) => {
-                // Nobody ever saw what was written there: no rest needed.
-                extents_of(&record).for_each(|extent| layout.extents.give(extent));
-                layout.indices.give(index);
-                return Err(no_room);
-            }
-        }
-    }
-    steps.records.push(Op::WriteService { index, record });
-    let before = layout.index_of.insert(wanted.identity, index);
-    layout.orphans.extend(before.map(|before| (before, true)));
-    let keys = layout.keys_of.get(&wanted.identity).into_iter().flatten();
-    layout.dirty_frontends.extend(keys.copied());
-    Ok(())
-}
-
-/// Same index, other sets: the atomic case.
-fn flip_sets(
-    layout: &mut Layout,
-    steps: &mut Steps,
-    index: u32,
-    held: &ServiceRecord,
-    wanted: &PlannedRecord,
-) -> Result<(), NoRoom> {
-    let mut flips = Vec::new();
-    for choice in CHOICES {
-        let set = &wanted.sets[choice as usize];
-        if !set.used || same(&layout.mirror, held.set(choice), set) {
-            continue;
-        }
-        match write_set(layout, &mut steps.backends, set) {
-            Ok(word) => flips.push((choice, word)),
-            Err(no_room) => {
-                let taken = flips.into_iter().filter_map(|(_, word)| extent_of(word));
-                taken.for_each(|extent| layout.extents.give(extent));
-                return Err(no_room);
-            }
-        }
-    }
-    for (choice, word) in flips {
-        steps.sets.push(Op::StoreSet { index, choice, word });
-        layout.leaving.extend(extent_of(held.set(choice)).map(Retiree::Extent));
-    }
-    Ok(())
-}
-
-/// Does the word in force say what is wanted?
-fn same(mirror: &Image, word: SetWord, set: &PlannedSet) -> bool {
-    if set.backends.is_empty() {
-        word.count() == 0 && word.meaning() == set.empty
-    } else {
-        word.count() > 0 && mirror.extent(word) == &*set.backends
-    }
-}
-
-fn write_set(layout: &mut Layout, ops: &mut Vec<Op>, set: &PlannedSet) -> Result<SetWord, NoRoom> {
-    layout.epoch = layout.epoch.wrapping_add(1);
-    let count = u16::try_from(set.backends.len()).map_err(|_too_many| NoRoom("BACKENDS"))?;
-    if count == 0 {
-        return Ok(SetWord::empty(set.empty, layout.epoch));
-    }
-    let extent = layout.extents.take(u32::from(count)).ok_or(NoRoom("BACKENDS"))?;
-    ops.push(Op::WriteBackends { base: extent.base, records: set.backends.to_vec() });
-    Ok(SetWord::new(extent.base, count, layout.epoch))
-}
-
 fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
-    let mut room = frontend_room(layout);
+    let mut room = place::frontend_room(layout);
     let mut left = BTreeSet::new();
     for key in mem::take(&mut layout.dirty_frontends) {
         let guard = key.kind() == Some(FrontendKind::Guard);
         let held = layout.mirror.frontends.get(&key).copied();
-        let Some(target) = layout.frontends.get(&key) else {
-            if held.is_some() && may_remove {
+        let target = layout.frontends.get(&key).copied();
+        let refused = layout.is_refused(&key);
+        let word = match target {
+            Some(target) if !refused => wanted_word(layout, &key, target),
+            // What leads to a Service that was refused stays as it is, wanted or not: new flags
+            // belong to sets that did not fit. Nothing else may lead to it.
+            _ => held.filter(|held| stays(layout, &key, *held)),
+        };
+        let settled = match (word, held) {
+            (None, None) => target.is_none(),
+            (None, Some(_)) if may_remove => {
                 let go =
                     if guard { &mut steps.guards_deleted } else { &mut steps.frontends_deleted };
                 go.push(Op::DeleteFrontend { key });
-            } else if held.is_some() {
-                left.insert(key);
+                target.is_none()
             }
-            continue;
+            (None, Some(_)) => false,
+            (Some(word), Some(held)) if word == held => target.is_some() && !refused,
+            // Only a guard that belongs to no record: all others were counted when it was placed.
+            (Some(_), None) if room == 0 => false,
+            (Some(word), held) => {
+                room -= usize::from(held.is_none());
+                let put = match key.kind() {
+                    Some(FrontendKind::Guard) => &mut steps.guards_put,
+                    Some(FrontendKind::NodeLocal) => &mut steps.per_node_put,
+                    _ => &mut steps.frontends_put,
+                };
+                put.push(Op::PutFrontend { key, word });
+                true
+            }
         };
-        let word = wanted_word(layout, &key, target, held);
-        if word.is_some() && word == held {
-            continue;
-        }
-        let Some(word) = word.filter(|_| held.is_some() || room > 0) else {
+        if !settled {
             left.insert(key);
-            continue;
-        };
-        room -= usize::from(held.is_none());
-        let put = match key.kind() {
-            Some(FrontendKind::Guard) => &mut steps.guards_put,
-            Some(FrontendKind::NodeLocal) => &mut steps.per_node_put,
-            _ => &mut steps.frontends_put,
-        };
-        put.push(Op::PutFrontend { key, word });
+        }
     }
     layout.dirty_frontends = left;
 }
 
-/// `None`: its record is not placed, or was refused and this would be a new way to its old state.
-fn wanted_word(
-    layout: &Layout,
-    key: &FrontendKey,
-    target: &FrontendTarget,
-    held: Option<FrontendWord>,
-) -> Option<FrontendWord> {
+/// `None`: its record is not placed.
+fn wanted_word(layout: &Layout, key: &FrontendKey, target: FrontendTarget) -> Option<FrontendWord> {
     if key.kind() == Some(FrontendKind::Guard) {
         return Some(FrontendWord::new(key, 0, 0));
     }
-    if layout.refused.contains_key(&target.identity) && held.is_none() {
-        return None;
-    }
     let index = layout.index_of.get(&target.identity)?;
     Some(FrontendWord::new(key, *index, target.flags))
+}
+
+/// Does this lead to a record of a Service that was refused? A guard's word does not say whose it
+/// is; the frontends in force on its address do.
+fn stays(layout: &Layout, key: &FrontendKey, held: FrontendWord) -> bool {
+    let of_refused = |word: FrontendWord| {
+        let owner = layout.owner_at(word.service());
+        owner.is_some_and(|owner| layout.refused.contains_key(owner))
+    };
+    if layout.refused.is_empty() {
+        return false;
+    }
+    if key.kind() != Some(FrontendKind::Guard) {
+        return of_refused(held);
+    }
+    let first = FrontendKey { port: 0, protocol: 0, kind: 0, ..*key };
+    let on_address = layout.mirror.frontends.range(first..).take_while(|(k, _)| k.addr == key.addr);
+    let mut vips = on_address.filter(|(key, _)| key.kind() == Some(FrontendKind::Vip));
+    vips.any(|(_, word)| of_refused(*word))
 }
 
 /// Indices that nothing will lead to once the frontends above are written.

@@ -1,0 +1,231 @@
+//! Finding room for records: a Service comes in with everything that changed, or not at all.
+
+use std::{collections::BTreeMap, mem};
+
+use towpath_image::{
+    Image, Op,
+    datapath::{ServiceRecord, SetChoice, SetWord},
+};
+use towpath_model::ObjectName;
+
+use super::{Layout, Refused, adopt::extent_of, write::Steps};
+use crate::{
+    extents::Extent,
+    planned::{PlannedRecord, PlannedSet},
+    retired::Retiree,
+};
+
+/// No slots or no index left in this map.
+pub(super) struct NoRoom(&'static str);
+
+const CHOICES: [SetChoice; 2] = [SetChoice::Cluster, SetChoice::Local];
+
+/// What one Service took so far, to give it back when it does not fit. Nobody has seen any of it,
+/// so it needs no rest.
+struct Attempt {
+    extents: Vec<Extent>,
+    /// Identity, its new index, the one it had.
+    placed: Vec<(u64, u32, Option<u32>)>,
+    backends: usize,
+    records: usize,
+    sets: usize,
+    leaving: usize,
+}
+
+impl Attempt {
+    fn begin(layout: &Layout, steps: &Steps) -> Self {
+        Self {
+            extents: Vec::new(),
+            placed: Vec::new(),
+            backends: steps.backends.len(),
+            records: steps.records.len(),
+            sets: steps.sets.len(),
+            leaving: layout.leaving.len(),
+        }
+    }
+
+    fn undo(self, layout: &mut Layout, steps: &mut Steps) {
+        steps.backends.truncate(self.backends);
+        steps.records.truncate(self.records);
+        steps.sets.truncate(self.sets);
+        layout.leaving.truncate(self.leaving);
+        for extent in self.extents {
+            layout.extents.give(extent);
+        }
+        for (identity, index, before) in self.placed {
+            layout.indices.give(index);
+            match before {
+                Some(before) => {
+                    layout.orphans.remove(&before);
+                    layout.index_of.insert(identity, before);
+                }
+                None => {
+                    layout.index_of.remove(&identity);
+                }
+            }
+        }
+    }
+}
+
+/// Records that are new, differ or go. Who does not fit is tried again at every turn.
+pub(super) fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
+    layout.refused.clear();
+    // New frontends of a record that is in force need room too.
+    let fresh =
+        layout.dirty_frontends.iter().filter(|key| !layout.mirror.frontends.contains_key(key));
+    let targets = fresh.filter_map(|key| layout.frontends.get(key));
+    let identities = targets.map(|target| target.identity);
+    layout
+        .dirty_records
+        .extend(identities.filter(|identity| layout.records.contains_key(identity)));
+    let mut by_service: BTreeMap<ObjectName, Vec<u64>> = BTreeMap::new();
+    let mut unwanted = Vec::new();
+    for identity in mem::take(&mut layout.dirty_records) {
+        match layout.records.get(&identity) {
+            Some(wanted) => by_service.entry(wanted.owner.clone()).or_default().push(identity),
+            None => unwanted.push(identity),
+        }
+    }
+    let mut room = frontend_room(layout);
+    for (service, identities) in by_service {
+        let mut attempt = Attempt::begin(layout, steps);
+        let mut left = room;
+        let placed = identities
+            .iter()
+            .try_for_each(|identity| place(layout, steps, *identity, &mut left, &mut attempt));
+        match placed {
+            Ok(()) => room = left,
+            Err(NoRoom(map)) => {
+                attempt.undo(layout, steps);
+                layout.dirty_records.extend(identities);
+                let why = format!(
+                    "map {map} is full: raise its capacity in the configuration and restart, or \
+                     remove Services; what was in force before stays"
+                );
+                let refused = Refused { service: service.clone(), why };
+                layout.refused.insert(service, refused);
+            }
+        }
+    }
+    unwanted.into_iter().for_each(|identity| withdraw(layout, identity, may_remove));
+}
+
+/// A record that is no longer wanted. Of a Service that was refused everything stays, also what it
+/// had and no longer wants.
+fn withdraw(layout: &mut Layout, identity: u64, may_remove: bool) {
+    if !layout.index_of.contains_key(&identity) {
+        layout.former.remove(&identity);
+        return;
+    }
+    let owner = layout.former.get(&identity);
+    if !may_remove || owner.is_some_and(|owner| layout.refused.contains_key(owner)) {
+        layout.dirty_records.insert(identity);
+        return;
+    }
+    layout.former.remove(&identity);
+    let index = layout.index_of.remove(&identity);
+    layout.orphans.extend(index.map(|index| (index, true)));
+}
+
+/// New frontends that FRONTENDS has room for.
+pub(super) fn frontend_room(layout: &Layout) -> usize {
+    let capacity = layout.mirror.capacities.frontends as usize;
+    capacity.saturating_sub(layout.mirror.frontends.len())
+}
+
+fn place(
+    layout: &mut Layout,
+    steps: &mut Steps,
+    identity: u64,
+    room: &mut usize,
+    attempt: &mut Attempt,
+) -> Result<(), NoRoom> {
+    let Some(wanted) = layout.records.get(&identity).cloned() else { return Ok(()) };
+    let keys = layout.keys_of.get(&identity).into_iter().flatten();
+    let fresh = keys.filter(|key| !layout.mirror.frontends.contains_key(key)).count();
+    *room = room.checked_sub(fresh).ok_or(NoRoom("FRONTENDS"))?;
+    let flags = if wanted.affinity_seconds.is_some() { ServiceRecord::AFFINITY } else { 0 };
+    let affinity_seconds = wanted.affinity_seconds.unwrap_or(0);
+    let index = layout.index_of.get(&identity).copied();
+    let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
+    match held {
+        Some((index, held)) if (held.flags, held.affinity_seconds) == (flags, affinity_seconds) => {
+            flip_sets(layout, steps, index, &held, &wanted, attempt)
+        }
+        _ => {
+            let record =
+                ServiceRecord { identity, flags, affinity_seconds, ..ServiceRecord::default() };
+            place_anew(layout, steps, record, &wanted, attempt)
+        }
+    }
+}
+
+/// A fresh index: the record is new, or more than its sets changed. Its frontends follow; the index
+/// it had becomes an orphan.
+fn place_anew(
+    layout: &mut Layout,
+    steps: &mut Steps,
+    mut record: ServiceRecord,
+    wanted: &PlannedRecord,
+    attempt: &mut Attempt,
+) -> Result<(), NoRoom> {
+    for choice in CHOICES {
+        let set = &wanted.sets[choice as usize];
+        record.sets[choice as usize] = write_set(layout, &mut steps.backends, set, attempt)?;
+    }
+    let index = layout.indices.take().ok_or(NoRoom("SERVICES"))?;
+    steps.records.push(Op::WriteService { index, record });
+    let before = layout.index_of.insert(wanted.identity, index);
+    attempt.placed.push((wanted.identity, index, before));
+    layout.orphans.extend(before.map(|before| (before, true)));
+    let keys = layout.keys_of.get(&wanted.identity).into_iter().flatten();
+    layout.dirty_frontends.extend(keys.copied());
+    Ok(())
+}
+
+/// Same index, other sets: the atomic case.
+fn flip_sets(
+    layout: &mut Layout,
+    steps: &mut Steps,
+    index: u32,
+    held: &ServiceRecord,
+    wanted: &PlannedRecord,
+    attempt: &mut Attempt,
+) -> Result<(), NoRoom> {
+    for choice in CHOICES {
+        let set = &wanted.sets[choice as usize];
+        if !set.used || same(&layout.mirror, held.set(choice), set) {
+            continue;
+        }
+        let word = write_set(layout, &mut steps.backends, set, attempt)?;
+        steps.sets.push(Op::StoreSet { index, choice, word });
+        layout.leaving.extend(extent_of(held.set(choice)).map(Retiree::Extent));
+    }
+    Ok(())
+}
+
+/// Does the word in force say what is wanted?
+fn same(mirror: &Image, word: SetWord, set: &PlannedSet) -> bool {
+    if set.backends.is_empty() {
+        word.count() == 0 && word.meaning() == set.empty
+    } else {
+        word.count() > 0 && mirror.extent(word) == &*set.backends
+    }
+}
+
+fn write_set(
+    layout: &mut Layout,
+    ops: &mut Vec<Op>,
+    set: &PlannedSet,
+    attempt: &mut Attempt,
+) -> Result<SetWord, NoRoom> {
+    layout.epoch = layout.epoch.wrapping_add(1);
+    let count = u16::try_from(set.backends.len()).map_err(|_too_many| NoRoom("BACKENDS"))?;
+    if count == 0 {
+        return Ok(SetWord::empty(set.empty, layout.epoch));
+    }
+    let extent = layout.extents.take(u32::from(count)).ok_or(NoRoom("BACKENDS"))?;
+    attempt.extents.push(extent);
+    ops.push(Op::WriteBackends { base: extent.base, records: set.backends.to_vec() });
+    Ok(SetWord::new(extent.base, count, layout.epoch))
+}

@@ -1,0 +1,213 @@
+//! Store, plan, layout and a fake kernel in a row, for scenarios.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use serde_json::{Value, json};
+use towpath_image::{
+    Batch, Capacities, FakeKernel, Image, Kernel as _, KernelError, MapName,
+    datapath::{
+        Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
+        NodeAddressValue, ServiceRecord, SetChoice, SetWord,
+        decide::{Call, Request, Search, SocketAddress, Tables, Verdict, connect},
+    },
+};
+use towpath_model::{Event, Kind, ObjectName, Store, decode};
+use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
+
+/// What a socket gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Got {
+    NotAService,
+    UnknownPort,
+    Refused,
+    Left,
+    Damaged,
+    OneOf(BTreeSet<IpAddr>),
+}
+
+pub(crate) fn one_of(addresses: &[&str]) -> Got {
+    Got::OneOf(addresses.iter().map(|ip| ip.parse().unwrap()).collect())
+}
+
+pub(crate) fn none_left(image: &Image) {
+    assert!(image.services.is_empty() && image.frontends.is_empty(), "{image:?}");
+}
+
+/// A ClusterIP Service with the port 80 named `p`.
+pub(crate) fn service(name: &str, ip: &str) -> Value {
+    json!({
+        "metadata": { "name": name, "namespace": "d" },
+        "spec": {
+            "type": "ClusterIP", "clusterIPs": [ip],
+            "ports": [{ "name": "p", "protocol": "TCP", "port": 80 }],
+        },
+    })
+}
+
+/// The only slice of a Service: ready endpoints on this node.
+pub(crate) fn slice(service: &str, addresses: &[&str]) -> Value {
+    let endpoint = |ip: &&str| json!({ "addresses": [ip], "nodeName": "n0" });
+    json!({
+        "metadata": {
+            "name": format!("{service}-x"), "namespace": "d",
+            "labels": { "kubernetes.io/service-name": service },
+        },
+        "addressType": "IPv4",
+        "ports": [{ "name": "p", "protocol": "TCP", "port": 8080 }],
+        "endpoints": addresses.iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) struct Bench {
+    store: Store,
+    pub(crate) plan: ServicePlan,
+    pub(crate) layout: Layout,
+    pub(crate) kernel: FakeKernel,
+    pub(crate) now: u64,
+}
+
+impl Bench {
+    /// Listed, and nothing there.
+    pub(crate) fn new(capacities: Capacities) -> Self {
+        let kernel = FakeKernel::new(capacities);
+        let mut store = Store::new("n0");
+        for kind in Kind::ALL {
+            store.feed(Event::Init(kind));
+            store.feed(Event::InitDone(kind));
+        }
+        Self {
+            store,
+            plan: ServicePlan::new(ProxyConfig::default()),
+            layout: Layout::adopt(kernel.image.clone()),
+            kernel,
+            now: 1,
+        }
+    }
+
+    pub(crate) fn service(&mut self, json: Value) {
+        let object = decode(Kind::Service, json.to_string().as_bytes()).unwrap();
+        self.store.feed(Event::Apply(object));
+    }
+
+    pub(crate) fn slice(&mut self, json: Value) {
+        let object = decode(Kind::EndpointSlice, json.to_string().as_bytes()).unwrap();
+        self.store.feed(Event::Apply(object));
+    }
+
+    pub(crate) fn delete_service(&mut self, name: &str) {
+        self.store.feed(Event::Delete(Kind::Service, ObjectName::new("d", name)));
+    }
+
+    /// Commit, plan, publish; then a grace period.
+    pub(crate) fn turn(&mut self) -> Batch {
+        let batch = self.turn_without_grace();
+        self.layout.graced(self.now + 1);
+        batch
+    }
+
+    /// Several turns, more than a second apart: the first sees the change, the others what rested.
+    pub(crate) fn turns(&mut self, turns: usize) {
+        for _ in 0..turns {
+            self.turn();
+            self.now += 1_100;
+        }
+    }
+
+    pub(crate) fn turn_without_grace(&mut self) -> Batch {
+        let (view, changes) = self.store.commit();
+        let (delta, _) = plan(&view, &changes, &mut self.plan);
+        self.publish(&delta)
+    }
+
+    pub(crate) fn publish(&mut self, delta: &PlanDelta) -> Batch {
+        let synced = self.store.view().synced();
+        let batch = self.layout.lay_out(delta, synced.as_ref(), self.now);
+        let applied = self.kernel.apply(&batch);
+        self.layout.settle(&batch, &applied, self.now);
+        assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
+        batch
+    }
+
+    pub(crate) fn plan_from_scratch(&mut self) -> ServicePlan {
+        let (view, changes) = self.store.commit();
+        let mut fresh = ServicePlan::new(ProxyConfig::default());
+        plan(&view, &changes, &mut fresh);
+        fresh
+    }
+
+    /// The daemon dies and another one takes over what is there.
+    pub(crate) fn restart(&mut self) {
+        self.layout = Layout::adopt(self.kernel.image.clone());
+        let everything = self.plan.everything();
+        self.publish(&everything);
+    }
+
+    pub(crate) fn fail_after(&mut self, successes: usize) {
+        let (what, cause) = ("writing".into(), "ordered".into());
+        let failure = KernelError::System { map: MapName::Frontends, what, cause };
+        self.kernel.fail_after(successes, failure);
+    }
+
+    /// A socket of a pod connects to a TCP port.
+    pub(crate) fn ask(&self, addr: &str, port: u16) -> Got {
+        let addr: IpAddr = addr.parse().unwrap();
+        let request = Request {
+            call: Call::Connect,
+            protocol: 6,
+            to: SocketAddress::new(addr.into(), port.to_be()),
+            netns: 2,
+            socket: 0,
+        };
+        let image = &self.kernel.image;
+        match connect(&Maps(image), &request, 0, 0) {
+            Verdict::Untouched | Verdict::HostOnly => Got::NotAService,
+            Verdict::UnknownPort => Got::UnknownPort,
+            Verdict::NoEndpoint { .. } => Got::Refused,
+            Verdict::NoLocalEndpoint { .. } | Verdict::SourceRanges { .. } => Got::Left,
+            Verdict::Damaged { .. } => Got::Damaged,
+            Verdict::Translate(choice) => {
+                Got::OneOf(image.extent(choice.word).iter().map(|b| b.addr.into()).collect())
+            }
+        }
+    }
+
+    /// No two sets in force share a slot.
+    pub(crate) fn assert_no_overlap(&self, when: &str) {
+        let words = self.kernel.image.services.values().flat_map(|record| record.sets);
+        let mut seen = BTreeSet::new();
+        for word in words.filter(|word| word.count() > 0) {
+            for slot in word.base()..word.base() + u32::from(word.count()) {
+                assert!(seen.insert(slot), "slot {slot} is in two sets: {when}");
+            }
+        }
+    }
+}
+
+struct Maps<'a>(&'a Image);
+
+impl Search for Maps<'_> {
+    fn backend(&self, slot: u32) -> Option<BackendRecord> {
+        self.0.backends.get(slot as usize).copied()
+    }
+}
+
+impl Tables for Maps<'_> {
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.0.frontends.get(key).copied()
+    }
+    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
+        self.0.node_addresses.get(addr).copied()
+    }
+    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
+        self.0.services.get(&service).map_or(SetWord(0), |record| record.set(choice))
+    }
+    fn service(&self, service: u32) -> Option<ServiceRecord> {
+        self.0.services.get(&service).copied()
+    }
+    fn affinity(&self, _key: &AffinityKey) -> Option<AffinityValue> {
+        None
+    }
+    fn config(&self) -> ConfigRecord {
+        ConfigRecord { host_netns: 1, ..ConfigRecord::default() }
+    }
+}
