@@ -26,6 +26,9 @@ pub(crate) const HOOKS: [&str; 8] = [
     "connect6",
 ];
 
+/// Ends the name of a link that is about to take its place.
+pub(crate) const BESIDE: &str = "-new";
+
 /// Loads every program and brings it into force at the cgroup.
 pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
     let cgroup_dir = &settings.cgroup_root;
@@ -40,6 +43,8 @@ pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> 
             program.try_into().map_err(|e: ProgramError| failed(chain(&e)))?;
         program.load().map_err(|e| failed(chain(&e)))?;
         let pin = settings.links_dir().join(hook);
+        // What a daemon left that died just before the move.
+        remove(&settings.links_dir().join(format!("{hook}{BESIDE}")))?;
         if replace(&pin, program, id).map_err(|e| Error::file("replacing", &pin, e))? {
             continue;
         }
@@ -48,8 +53,10 @@ pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> 
         let link = link.and_then(|link| program.take_link(link));
         let link = link.map_err(|e| failed(chain(&e)))?;
         let link: FdLink = link.try_into().map_err(|e| failed(chain(&e)))?;
-        remove(&pin)?;
-        link.pin(&pin).map_err(|e| failed(chain(&e)))?;
+        // Pinned beside the old one first, then moved over it: whenever we die, something is pinned.
+        let beside = settings.links_dir().join(format!("{hook}{BESIDE}"));
+        link.pin(&beside).map_err(|e| failed(chain(&e)))?;
+        fs::rename(&beside, &pin).map_err(|e| Error::file("moving", &beside, e))?;
     }
     Ok(())
 }
@@ -60,7 +67,8 @@ fn replace(pin: &Path, program: &CgroupSockAddr, cgroup: u64) -> std::io::Result
         return Ok(false);
     }
     let link = sys::open_pin(pin)?;
-    if sys::link_cgroup(link.as_fd())? != cgroup {
+    // A pin that is no cgroup link (the kernel then says nothing of a cgroup) is not one of ours.
+    if sys::link_cgroup(link.as_fd()).unwrap_or(0) != cgroup {
         return Ok(false);
     }
     let fd = program.fd().map_err(std::io::Error::other)?;

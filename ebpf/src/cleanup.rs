@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use crate::{
     Error, Settings,
-    attach::{HOOKS, remove},
+    attach::{BESIDE, HOOKS, remove},
     lock::WriterLock,
 };
 
@@ -14,7 +14,10 @@ use crate::{
 /// When a link cannot be removed.
 pub fn detach(settings: &Settings) -> Result<(), Error> {
     // Reverse order of attaching: what makes translations goes before what undoes them.
-    HOOKS.iter().rev().try_for_each(|hook| remove(&settings.links_dir().join(hook)))
+    HOOKS.iter().rev().try_for_each(|hook| {
+        remove(&settings.links_dir().join(format!("{hook}{BESIDE}")))?;
+        remove(&settings.links_dir().join(hook))
+    })
 }
 
 /// Removes everything below the pin root; answers what it removed (or would, with `dry_run`).
@@ -22,7 +25,7 @@ pub fn detach(settings: &Settings) -> Result<(), Error> {
 /// # Errors
 /// When a daemon is running, or something cannot be removed.
 pub fn cleanup(settings: &Settings, dry_run: bool) -> Result<Vec<String>, Error> {
-    let _lock = WriterLock::take(&settings.lock_file())?;
+    let _lock = WriterLock::take(settings)?;
     let mut found = Vec::new();
     if settings.pin_root.exists() {
         list(&settings.links_dir(), &mut found)?;

@@ -5,6 +5,7 @@ use std::{
     io,
     mem::offset_of,
     os::fd::{AsFd as _, BorrowedFd},
+    sync::atomic::{Ordering, fence},
 };
 
 use aya::{Ebpf, maps::MapData};
@@ -67,7 +68,8 @@ impl LiveKernel {
     /// # Errors
     /// Every [`Error`]; nothing that worked before is undone then.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
-        let lock = WriterLock::take(&settings.lock_file())?;
+        load::make_pin_dirs(settings)?;
+        let lock = WriterLock::take(settings)?;
         let mut ebpf = load::load(settings)?;
         let (frontends, frontends_max) = load::open(settings, MapName::Frontends)?;
         let (node_addresses, node_addresses_max) = load::open(settings, MapName::NodeAddresses)?;
@@ -118,26 +120,20 @@ impl LiveKernel {
     fn carry_out(&self, op: &Op) -> Result<(), KernelError> {
         match op {
             Op::WriteBackends { base, records } => {
+                if *base as usize + records.len() > self.backends.len() as usize {
+                    return Err(full(MapName::Backends, self.backends.len()));
+                }
                 for (slot, record) in (*base..).zip(records) {
-                    if !self.backends.set(slot, *record) {
-                        return Err(full(MapName::Backends, self.backends.len()));
-                    }
+                    self.backends.set(slot, *record);
                 }
                 Ok(())
             }
-            Op::WriteService { index, record } => self
-                .services
-                .set(*index, *record)
-                .then_some(())
-                .ok_or_else(|| full(MapName::Services, self.services.len()))
-                .inspect(|()| {
-                    if record.identity == 0 {
-                        self.counters.set(*index, ServiceCounters::default());
-                    }
-                }),
+            Op::WriteService { index, record } => self.write_service(*index, record),
             Op::StoreSet { index, choice, word } => {
                 let byte = offset_of!(ServiceRecord, sets) + 8 * *choice as usize;
-                let stored = self.services.store_word(*index, byte, word.0);
+                // An unused index has no set: whoever asks has lost count (as the fake says, too).
+                let used = self.services.get(*index).is_some_and(|record| record.identity != 0);
+                let stored = used && self.services.store_word(*index, byte, word.0);
                 stored.then_some(()).ok_or_else(|| full(MapName::Services, self.services.len()))
             }
             Op::PutFrontend { .. } => Ok(()), // in runs, see `apply`
@@ -159,6 +155,23 @@ impl LiveKernel {
                 Ok(())
             }
         }
+    }
+
+    /// The identity goes first and comes last: a daemon that dies half way leaves an unused index,
+    /// never one service's name over another's sets.
+    fn write_service(&self, index: u32, record: &ServiceRecord) -> Result<(), KernelError> {
+        let byte = offset_of!(ServiceRecord, identity);
+        if !self.services.store_word(index, byte, 0) {
+            return Err(full(MapName::Services, self.services.len()));
+        }
+        fence(Ordering::Release);
+        self.services.set(index, ServiceRecord { identity: 0, ..*record });
+        if record.identity == 0 {
+            self.counters.set(index, ServiceCounters::default());
+        } else {
+            self.services.store_word(index, byte, record.identity);
+        }
+        Ok(())
     }
 
     fn read_image(&self) -> io::Result<Image> {

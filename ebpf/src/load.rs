@@ -2,7 +2,7 @@
 
 use std::{fs, os::fd::AsFd, path::Path};
 
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapData};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapData, programs::CgroupSockAddr};
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use towpath_image::{
     Capacities, MapName,
@@ -16,6 +16,8 @@ use crate::{Error, Settings, sys};
 
 /// The socket programs and their maps, built by `cargo xtask bpf` and checked in.
 static SOCKETS: &[u8] = include_bytes_aligned!("../objects/sockets.o");
+/// The same for kernels before 5.18, where a refused call ends with EPERM.
+static SOCKETS_EPERM: &[u8] = include_bytes_aligned!("../objects/sockets-eperm.o");
 
 /// Elements of the two LRU maps. A lost element costs a client its affinity, or an unconnected
 /// socket that talks to several frontends one look-up; it never breaks a connection.
@@ -50,7 +52,6 @@ const STORAGE: &str = MapName::Sockets.as_str();
 
 /// Makes or adopts the maps, checks what was adopted, parses the programs.
 pub(crate) fn load(settings: &Settings) -> Result<Ebpf, Error> {
-    make_pin_dirs(settings)?;
     check_cgroup2(&settings.cgroup_root)?;
     let maps = settings.maps_dir();
     for shape in &SHAPES {
@@ -62,7 +63,26 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, Error> {
         loader.map_pin_path(shape.name, maps.join(shape.name));
     }
     loader.map_pin_path(STORAGE, maps.join(STORAGE));
-    loader.load(SOCKETS).map_err(|error| Error::Load { cause: chain(&error) })
+    loader.load(object()).map_err(|error| Error::Load { cause: chain(&error) })
+}
+
+/// The object that this kernel can load.
+fn object() -> &'static [u8] {
+    if sys::has_set_retval() { SOCKETS } else { SOCKETS_EPERM }
+}
+
+/// Loads everything with maps of one element and without pins, and lets go of it again.
+pub(crate) fn rehearse() -> Result<(), Error> {
+    for bytes in [object(), SOCKETS_EPERM] {
+        let failed = |cause: String| Error::Load { cause };
+        let mut ebpf = EbpfLoader::new().load(bytes).map_err(|e| failed(chain(&e)))?;
+        for (name, program) in ebpf.programs_mut() {
+            let name = name.to_owned();
+            let loaded = <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load);
+            loaded.map_err(|e| failed(format!("{name}: {}", chain(&e))))?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a pinned map.
@@ -91,7 +111,7 @@ fn check_shape(path: &Path, wanted: &Shape) -> Result<(), Error> {
     })
 }
 
-fn make_pin_dirs(settings: &Settings) -> Result<(), Error> {
+pub(crate) fn make_pin_dirs(settings: &Settings) -> Result<(), Error> {
     let mut existing = settings.pin_root.as_path();
     while !existing.exists() {
         existing =

@@ -8,13 +8,15 @@ use std::{
 
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
-use crate::Settings;
+use crate::{Settings, load, sys};
 
 /// One feature that Towpath needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Feature {
     /// Its name.
     pub name: &'static str,
+    /// Can Towpath not run without it?
+    pub needed: bool,
     /// Is it here?
     pub present: bool,
     /// How it was found out.
@@ -30,30 +32,53 @@ pub fn probe(settings: &Settings) -> Vec<Feature> {
         statfs(existing(path).as_path()).is_ok_and(|fs| fs.filesystem_type() == magic)
     };
     let cookie = host_netns_cookie();
+    let loads = load::rehearse();
     vec![
         Feature {
             name: "cgroup2",
+            needed: true,
             present: is(&settings.cgroup_root, CGROUP2_SUPER_MAGIC),
             how: format!("statfs {}", settings.cgroup_root.display()),
             advice: "mount it: mount -t cgroup2 none DIR, and name it with --cgroup-root",
         },
         Feature {
             name: "bpffs",
+            needed: true,
             present: is(&settings.pin_root, BPF_FS_MAGIC),
             how: format!("statfs {}", settings.pin_root.display()),
             advice: "mount it: mount -t bpf bpf /sys/fs/bpf",
         },
         Feature {
             name: "network namespace cookies",
+            needed: true,
             present: cookie.is_ok(),
             how: "getsockopt SO_NETNS_COOKIE".into(),
             advice: "Linux 5.14 or newer",
         },
         Feature {
             name: "kernel type information",
+            needed: false,
             present: fs::metadata("/sys/kernel/btf/vmlinux").is_ok(),
             how: "/sys/kernel/btf/vmlinux".into(),
             advice: "a kernel with CONFIG_DEBUG_INFO_BTF",
+        },
+        Feature {
+            name: "refusing with ECONNREFUSED",
+            needed: false,
+            present: sys::has_set_retval(),
+            how: "loading a program that calls bpf_set_retval".into(),
+            advice: "Linux 5.18 or newer; before, a refused call fails with EPERM",
+        },
+        Feature {
+            name: "socket programs",
+            needed: true,
+            present: loads.is_ok(),
+            how: match loads {
+                Ok(()) => "loading them all, without attaching".into(),
+                Err(error) => error.to_string(),
+            },
+            advice: "Linux 5.15 or newer with CONFIG_CGROUP_BPF, and the capabilities CAP_BPF and \
+                     CAP_NET_ADMIN",
         },
     ]
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -225,6 +226,50 @@ pub(crate) struct MapInfo {
 /// Shape of a map.
 pub(crate) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {
     info(map)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgramAttr {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    ifindex: u32,
+    attach_type: u32,
+}
+
+/// Does this kernel let a connect4 program set what the caller sees (`bpf_set_retval`, 5.18)? Found
+/// out by loading one that does nothing else.
+pub(crate) fn has_set_retval() -> bool {
+    const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
+    const BPF_CGROUP_INET4_CONNECT: u32 = 10;
+    const BPF_FUNC_SET_RETVAL: u64 = 187;
+    let immediate = |value: i32| u64::from(value.cast_unsigned()) << 32;
+    let code: [u64; 4] = [
+        0x01b7 | immediate(-111),         // r1 = -ECONNREFUSED
+        0x85 | BPF_FUNC_SET_RETVAL << 32, // call
+        0x00b7 | immediate(1),            // r0 = 1
+        0x95,                             // exit
+    ];
+    let mut attr = ProgramAttr {
+        kind: BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        instructions: 4,
+        code: code.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        attach_type: BPF_CGROUP_INET4_CONNECT,
+        ..ProgramAttr::default()
+    };
+    // SAFETY: `code` has that many instructions, the licence ends with zero, there is no log.
+    let loaded = unsafe { bpf(BPF_PROG_LOAD, &mut attr) };
+    // SAFETY: a descriptor that the kernel just made for us; closed at once.
+    loaded.map(|fd| drop(unsafe { OwnedFd::from_raw_fd(fd) })).is_ok()
 }
 
 #[repr(C)]

@@ -1,5 +1,5 @@
 //! One test per rule of services.md 1.3 and 1.5, as a socket call meets it.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod support;
 
