@@ -3,10 +3,32 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use support::Bed;
-use towpath_ebpf::{Error, LiveKernel, cleanup, detach, program_runs};
+use aya::{
+    maps::{HashMap, MapData},
+    programs::links::{FdLink, PinnedLink},
+};
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, fork},
+};
+use support::{
+    Bed,
+    net::{Family, serve, tcp},
+    plane::Plane,
+};
+use towpath_ebpf::{Error, LiveKernel, cleanup, detach, probe, program_runs};
 use towpath_image::{
     Applied, Batch, Image, Kernel as _, Op,
     datapath::{
@@ -105,4 +127,179 @@ fn links_are_replaced_in_place_and_clean_up_leaves_nothing() {
     assert_eq!(cleanup(&bed.settings, false).unwrap(), would);
     assert!(!bed.settings.pin_root.exists());
     let _all = program_runs();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_are_replaced_under_connects_without_a_gap() {
+    let mut plane = Plane::new("replace");
+    let backend = Family::V4.backend(1);
+    let at_vip = SocketAddr::new(Family::V4.vip(1), 80);
+    serve(&backend.to_string());
+    serve(&at_vip.to_string());
+    let index = plane.service(&[backend]);
+    plane.cluster_ip(at_vip.ip(), 80, index, 0);
+    let settings = plane.bed.settings.clone();
+    let stop = AtomicBool::new(false);
+    let (asked, by) = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut asked = BTreeMap::<String, u64>::new();
+            while !stop.load(Ordering::Relaxed) {
+                *asked.entry(tcp(at_vip).unwrap().0).or_default() += 1;
+            }
+            asked
+        });
+        drop(plane.kernel.take());
+        for _ in 0..20 {
+            let opened = LiveKernel::open(&settings);
+            if opened.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            drop(opened.expect("the next daemon"));
+        }
+        stop.store(true, Ordering::Relaxed);
+        (client.join().expect("the client"), backend.to_string())
+    });
+    let total: u64 = asked.values().sum();
+    assert!(total > 500 && asked.get(&by) == Some(&total), "the VIP never answers: {asked:?}");
+    assert_eq!(plane.bed.attached(), 8);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_daemon_killed_at_any_moment_is_repaired_by_the_next() {
+    let bed = Bed::new("killed");
+    for round in 0..24u64 {
+        if round % 8 == 0 {
+            // From nothing, three times.
+            cleanup(&bed.settings, false).unwrap();
+        }
+        // SAFETY: the child only opens the kernel and waits to be killed.
+        match unsafe { fork() }.expect("fork") {
+            ForkResult::Child => {
+                let _kernel = LiveKernel::open(&bed.settings);
+                loop {
+                    thread::sleep(Duration::from_secs(1));
+                }
+            }
+            ForkResult::Parent { child } => {
+                thread::sleep(Duration::from_millis(round * 37 % 160));
+                kill(child, Signal::SIGKILL).unwrap();
+                waitpid(child, None).unwrap();
+            }
+        }
+        let mut kernel = LiveKernel::open(&bed.settings).expect("the next daemon");
+        let index = u32::try_from(round).unwrap();
+        let batch = Batch { ops: service(index, index * 3) };
+        assert_eq!(kernel.apply(&batch).failure, None);
+        assert!(kernel.read().unwrap().services.contains_key(&index));
+        assert_eq!(bed.attached(), 8, "round {round}");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn lost_pins_and_leftovers_are_repaired() {
+    let bed = Bed::new("lost");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let (maps, links) = (bed.settings.maps_dir(), bed.settings.links_dir());
+    fs::remove_file(maps.join("SERVICES")).unwrap();
+    fs::remove_file(links.join("connect4")).unwrap();
+    // As if one had died between pinning a new link and moving it over the old one.
+    fs::rename(links.join("connect6"), links.join("connect6-new")).unwrap();
+    let mut kernel = LiveKernel::open(&bed.settings).expect("repairs");
+    assert_eq!(bed.attached(), 8);
+    assert_eq!(kernel.apply(&Batch { ops: service(1, 0) }).failure, None);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_cgroup_that_went_away_and_came_back_is_attached_to_anew() {
+    let bed = Bed::new("cgroup");
+    let id = |hook| {
+        let pin = PinnedLink::from_pin(bed.settings.links_dir().join(hook)).unwrap();
+        FdLink::from(pin).info().unwrap().id()
+    };
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let before = id("connect4");
+    drop(LiveKernel::open(&bed.settings).expect("replaces"));
+    assert_eq!(id("connect4"), before, "the link stays, its program changes");
+    fs::remove_dir(&bed.settings.cgroup_root).unwrap();
+    fs::create_dir(&bed.settings.cgroup_root).unwrap();
+    drop(LiveKernel::open(&bed.settings).expect("attaches"));
+    assert_ne!(id("connect4"), before);
+    assert_eq!(bed.attached(), 8);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn pins_of_another_cluster_are_refused_and_stay_as_they_are() {
+    let mut bed = Bed::new("foreign");
+    bed.settings.cluster = Some(1);
+    let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
+    kernel.apply(&Batch { ops: service(1, 0) });
+    let before = kernel.read().unwrap();
+    drop(kernel);
+    bed.settings.cluster = Some(2);
+    let error = LiveKernel::open(&bed.settings).expect_err("another cluster");
+    assert!(matches!(error, Error::OtherCluster { .. }), "{error}");
+    assert!(error.to_string().contains("towpath cleanup"));
+    bed.settings.cluster = None;
+    assert_eq!(LiveKernel::open(&bed.settings).expect("opens").read().unwrap(), before);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn another_run_directory_does_not_make_a_second_writer() {
+    let bed = Bed::new("rundir");
+    let _first = LiveKernel::open(&bed.settings).expect("opens");
+    let mut second = bed.settings.clone();
+    second.run_dir = bed.settings.run_dir.join("other");
+    assert!(matches!(LiveKernel::open(&second), Err(Error::Locked { .. })));
+    assert!(matches!(cleanup(&second, false), Err(Error::Locked { .. })));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_size_of_a_map_that_exists_wins_and_another_shape_is_refused() {
+    let mut bed = Bed::new("shape");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    bed.settings.capacities.frontends = 9999;
+    let mut kernel = LiveKernel::open(&bed.settings).expect("adopts");
+    assert_eq!(kernel.read().unwrap().capacities.frontends, 64);
+    drop(kernel);
+    let pin = bed.settings.maps_dir().join("FRONTENDS");
+    fs::remove_file(&pin).unwrap();
+    let odd = HashMap::<MapData, u32, u32>::create(4, 0).unwrap();
+    odd.pin(&pin).unwrap();
+    let error = LiveKernel::open(&bed.settings).expect_err("another shape");
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn ordinary_directories_are_refused_by_name() {
+    let bed = Bed::new("plain");
+    let mut wrong = bed.settings.clone();
+    wrong.pin_root = bed.settings.run_dir.join("pins");
+    let error = LiveKernel::open(&wrong).expect_err("no bpffs");
+    assert!(matches!(error, Error::NoBpffs { .. }) && error.to_string().contains("mount"));
+    let mut wrong = bed.settings.clone();
+    wrong.cgroup_root = std::env::temp_dir();
+    let error = LiveKernel::open(&wrong).expect_err("no cgroup2");
+    assert!(matches!(error, Error::NoCgroup2 { .. }) && error.to_string().contains("mount"));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_probe_finds_everything_that_opening_needs() {
+    let bed = Bed::new("probe");
+    LiveKernel::open(&bed.settings).expect("opens");
+    for feature in probe(&bed.settings) {
+        assert!(feature.present || !feature.needed, "{feature:?}");
+    }
+    let mut nowhere = bed.settings.clone();
+    nowhere.cgroup_root = std::env::temp_dir();
+    let missing: Vec<_> = probe(&nowhere).into_iter().filter(|feature| !feature.present).collect();
+    assert!(missing.iter().any(|feature| feature.name == "cgroup2"), "{missing:?}");
 }

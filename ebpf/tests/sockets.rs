@@ -168,8 +168,7 @@ fn without_endpoints_and_at_unknown_ports_calls_are_refused_at_once() {
         assert_eq!(tcp(free).unwrap().1, free, "nobody's address is left alone");
     }
     assert_eq!(plane.counters(0).refused, 9);
-    let unknown = towpath_image::Observed::counters(&plane.kernel).unknown_port;
-    assert_eq!(unknown, 9, "TCP connect, UDP send and UDP connect of each kind");
+    assert_eq!(plane.unknown_ports(), 9, "TCP connect, UDP send and UDP connect of each kind");
 }
 
 #[test]

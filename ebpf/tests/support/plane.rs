@@ -23,7 +23,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// This process inside a test's cgroup, with the programs in force.
 pub(crate) struct Plane {
-    pub(crate) kernel: LiveKernel,
+    /// `None` while the test plays the daemon's death.
+    pub(crate) kernel: Option<LiveKernel>,
     services: u32,
     slots: u32,
     epoch: u16,
@@ -46,12 +47,13 @@ impl Plane {
         let kernel = LiveKernel::open(&bed.settings).expect("opens");
         let home = bed.home();
         join(&bed.settings.cgroup_root);
-        Self { kernel, services: 0, slots: 0, epoch: 0, home, bed, _turn: turn }
+        Self { kernel: Some(kernel), services: 0, slots: 0, epoch: 0, home, bed, _turn: turn }
     }
 
     pub(crate) fn apply(&mut self, ops: Vec<Op>) {
         let all = Applied { done: ops.len(), failure: None };
-        assert_eq!(self.kernel.apply(&Batch { ops }), all);
+        let kernel = self.kernel.as_mut().expect("a daemon");
+        assert_eq!(kernel.apply(&Batch { ops }), all);
     }
 
     /// Writes an extent; its word.
@@ -121,6 +123,11 @@ impl Plane {
         self.apply(vec![Op::StoreSet { index, choice: SetChoice::Cluster, word }]);
     }
 
+    /// Calls refused at ports that nobody has.
+    pub(crate) fn unknown_ports(&self) -> u64 {
+        self.kernel.as_ref().expect("a daemon").counters().unknown_port
+    }
+
     /// Moves this process out of the cgroup.
     pub(crate) fn leave(&self) {
         join(&self.home);
@@ -132,7 +139,7 @@ impl Plane {
     }
 
     pub(crate) fn counters(&self, service: u32) -> ServiceCounters {
-        self.kernel.service_counters(service)
+        self.kernel.as_ref().expect("a daemon").service_counters(service)
     }
 }
 
