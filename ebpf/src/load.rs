@@ -8,7 +8,7 @@ use towpath_image::{
     Capacities, MapName,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue,
-        FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord,
+        FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
     },
 };
 
@@ -19,8 +19,9 @@ static SOCKETS: &[u8] = include_bytes_aligned!("../objects/sockets.o");
 /// The same for kernels before 5.18, where a refused call ends with EPERM.
 static SOCKETS_EPERM: &[u8] = include_bytes_aligned!("../objects/sockets-eperm.o");
 
-/// Elements of the two LRU maps. A lost element costs a client its affinity, or an unconnected
-/// socket that talks to several frontends one look-up; it never breaks a connection.
+/// Elements of the LRU maps. A lost element costs a client its affinity, an unconnected socket that
+/// talks to several frontends one look-up, or a connected UDP socket the daemon's help when its
+/// endpoint goes; it never breaks a connection.
 const LRU_ELEMENTS: u32 = 65_536;
 
 /// One map: its name, the sizes of its elements, how many.
@@ -35,7 +36,7 @@ const fn shape<K, V>(name: MapName, elements: fn(&Capacities) -> u32) -> Shape {
     Shape { name: name.as_str(), key: size_of::<K>(), value: size_of::<V>(), elements }
 }
 
-const SHAPES: [Shape; 9] = [
+const SHAPES: [Shape; 10] = [
     shape::<FrontendKey, FrontendWord>(MapName::Frontends, |c| c.frontends),
     shape::<Addr, NodeAddressValue>(MapName::NodeAddresses, |c| c.node_addresses),
     shape::<u32, ServiceRecord>(MapName::Services, |c| c.services),
@@ -45,6 +46,7 @@ const SHAPES: [Shape; 9] = [
     shape::<u32, ConfigRecord>(MapName::Config, |_| 1),
     shape::<AffinityKey, AffinityValue>(MapName::Affinity, |_| LRU_ELEMENTS),
     shape::<FlowKey, FlowValue>(MapName::Flows, |_| LRU_ELEMENTS),
+    shape::<u64, PeerValue>(MapName::Peers, |_| LRU_ELEMENTS),
 ];
 
 /// Socket storage has no key and no size of its own.

@@ -1,7 +1,7 @@
 //! What the programs cost: nothing on a kept connection, one run each way for an unconnected UDP
 //! socket. `cargo test --release -p towpath-ebpf --test cost -- --ignored --nocapture` prints
 //! nanoseconds per run.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test")]
 
 mod support;
 
@@ -46,8 +46,7 @@ fn during(plane: &Plane, what: &str, work: impl FnOnce()) -> BTreeMap<String, u6
     for (hook, (count, nanoseconds)) in runs(plane) {
         let (count_before, nanoseconds_before) = before.get(&hook).copied().unwrap();
         let count = count - count_before;
-        if count > 0 {
-            let each = (nanoseconds - nanoseconds_before) / count;
+        if let Some(each) = (nanoseconds - nanoseconds_before).checked_div(count) {
             eprintln!("{what:<28} {hook:<13} {count:>6} runs, {each:>5} ns each");
             counts.insert(hook, count);
         }

@@ -6,6 +6,7 @@
 
 mod changes;
 mod event;
+mod fields;
 pub mod node;
 mod object;
 mod problem;
@@ -19,6 +20,7 @@ pub mod wire;
 
 pub use changes::{Change, Changes};
 pub use event::{Event, NodeFact, Relist};
+pub use fields::unknown_fields;
 pub use node::Node;
 pub use object::{Family, Key, Kind, Meta, Object, ObjectName, Protocol};
 pub use problem::Problem;

@@ -77,18 +77,32 @@ impl fmt::Display for Key {
 }
 
 /// What is kept of `metadata`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+///
+/// Equal when everything but the version is: the API server counts versions up for fields that
+/// nobody here reads (a Node's heartbeats above all), and those are no changes.
+#[derive(Clone, Eq, Debug)]
 pub struct Meta {
     /// Namespace and name.
     pub name: ObjectName,
     /// `metadata.uid`, empty when absent.
     pub uid: Box<str>,
-    /// `metadata.resourceVersion`, empty when absent.
+    /// `metadata.resourceVersion`, empty when absent. In the store: of the version that last
+    /// changed something that is read.
     pub resource_version: Box<str>,
     /// `metadata.creationTimestamp` as written (RFC 3339 in UTC sorts as text), empty when absent.
     pub created: Box<str>,
     /// What was wrong with the object and could be read around. The object is in force all the same.
     pub problems: Box<[Problem]>,
+}
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { name, uid, resource_version: _, created, problems } = self;
+        *name == other.name
+            && *uid == other.uid
+            && *created == other.created
+            && *problems == other.problems
+    }
 }
 
 /// A trimmed object.

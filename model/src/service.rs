@@ -1,6 +1,6 @@
 //! Service, trimmed to what routing and DNS read (services.md 1.1).
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use crate::{Family, Meta, Protocol};
 
@@ -40,8 +40,8 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
-    /// `spec.selector`; empty when absent.
-    pub selector: BTreeMap<Box<str>, Box<str>>,
+    /// `spec.selector`, sorted; empty when absent. (A map would cost 400 bytes per Service.)
+    pub selector: Box<[(Box<str>, Box<str>)]>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
 }
@@ -91,6 +91,9 @@ impl Cidr {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (base, prefix) = text.trim().split_once('/')?;
+        if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None; // "+8" is a number to Rust
+        }
         let (base, prefix) = (base.parse().ok()?, prefix.parse().ok()?);
         let masked = mask(base, prefix)?;
         Some(Self { base: masked, prefix })

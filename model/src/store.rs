@@ -43,8 +43,8 @@ pub struct Store {
     was_synced: bool,
     /// Objects whose newest version could not be understood.
     bad: BTreeMap<Key, Problem>,
-    /// Kinds whose last list would have removed too much, and how many objects that were.
-    braked: BTreeMap<Kind, usize>,
+    /// Kinds whose last list would have removed too much, and what that was.
+    braked: BTreeMap<Kind, BTreeSet<ObjectName>>,
 }
 
 impl Store {
@@ -136,24 +136,27 @@ impl Store {
 
     /// Kinds whose last list waits for a second one, and how many objects it would remove.
     pub fn braked(&self) -> impl Iterator<Item = (Kind, usize)> {
-        self.braked.iter().map(|(kind, objects)| (*kind, *objects))
+        self.braked.iter().map(|(kind, names)| (*kind, names.len()))
     }
 
-    /// A list is complete: what it did not have is gone, unless that is suspiciously much.
+    /// A list is complete: what it did not have is gone, unless that is suspiciously much and no
+    /// list said so before. A second list agrees when it adds little to what the first one lacked.
     fn end_list(&mut self, kind: Kind) -> Option<Relist> {
         let Some(seen) = self.listing.remove(&kind) else {
             self.listed.insert(kind);
             return None;
         };
         let names = self.names(kind);
-        let gone: Vec<_> = names.iter().filter(|name| !seen.contains(*name)).collect();
-        let much = gone.len() >= BRAKE_OBJECTS && gone.len() * 100 > names.len() * BRAKE_PERCENT;
-        if much && self.listed.contains(&kind) && !self.braked.contains_key(&kind) {
-            self.braked.insert(kind, gone.len());
+        let objects = names.len();
+        let gone: BTreeSet<_> = names.into_iter().filter(|name| !seen.contains(name)).collect();
+        let held = self.braked.remove(&kind).unwrap_or_default();
+        let unheard_of = gone.difference(&held).count();
+        let much = unheard_of >= BRAKE_OBJECTS && unheard_of * 100 > objects * BRAKE_PERCENT;
+        if much && self.listed.contains(&kind) {
+            self.braked.insert(kind, gone);
             return Some(Relist(kind));
         }
-        self.braked.remove(&kind);
-        for name in gone {
+        for name in &gone {
             self.remove(kind, name);
         }
         self.bad.retain(|key, _| key.kind != kind || seen.contains(&key.name));
@@ -169,26 +172,18 @@ impl Store {
         }
     }
 
+    /// An object that is already kept like this stays: a relist costs no second copy of everything.
     fn put(&mut self, object: Object) {
-        let name = object.meta().name.clone();
         match object {
             Object::Service(new) => {
-                let old = self.tables.services.insert(name.clone(), new);
-                self.old_services.entry(name).or_insert(old);
+                put_into(&mut self.tables.services, &mut self.old_services, &new.meta.name, &new);
             }
             Object::EndpointSlice(new) => {
-                self.unindex(&name);
-                let names = self.tables.slices_by_service.entry(new.service.clone());
-                let names = names.or_insert_with(|| Vec::with_capacity(1));
-                if let Err(at) = names.binary_search(&name) {
-                    names.insert(at, name.clone());
-                }
-                let old = self.tables.slices.insert(name.clone(), new);
-                self.old_slices.entry(name).or_insert(old);
+                self.index(&new);
+                put_into(&mut self.tables.slices, &mut self.old_slices, &new.meta.name, &new);
             }
             Object::Node(new) => {
-                let old = self.tables.nodes.insert(name.clone(), new);
-                self.old_nodes.entry(name).or_insert(old);
+                put_into(&mut self.tables.nodes, &mut self.old_nodes, &new.meta.name, &new);
             }
         }
     }
@@ -214,6 +209,20 @@ impl Store {
         }
     }
 
+    /// Before the slice is kept: it may have belonged to another Service.
+    fn index(&mut self, new: &EndpointSlice) {
+        let name = &new.meta.name;
+        if self.tables.slices.get(name).is_some_and(|old| old.service == new.service) {
+            return;
+        }
+        self.unindex(name);
+        let names = self.tables.slices_by_service.entry(new.service.clone());
+        let names = names.or_insert_with(|| Vec::with_capacity(1));
+        if let Err(at) = names.binary_search(name) {
+            names.insert(at, name.clone());
+        }
+    }
+
     fn unindex(&mut self, name: &ObjectName) {
         let Some(old) = self.tables.slices.get(name) else { return };
         if let Some(names) = self.tables.slices_by_service.get_mut(&old.service) {
@@ -221,6 +230,26 @@ impl Store {
             if names.is_empty() {
                 self.tables.slices_by_service.remove(&old.service);
             }
+        }
+    }
+}
+
+/// Keeps an object and remembers what it replaces; one that is kept like this already stays.
+fn put_into<T: PartialEq>(
+    now: &mut BTreeMap<ObjectName, Arc<T>>,
+    old: &mut BTreeMap<ObjectName, Option<Arc<T>>>,
+    name: &ObjectName,
+    new: &Arc<T>,
+) {
+    match now.get_mut(name) {
+        Some(kept) if **kept == **new => {}
+        Some(kept) => {
+            let before = std::mem::replace(kept, Arc::clone(new));
+            old.entry(name.clone()).or_insert(Some(before));
+        }
+        None => {
+            now.insert(name.clone(), Arc::clone(new));
+            old.entry(name.clone()).or_insert(None);
         }
     }
 }

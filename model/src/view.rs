@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{EndpointSlice, Node, ObjectName, Service, store::Tables};
+use crate::{EndpointSlice, Key, Kind, Node, ObjectName, Problem, Service, store::Tables};
 
 /// Proof that every kind was listed: only with it may anything be removed from the kernel, a zone
 /// or a route table. Made by [`View::synced`] alone.
@@ -56,6 +56,32 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn own_node_name(&self) -> &'a str {
         &self.tables.own_node.name
+    }
+    /// What is wrong when everything was listed and this node was not among the nodes. It never
+    /// means that nothing is local: cluster-wide sets are published, and endpoints are local by the
+    /// configured name.
+    #[must_use]
+    pub fn own_node_problem(&self) -> Option<Problem> {
+        if !self.synced || self.own_node().is_some() {
+            return None;
+        }
+        let own = &self.tables.own_node.name;
+        let alike = |node: &&ObjectName| {
+            let (host, own_host) = (node.name.split('.').next(), own.split('.').next());
+            matches!((host, own_host), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
+        };
+        let action = match self.tables.nodes.keys().find(alike) {
+            Some(node) => {
+                format!("did you mean {:?}? Configure the node's name as it is there", &*node.name)
+            }
+            None => "configure the node's name as its Node object has it".to_owned(),
+        };
+        let why = format!(
+            "no Node object of this name among {}: this node's zone and addresses are unknown",
+            self.tables.nodes.len()
+        );
+        let key = Key { kind: Kind::Node, name: self.tables.own_node.clone() };
+        Some(Problem::new(Some(key), "metadata.name", &why, &action))
     }
     /// Addresses on this node's devices.
     #[must_use]

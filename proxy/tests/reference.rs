@@ -3,7 +3,7 @@
 //! Random sequences of object events go through store, plan and layout into a fake kernel. After
 //! every commit each probe must be answered as the reference answers it; after every single
 //! operation it must be answered as it was before the commit or as it is after it.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 #[path = "reference/answers.rs"]
 mod answers;

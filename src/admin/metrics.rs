@@ -37,6 +37,7 @@ pub struct Metrics {
     pub(crate) watch_bad_objects: IntGaugeVec,
     pub(crate) verdicts: IntGaugeVec,
     pub(crate) flows_evicted: IntGauge,
+    stale_udp_ended: IntCounter,
     listen_failures: IntCounterVec,
     connections_refused: IntCounterVec,
 }
@@ -132,6 +133,13 @@ impl Metrics {
                 "Flows by what became of them, over the Services that exist",
                 "verdict",
             )?,
+            stale_udp_ended: register(
+                r,
+                IntCounter::new(
+                    "towpath_stale_udp_sockets_ended_total",
+                    "Connected UDP sockets of the host ended because their endpoint is gone",
+                )?,
+            )?,
             flows_evicted: register(
                 r,
                 IntGauge::new("towpath_flows_evicted", "Flow entries of live sockets pushed out")?,
@@ -210,6 +218,10 @@ impl Metrics {
         self.kernel_writes.inc_by(batch.ops.len() as u64);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_sync.set(now.as_secs_f64());
+    }
+
+    pub(crate) fn stale_udp_ended(&self, sockets: u64) {
+        self.stale_udp_ended.inc_by(sockets);
     }
 
     pub(crate) fn write_failed(&self) {

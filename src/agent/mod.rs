@@ -2,5 +2,6 @@
 
 mod answers;
 mod run;
+mod stale_udp;
 
 pub use run::run;

@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{signal::unix, sync::mpsc};
-use towpath_ebpf::LiveKernel;
+use towpath_ebpf::{LiveKernel, Peers};
 use towpath_model::Store;
 use towpath_proxy::{ProxyConfig, ServicePlan};
 
@@ -50,6 +50,7 @@ fn daemon(config: Config) -> Result<()> {
         .context("starting the runtime")?;
     let (wakes, inbox) = mpsc::channel::<Wake>(reconcile::QUEUE);
     let (relists, relist_inbox) = mpsc::channel(16);
+    let (removed_udp, removed_inbox) = mpsc::channel(64);
     let (health_checks, served_checks) = tokio::sync::watch::channel(Vec::new());
     let metrics = Arc::new(Metrics::new().context("metrics")?);
     let vitals = Arc::new(Vitals::default());
@@ -57,10 +58,12 @@ fn daemon(config: Config) -> Result<()> {
         relists,
         graces: Graces::start(clock, towpath_ebpf::grace, wakes.clone())?,
         health_checks,
-        removed_udp: None,
+        removed_udp: Some(removed_udp),
         metrics: Arc::clone(&metrics),
         vitals: Arc::clone(&vitals),
     };
+    let peers = Peers::open(&settings)?;
+    super::stale_udp::start(peers, removed_inbox, Arc::clone(&metrics))?;
     let plan = ServicePlan::new(ProxyConfig { external_ips: config.services.external_ips.clone() });
     let store = Store::new(&config.node_name);
     let state = State::new(clock, store, plan, Box::new(kernel), effects)?;

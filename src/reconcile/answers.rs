@@ -28,12 +28,7 @@ pub fn status(state: &State) -> StateReply {
     let mut problems: Vec<String> = state.store.problems().map(ToString::to_string).collect();
     problems.extend(state.plan.problems().iter().map(ToString::to_string));
     problems.extend(state.layout.refused().map(|r| format!("Service {}: {}", r.service, r.why)));
-    if view.synced().is_some() && view.own_node().is_none() {
-        problems.push(format!(
-            "Node {}: no such Node object: its zone and addresses are unknown; check --node-name",
-            view.own_node_name()
-        ));
-    }
+    problems.extend(view.own_node_problem().iter().map(ToString::to_string));
     for (kind, objects) in state.store.braked() {
         problems.push(format!(
             "{kind}: the last list would remove {objects} objects; waiting for a second one"

@@ -9,6 +9,7 @@ mod audit;
 mod clock;
 mod grace;
 mod ledger;
+pub mod stale_sockets;
 mod state;
 mod vitals;
 mod wake;

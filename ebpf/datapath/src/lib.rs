@@ -17,8 +17,8 @@ pub mod words;
 pub use addr::Addr;
 pub use keys::{AffinityKey, FlowKey, FrontendKey, FrontendKind, protocol};
 pub use records::{
-    AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, ServiceCounters,
-    ServiceRecord, SocketRecord, TotalCounters,
+    AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, PeerValue,
+    ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
 };
 pub use words::{Empty, FrontendWord, SetChoice, SetWord};
 

@@ -178,6 +178,19 @@ impl SocketRecord {
     }
 }
 
+/// Value of PEERS (LRU hash by socket cookie): the backend that a connected UDP socket was sent to,
+/// so that the daemon can end the socket when that backend is gone. 24 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PeerValue {
+    /// The backend's address.
+    pub addr: Addr,
+    /// Its port, network order.
+    pub port: u16,
+    /// Always zero.
+    pub reserved: [u16; 3],
+}
+
 /// One element of COUNTERS (array, mmapable, same index as SERVICES): flows, not packets. 32 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -213,5 +226,6 @@ const _: () = assert!(size_of::<ConfigRecord>() == 32);
 const _: () = assert!(size_of::<AffinityValue>() == 24);
 const _: () = assert!(size_of::<FlowValue>() == 32);
 const _: () = assert!(size_of::<SocketRecord>() == 48);
+const _: () = assert!(size_of::<PeerValue>() == 24);
 const _: () = assert!(size_of::<ServiceCounters>() == 32);
 const _: () = assert!(size_of::<TotalCounters>() == 32);

@@ -17,6 +17,7 @@ pub enum MapName {
     Totals,
     Affinity,
     Flows,
+    Peers,
     Sockets,
 }
 
@@ -34,6 +35,7 @@ impl MapName {
             Self::Totals => "TOTALS",
             Self::Affinity => "AFFINITY",
             Self::Flows => "FLOWS",
+            Self::Peers => "PEERS",
             Self::Sockets => "SOCKETS",
         }
     }

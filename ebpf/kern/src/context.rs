@@ -11,6 +11,7 @@ use aya_ebpf::{
 use towpath_datapath::{
     Addr,
     decide::{Action, Call, Request, SocketAddress},
+    protocol,
 };
 
 /// Go on with the call.
@@ -67,10 +68,8 @@ pub fn request(ctx: &SockAddrContext, family: Family, call: Call) -> Request {
         to: address(ctx, family),
         // SAFETY: a helper that reads the context.
         netns: unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
-        socket: match call {
-            Call::Connect => 0,
-            Call::Send => cookie(ctx),
-        },
+        // A TCP connection needs none: one helper less.
+        socket: if protocol as u8 == protocol::UDP { cookie(ctx) } else { 0 },
     }
 }
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
-    FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+    FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
 };
 
 /// BPF_F_NO_PREALLOC: memory follows use.
@@ -32,5 +32,7 @@ pub static CONFIG: Array<ConfigRecord, 1, MAPPED> = Array::new();
 pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue, 1, 0> = LruHashMap::new();
 #[btf_map]
 pub static FLOWS: LruHashMap<FlowKey, FlowValue, 1, 0> = LruHashMap::new();
+#[btf_map]
+pub static PEERS: LruHashMap<u64, PeerValue, 1, 0> = LruHashMap::new();
 #[btf_map]
 pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();

@@ -9,15 +9,15 @@ use aya_ebpf::{
 };
 use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
-    FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord, SocketRecord,
+    FrontendWord, NodeAddressValue, PeerValue, ServiceRecord, SetChoice, SetWord, SocketRecord,
     decide::{Count, Search, SocketAddress, TableMut, Tables, contains},
 };
 
 use crate::{
     context::Family,
     maps::{
-        AFFINITY, BACKENDS, CONFIG, COUNTERS, FLOWS, FRONTENDS, NODE_ADDRESSES, SERVICES, SOCKETS,
-        TOTALS,
+        AFFINITY, BACKENDS, CONFIG, COUNTERS, FLOWS, FRONTENDS, NODE_ADDRESSES, PEERS, SERVICES,
+        SOCKETS, TOTALS,
     },
 };
 
@@ -151,6 +151,12 @@ impl TableMut for Kernel<'_> {
         let storage = addr_of!(SOCKETS).cast_mut().cast();
         // SAFETY: as above. There may be none: that is a success.
         unsafe { bpf_sk_storage_delete(storage, self.socket()) };
+    }
+
+    #[inline(always)]
+    fn note_peer(&self, socket: u64, backend: &SocketAddress) {
+        let value = PeerValue { addr: backend.addr, port: backend.port, reserved: [0; 3] };
+        let _ = PEERS.insert(&socket, &value, 0);
     }
 
     #[inline(always)]

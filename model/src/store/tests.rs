@@ -98,3 +98,82 @@ fn slices_are_found_by_the_service_they_name_now() {
     store.feed(Event::Delete(Kind::EndpointSlice, ObjectName::new("d", "x")));
     assert_eq!(of(&store, "b"), 0);
 }
+
+#[test]
+fn a_second_list_that_lacks_other_objects_does_not_agree() {
+    let mut store = Store::new("n");
+    list(&mut store, many(0..200));
+    assert_eq!(list(&mut store, many(0..100)), Some(Relist(Kind::Service)));
+    assert_eq!(list(&mut store, many(100..200)), Some(Relist(Kind::Service)), "the other half");
+    assert_eq!(names(&store).len(), 200);
+    store.feed(Event::Delete(Kind::Service, ObjectName::new("d", "s0000")));
+    assert_eq!(names(&store).len(), 199, "a deletion that is said needs no list");
+    assert_eq!(list(&mut store, many(100..190)), None, "agrees, and lacks a few more");
+    assert_eq!(names(&store).len(), 90);
+}
+
+#[test]
+fn the_first_list_and_small_ones_are_not_braked() {
+    let mut store = Store::new("n");
+    for name in many(0..100) {
+        store.feed(Event::Apply(service(&name, "10.96.0.1")));
+    }
+    assert_eq!(list(&mut store, many(0..10)), None, "the first list");
+    assert_eq!(names(&store).len(), 10);
+    assert_eq!(list(&mut store, many(0..0)), None, "ten objects");
+    list(&mut store, many(0..200));
+    assert_eq!(list(&mut store, many(0..140)), None, "thirty percent");
+    list(&mut store, many(0..200));
+    assert_eq!(list(&mut store, many(0..139)), Some(Relist(Kind::Service)));
+}
+
+#[test]
+fn a_list_that_begins_again_forgets_what_the_first_one_had() {
+    let mut store = Store::new("n");
+    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Apply(service("a", "10.96.0.1")));
+    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Apply(service("b", "10.96.0.1")));
+    assert_eq!(names(&store), ["a", "b"], "nothing goes before the end");
+    store.feed(Event::InitDone(Kind::Service));
+    assert_eq!(names(&store), ["b"]);
+    store.feed(Event::Delete(Kind::Service, ObjectName::new("d", "never seen")));
+    assert_eq!(names(&store), ["b"]);
+}
+
+#[test]
+fn a_new_version_of_the_same_content_is_no_change() {
+    let version = |version: &str, ip: &str| {
+        let json = format!(
+            r#"{{"metadata":{{"name":"n","resourceVersion":"{version}"}},"status":{{"addresses":[{{"type":"InternalIP","address":"{ip}"}}]}}}}"#
+        );
+        Event::Apply(decode(Kind::Node, json.as_bytes()).unwrap())
+    };
+    let mut store = Store::new("n");
+    store.feed(version("1", "10.0.0.1"));
+    store.commit();
+    store.feed(version("2", "10.0.0.1"));
+    assert!(store.commit().1.is_empty(), "a heartbeat");
+    store.feed(version("3", "10.0.0.2"));
+    assert_eq!(store.commit().1.nodes.len(), 1);
+}
+
+#[test]
+fn a_node_of_another_name_is_not_ours_and_said() {
+    let mut store = Store::new("worker-1");
+    assert_eq!(store.view().own_node_problem(), None, "not before everything was listed");
+    for kind in Kind::ALL {
+        store.feed(Event::Init(kind));
+        if kind == Kind::Node {
+            let json = br#"{"metadata":{"name":"Worker-1.example.org"}}"#;
+            store.feed(Event::Apply(decode(Kind::Node, json).unwrap()));
+        }
+        store.feed(Event::InitDone(kind));
+    }
+    assert!(store.view().own_node().is_none());
+    let problem = store.view().own_node_problem().unwrap().to_string();
+    assert!(problem.starts_with("Node worker-1: ") && problem.contains("Worker-1.example.org"));
+    let json = br#"{"metadata":{"name":"worker-1"}}"#;
+    store.feed(Event::Apply(decode(Kind::Node, json).unwrap()));
+    assert_eq!(store.view().own_node_problem(), None);
+}

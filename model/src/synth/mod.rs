@@ -1,14 +1,16 @@
 //! What a cluster's controllers would add to objects written by hand: EndpointSlices from Services
-//! and Pods, cluster IPs and node ports. Shared by the manifests source and by the testbed's API
+//! and Pods, cluster IPs and node ports, defaults. Shared by the manifests source and by the testbed's API
 //! server. Knows nothing of files or watches: JSON and plain values in, JSON and problems out.
 
 mod allocate;
 mod cluster_ips;
+mod defaults;
 mod node_ports;
 mod slices;
 
 pub use allocate::{Allocations, Allocator};
 pub use cluster_ips::ClusterIps;
+pub use defaults::default_slice;
 pub use node_ports::NodePorts;
 pub use slices::slices;
 

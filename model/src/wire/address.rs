@@ -1,6 +1,6 @@
 //! Addresses as people write them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What a text is as an address.
 pub(super) enum Parsed {
@@ -46,18 +46,6 @@ fn decimal(text: &str) -> Option<Ipv4Addr> {
         *octet = digits.then(|| part.parse::<u32>().ok())??.try_into().ok()?;
     }
     parts.next().is_none().then(|| Ipv4Addr::from(octets))
-}
-
-/// The unspecified address is no address of anything.
-pub(super) const fn is_unspecified(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_unspecified(),
-        IpAddr::V6(v6) => is_zero(v6),
-    }
-}
-
-const fn is_zero(v6: Ipv6Addr) -> bool {
-    v6.is_unspecified()
 }
 
 #[cfg(test)]

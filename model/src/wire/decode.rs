@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use super::{node, service, slice};
+use super::{map::map, node, service, slice, wrong_type::explain};
 use crate::{Key, Kind, Object, ObjectName, Problem};
 
 /// An object that cannot be understood, and its key when at least that could be read.
@@ -19,15 +20,27 @@ pub struct Bad {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Named {
+    #[serde(deserialize_with = "text_or_anything")]
     kind: Option<String>,
+    #[serde(deserialize_with = "map")]
     metadata: NamedMeta,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct NamedMeta {
+    #[serde(deserialize_with = "text_or_anything")]
     name: Option<String>,
+    #[serde(deserialize_with = "text_or_anything")]
     namespace: Option<String>,
+}
+
+/// A text, or nothing when it is something else: one wrong field must not hide the name.
+fn text_or_anything<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
 /// Kind and name of whatever object this is; `None` when it has none.
@@ -64,7 +77,8 @@ enum Wrong {
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Wrong> {
-    serde_json::from_slice(json).map_err(Wrong::Json)
+    let mut from = serde_json::Deserializer::from_slice(json);
+    map(&mut from).and_then(|wire| from.end().map(|()| wire)).map_err(Wrong::Json)
 }
 
 fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
@@ -78,12 +92,12 @@ fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
     });
     let problem = match wrong {
         Wrong::Object(problem) => problem,
-        Wrong::Json(error) => Problem::new(
-            key.clone(),
-            &format!("column {}", error.column()),
-            &format!("not a {kind} that can be read: {error}"),
-            "its last good version stays in force; correct the field and apply it again",
-        ),
+        Wrong::Json(error) => {
+            let (field, why) = explain(json, &error);
+            let action =
+                "its last good version stays in force; correct the field and apply it again";
+            Problem::new(key.clone(), &field, &why, action)
+        }
     };
     Bad { key: key.map(Box::new), problem: Box::new(problem) }
 }

@@ -14,6 +14,8 @@ pub struct ListMeta {
     pub resource_version: String,
     /// Token for the next page, empty at the end.
     pub r#continue: String,
+    /// How many objects follow this page, when the server says so.
+    pub remaining_item_count: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -1,32 +1,35 @@
 //! `metadata`, and the collector of problems that conversions share.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::address::{Parsed, is_unspecified, parse};
+use super::{
+    address::{Parsed, parse},
+    map::Texts,
+};
 use crate::{Key, Kind, Meta, ObjectName, Problem};
 
-/// As written.
+/// As written. `L` is what labels are read as.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct WireMeta {
+pub(super) struct WireMeta<L: Default = Texts> {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) uid: Option<String>,
     resource_version: Option<String>,
     creation_timestamp: Option<String>,
     pub(super) deletion_timestamp: Option<String>,
-    pub(super) labels: Option<BTreeMap<String, String>>,
-    pub(super) annotations: Option<BTreeMap<String, String>>,
+    pub(super) labels: Option<L>,
+    annotations: Option<Texts>,
 }
 
 impl WireMeta {
     pub(super) fn label(&self, name: &str) -> Option<&str> {
-        self.labels.as_ref()?.get(name).map(String::as_str)
+        self.labels.as_ref()?.get(name)
     }
     pub(super) fn annotation(&self, name: &str) -> Option<&str> {
-        self.annotations.as_ref()?.get(name).map(String::as_str)
+        self.annotations.as_ref()?.get(name)
     }
 }
 
@@ -69,10 +72,10 @@ impl Notes {
 
     /// An address, or a problem.
     pub(super) fn address(&mut self, field: &str, text: &str) -> Option<IpAddr> {
-        let text_shown: String = text.chars().take(64).collect();
+        let text_shown = shown(text);
         match parse(text) {
-            Parsed::Fine(ip) if !is_unspecified(ip) => Some(ip),
-            Parsed::LeadingZeros(ip) => {
+            Parsed::Fine(ip) if !ip.is_unspecified() => Some(ip),
+            Parsed::LeadingZeros(ip) if !ip.is_unspecified() => {
                 let why = format!("{text_shown:?} has leading zeros and is read as {ip}");
                 self.note(field, &why, "write it without leading zeros");
                 Some(ip)
@@ -82,7 +85,7 @@ impl Notes {
                 self.note(field, &why, &format!("write {v4}"));
                 None
             }
-            Parsed::Fine(_) | Parsed::Wrong => {
+            Parsed::Fine(_) | Parsed::LeadingZeros(_) | Parsed::Wrong => {
                 let why = format!("{text_shown:?} is not an address that can be used");
                 self.note(field, &why, "write an IPv4 or IPv6 address");
                 None
@@ -109,6 +112,11 @@ impl Notes {
             problems: self.problems.into(),
         }
     }
+}
+
+/// Of what strangers wrote, this much is repeated.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
 }
 
 /// A protocol as the API writes it; `None` for one that this version does not know.

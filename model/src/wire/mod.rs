@@ -7,11 +7,13 @@
 mod address;
 mod decode;
 mod list;
+mod map;
 mod meta;
 mod node;
 pub mod pod;
 mod service;
 mod slice;
+mod wrong_type;
 
 pub(crate) use address::readable_address;
 pub use decode::{Bad, decode, identify};

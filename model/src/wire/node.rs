@@ -2,20 +2,27 @@
 
 use serde::Deserialize;
 
-use super::meta::{Notes, WireMeta};
+use super::{
+    map::{map, map_or_null, maps_or_null},
+    meta::{Notes, WireMeta},
+};
 use crate::{Kind, Node, Problem};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireNode {
+    #[serde(deserialize_with = "map")]
     metadata: WireMeta,
+    #[serde(deserialize_with = "map_or_null")]
     spec: Option<Spec>,
+    #[serde(deserialize_with = "map_or_null")]
     status: Option<Status>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Spec {
+    #[serde(deserialize_with = "maps_or_null")]
     taints: Option<Vec<Taint>>,
 }
 
@@ -28,6 +35,7 @@ struct Taint {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Status {
+    #[serde(deserialize_with = "maps_or_null")]
     addresses: Option<Vec<Address>>,
 }
 

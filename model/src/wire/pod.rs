@@ -7,7 +7,9 @@ use serde::Deserialize;
 use super::{
     address::{Parsed, parse},
     decode::identify,
-    meta::{WireMeta, protocol},
+    map::{AllTexts, map, map_or_null, maps_or_null},
+    meta::{WireMeta, protocol, shown},
+    wrong_type::explain,
 };
 use crate::{ObjectName, Problem, Protocol};
 
@@ -54,8 +56,11 @@ pub struct PodPort {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WirePod {
-    metadata: WireMeta,
+    #[serde(deserialize_with = "map")]
+    metadata: WireMeta<AllTexts>,
+    #[serde(deserialize_with = "map_or_null")]
     spec: Option<Spec>,
+    #[serde(deserialize_with = "map_or_null")]
     status: Option<Status>,
 }
 
@@ -65,7 +70,9 @@ struct Spec {
     node_name: Option<String>,
     hostname: Option<String>,
     subdomain: Option<String>,
+    #[serde(deserialize_with = "maps_or_null")]
     containers: Option<Vec<Container>>,
+    #[serde(deserialize_with = "maps_or_null")]
     init_containers: Option<Vec<Container>>,
 }
 
@@ -73,6 +80,7 @@ struct Spec {
 #[serde(rename_all = "camelCase", default)]
 struct Container {
     restart_policy: Option<String>,
+    #[serde(deserialize_with = "maps_or_null")]
     ports: Option<Vec<Port>>,
 }
 
@@ -90,8 +98,9 @@ struct Status {
     phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
-    #[serde(rename = "podIPs")]
+    #[serde(rename = "podIPs", deserialize_with = "maps_or_null")]
     pod_ips: Option<Vec<PodIp>>,
+    #[serde(deserialize_with = "maps_or_null")]
     conditions: Option<Vec<Condition>>,
 }
 
@@ -115,7 +124,8 @@ struct Condition {
 pub fn decode_pod(json: &[u8]) -> Result<Pod, Problem> {
     let wire: WirePod = serde_json::from_slice(json).map_err(|error| {
         let name = identify(json).map_or_else(|| "Pod".into(), |(_, name)| format!("Pod {name}"));
-        Problem::new(None, &name, &error.to_string(), "correct the field that it names")
+        let (field, why) = explain(json, &error);
+        Problem::new(None, &format!("{name}: {field}"), &why, "correct the field")
     })?;
     let WirePod { metadata, spec, status } = wire;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
@@ -161,7 +171,7 @@ fn ips(
         match parse(text) {
             Parsed::Fine(ip) | Parsed::LeadingZeros(ip) => ips.push(ip),
             Parsed::Mapped(_) | Parsed::Wrong => {
-                let shown: String = text.chars().take(64).collect();
+                let shown = shown(text);
                 problems.push(Problem::new(
                     None,
                     &format!("Pod {pod}: status.podIPs"),

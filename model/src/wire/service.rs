@@ -8,7 +8,11 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::meta::{Notes, WireMeta, protocol};
+use super::{
+    address::readable_address,
+    map::{map, map_or_null, maps_or_null},
+    meta::{Notes, WireMeta, protocol, shown},
+};
 use crate::{
     Family, Kind, Problem, Service,
     service::{Cidr, LoadBalancerIngress, ServicePort, ServiceType, TargetPort, TrafficPolicy},
@@ -20,8 +24,11 @@ const AFFINITY_SECONDS_MAX: u32 = 86_400;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireService {
+    #[serde(deserialize_with = "map")]
     metadata: WireMeta,
+    #[serde(deserialize_with = "map_or_null")]
     spec: Option<Spec>,
+    #[serde(deserialize_with = "map_or_null")]
     status: Option<Status>,
 }
 
@@ -42,16 +49,18 @@ struct Spec {
     internal_traffic_policy: Option<String>,
     health_check_node_port: Option<i64>,
     session_affinity: Option<String>,
+    #[serde(deserialize_with = "map_or_null")]
     session_affinity_config: Option<AffinityConfig>,
     publish_not_ready_addresses: Option<bool>,
     selector: Option<BTreeMap<Box<str>, Box<str>>>,
+    #[serde(deserialize_with = "maps_or_null")]
     ports: Option<Vec<Port>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AffinityConfig {
-    #[serde(rename = "clientIP")]
+    #[serde(rename = "clientIP", deserialize_with = "map_or_null")]
     client_ip: Option<ClientIp>,
 }
 
@@ -74,12 +83,14 @@ struct Port {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
+    #[serde(deserialize_with = "map_or_null")]
     load_balancer: Option<LoadBalancer>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct LoadBalancer {
+    #[serde(deserialize_with = "maps_or_null")]
     ingress: Option<Vec<Ingress>>,
 }
 
@@ -102,12 +113,12 @@ pub(super) fn convert(wire: WireService) -> Result<Service, Problem> {
         proxy_name: label("service.kubernetes.io/service-proxy-name"),
         headless_label: metadata.label("service.kubernetes.io/headless").is_some(),
         service_type: service_type(spec.r#type.as_deref(), &mut notes),
-        cluster_ips,
+        cluster_ips: fit(cluster_ips),
         headless,
-        ip_families: families(spec.ip_families.as_deref().unwrap_or_default()),
-        external_ips: addresses(spec.external_ips, "spec.externalIPs", &mut notes),
+        ip_families: fit(families(spec.ip_families.as_deref().unwrap_or_default())),
+        external_ips: fit(addresses(spec.external_ips, "spec.externalIPs", &mut notes)),
         external_name: spec.external_name.filter(|name| !name.is_empty()).map(Into::into),
-        load_balancer: load_balancer(ingress.unwrap_or_default(), &mut notes),
+        load_balancer: fit(load_balancer(ingress.unwrap_or_default(), &mut notes)),
         source_ranges: source_ranges(spec.load_balancer_source_ranges, &mut notes),
         external_policy: policy(
             spec.external_traffic_policy.as_deref(),
@@ -130,8 +141,8 @@ pub(super) fn convert(wire: WireService) -> Result<Service, Problem> {
             &mut notes,
         ),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
-        selector: spec.selector.unwrap_or_default(),
-        ports,
+        selector: spec.selector.unwrap_or_default().into_iter().collect(),
+        ports: fit(ports),
         meta: notes.finish(metadata),
     })
 }
@@ -160,14 +171,15 @@ fn ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<ServicePort> {
     for (at, port) in wire.into_iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{at}].{name}");
         let Some(protocol) = protocol(port.protocol.as_deref()) else {
-            let why = format!("unknown protocol {:?}; the port is not served", port.protocol);
+            let shown = shown(&port.protocol.unwrap_or_default());
+            let why = format!("unknown protocol {shown:?}; the port is not served");
             notes.note(&field("protocol"), &why, "use TCP, UDP or SCTP");
             continue;
         };
         let Some(number) = notes.port(&field("port"), port.port.unwrap_or(0)) else { continue };
         let name = port.name.unwrap_or_default();
         if !names.insert(name.clone()) {
-            let why = format!("a second port named {name:?}; it is not served");
+            let why = format!("a second port named {:?}; it is not served", shown(&name));
             notes.note(&field("name"), &why, "give every port a name of its own");
             continue;
         }
@@ -208,7 +220,7 @@ fn service_type(text: Option<&str>, notes: &mut Notes) -> ServiceType {
         Some("LoadBalancer") => ServiceType::LoadBalancer,
         Some("ExternalName") => ServiceType::ExternalName,
         Some(other) => {
-            let why = format!("unknown type {other:?}; it is served as ClusterIP");
+            let why = format!("unknown type {:?}; it is served as ClusterIP", shown(other));
             notes.note("spec.type", &why, "use ClusterIP, NodePort, LoadBalancer or ExternalName");
             ServiceType::Unknown
         }
@@ -220,7 +232,7 @@ fn policy(text: Option<&str>, field: &str, notes: &mut Notes) -> TrafficPolicy {
         None | Some("" | "Cluster") => TrafficPolicy::Cluster,
         Some("Local") => TrafficPolicy::Local,
         Some(other) => {
-            let why = format!("unknown policy {other:?}; Cluster is in force");
+            let why = format!("unknown policy {:?}; Cluster is in force", shown(other));
             notes.note(field, &why, "use Cluster or Local");
             TrafficPolicy::Cluster
         }
@@ -232,7 +244,7 @@ fn affinity(text: Option<&str>, config: Option<AffinityConfig>, notes: &mut Note
         None | Some("" | "None") => return None,
         Some("ClientIP") => {}
         Some(other) => {
-            let why = format!("unknown affinity {other:?}; None is in force");
+            let why = format!("unknown affinity {:?}; None is in force", shown(other));
             notes.note("spec.sessionAffinity", &why, "use None or ClientIP");
             return None;
         }
@@ -275,17 +287,36 @@ fn load_balancer(wire: Vec<Ingress>, notes: &mut Notes) -> Vec<LoadBalancerIngre
     ingress
 }
 
+/// Ten thousand Services are kept, and a growing vector begins with room for four.
+fn fit<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
+}
+
 fn source_ranges(texts: Option<Vec<String>>, notes: &mut Notes) -> Vec<Cidr> {
+    let texts = texts.unwrap_or_default();
     let mut ranges = Vec::new();
-    for text in texts.unwrap_or_default() {
-        match Cidr::parse(&text) {
+    for text in &texts {
+        match cidr(text) {
             Some(range) => ranges.push(range),
             None => {
-                let shown: String = text.chars().take(64).collect();
+                let shown = shown(text);
                 let why = format!("{shown:?} is not a block of addresses and allows nobody");
                 notes.note("spec.loadBalancerSourceRanges", &why, "write it as 192.0.2.0/24");
             }
         }
     }
+    if ranges.is_empty() && !texts.is_empty() {
+        // Without any range everybody may come in. Who wrote only nonsense meant to keep somebody
+        // out: these blocks hold no address that a packet can come from.
+        let nobody = ["0.0.0.0/32", "::/128"];
+        ranges.extend(nobody.iter().filter_map(|text| Cidr::parse(text)));
+    }
     ranges
+}
+
+/// Leading zeros are decimal here as well.
+fn cidr(text: &str) -> Option<Cidr> {
+    let (base, prefix) = text.trim().split_once('/')?;
+    Cidr::parse(&format!("{}/{prefix}", readable_address(base)?))
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 
-use super::meta::{Notes, WireMeta, protocol};
+use super::{
+    map::{Text, map, map_or_null, maps_or_null},
+    meta::{Notes, WireMeta, protocol, shown},
+};
 use crate::{
     EndpointSlice, Family, Kind, ObjectName, Problem,
     slice::{Endpoint, SlicePort},
@@ -12,20 +15,27 @@ use crate::{
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct WireSlice {
+pub(super) struct WireSlice<'a> {
+    #[serde(deserialize_with = "map")]
     metadata: WireMeta,
     address_type: Option<String>,
-    endpoints: Option<Vec<WireEndpoint>>,
+    #[serde(borrow, deserialize_with = "maps_or_null")]
+    endpoints: Option<Vec<WireEndpoint<'a>>>,
+    #[serde(deserialize_with = "maps_or_null")]
     ports: Option<Vec<Port>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct WireEndpoint {
-    addresses: Option<Vec<String>>,
+struct WireEndpoint<'a> {
+    #[serde(borrow)]
+    addresses: Option<Vec<Text<'a>>>,
+    #[serde(deserialize_with = "map_or_null")]
     conditions: Option<Conditions>,
-    node_name: Option<String>,
-    hints: Option<Hints>,
+    #[serde(borrow)]
+    node_name: Option<Text<'a>>,
+    #[serde(borrow, deserialize_with = "map_or_null")]
+    hints: Option<Hints<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,15 +48,18 @@ struct Conditions {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Hints {
-    for_zones: Option<Vec<Named>>,
-    for_nodes: Option<Vec<Named>>,
+struct Hints<'a> {
+    #[serde(borrow, deserialize_with = "maps_or_null")]
+    for_zones: Option<Vec<Named<'a>>>,
+    #[serde(borrow, deserialize_with = "maps_or_null")]
+    for_nodes: Option<Vec<Named<'a>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Named {
-    name: Option<String>,
+struct Named<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,7 +70,7 @@ struct Port {
     port: Option<i64>,
 }
 
-pub(super) fn convert(wire: WireSlice) -> Result<EndpointSlice, Problem> {
+pub(super) fn convert(wire: WireSlice<'_>) -> Result<EndpointSlice, Problem> {
     let WireSlice { metadata, address_type, endpoints, ports } = wire;
     let mut notes = Notes::begin(Kind::EndpointSlice, &metadata)?;
     let Some(service) = metadata.label("kubernetes.io/service-name").filter(|s| !s.is_empty())
@@ -96,23 +109,42 @@ pub(super) fn convert(wire: WireSlice) -> Result<EndpointSlice, Problem> {
 fn slice_ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<SlicePort> {
     let mut ports = Vec::new();
     for (at, port) in wire.into_iter().enumerate() {
+        let field = |name: &str| format!("ports[{at}].{name}");
         // No name or no number: legal, and nothing to route to (services.md 1.1).
-        let (Some(name), Some(number)) = (port.name, port.port) else { continue };
-        let Some(protocol) = protocol(port.protocol.as_deref()) else { continue };
-        if let Some(number) = notes.port(&format!("ports[{at}].port"), number) {
+        let Some(name) = port.name else {
+            let why = "a port without a name belongs to no port of the Service";
+            notes.note(
+                &field("name"),
+                why,
+                "name it as the Service's port, \"\" for the unnamed one",
+            );
+            continue;
+        };
+        let Some(number) = port.port else {
+            let why = "a port without a number is not routed";
+            notes.note(&field("port"), why, "use a number from 1 to 65535");
+            continue;
+        };
+        let Some(protocol) = protocol(port.protocol.as_deref()) else {
+            let shown = shown(&port.protocol.unwrap_or_default());
+            let why = format!("unknown protocol {shown:?}; the port is not routed");
+            notes.note(&field("protocol"), &why, "use TCP, UDP or SCTP");
+            continue;
+        };
+        if let Some(number) = notes.port(&field("port"), number) {
             ports.push(SlicePort { name, protocol, port: number });
         }
     }
     ports
 }
 
-fn endpoints(wire: Vec<WireEndpoint>, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
+fn endpoints(wire: Vec<WireEndpoint<'_>>, family: Family, notes: &mut Notes) -> Vec<Endpoint> {
     let mut names = Names::default();
     let mut endpoints = Vec::with_capacity(wire.len());
     for (at, endpoint) in wire.into_iter().enumerate() {
         let field = format!("endpoints[{at}].addresses[0]");
         let addresses = endpoint.addresses.unwrap_or_default();
-        let Some(text) = addresses.first() else { continue };
+        let Some(Text(text)) = addresses.first() else { continue };
         let Some(addr) = notes.address(&field, text) else { continue };
         if Family::of(addr) != family {
             let why = format!("{addr} is no {} address and is not used", family.as_str());
@@ -126,7 +158,7 @@ fn endpoints(wire: Vec<WireEndpoint>, family: Family, notes: &mut Notes) -> Vec<
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
-            node: endpoint.node_name.filter(|n| !n.is_empty()).map(|n| names.share(&n)),
+            node: endpoint.node_name.filter(|n| !n.0.is_empty()).map(|n| names.share(&n.0)),
             zone_hints: names.share_all(hints.for_zones),
             node_hints: names.share_all(hints.for_nodes),
         });
@@ -148,10 +180,10 @@ impl Names {
         name
     }
 
-    fn share_all(&mut self, names: Option<Vec<Named>>) -> Option<Box<[Arc<str>]>> {
+    fn share_all(&mut self, names: Option<Vec<Named<'_>>>) -> Option<Box<[Arc<str>]>> {
         let names = names.unwrap_or_default();
         let shared: Box<[_]> =
-            names.iter().filter_map(|n| n.name.as_deref()).map(|n| self.share(n)).collect();
+            names.iter().filter_map(|n| n.name.as_ref()).map(|n| self.share(&n.0)).collect();
         (!shared.is_empty()).then_some(shared)
     }
 }

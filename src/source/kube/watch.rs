@@ -36,6 +36,10 @@ pub(super) struct Watch {
     backoff: Backoff,
     /// The server refuses streaming lists.
     no_streaming: bool,
+    /// The list under way had an object without a name.
+    nameless: bool,
+    /// A list was complete before.
+    listed: bool,
 }
 
 /// Where the loop stands.
@@ -83,7 +87,18 @@ impl Watch {
         settings: KubeSettings,
     ) -> Self {
         let backoff = Backoff::new(settings.patience.wait_min, settings.patience.wait_max);
-        Self { kind, api, feed, relist, health, settings, backoff, no_streaming: false }
+        Self {
+            kind,
+            api,
+            feed,
+            relist,
+            health,
+            settings,
+            backoff,
+            no_streaming: false,
+            nameless: false,
+            listed: false,
+        }
     }
 
     /// Runs until the control loop has ended.
@@ -232,7 +247,7 @@ impl Watch {
 
     /// Sends on what a chunk said.
     async fn hand_over(
-        &self,
+        &mut self,
         said: Vec<Said>,
         stand: &mut Stand,
         listing: &mut bool,
@@ -255,11 +270,12 @@ impl Watch {
                 Said::Nameless(problem, version) => {
                     self.health.bad_objects.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(kind = %self.kind, %problem, "an object without a name");
+                    self.nameless |= *listing;
                     version
                 }
                 Said::Bookmark(version, end) => {
                     if end && *listing {
-                        events.push(Event::InitDone(self.kind));
+                        events.extend(self.end_of_list());
                         *listing = false;
                         *stand = Stand::Watch { version: version.clone() };
                     }
@@ -291,7 +307,7 @@ impl Watch {
     }
 
     /// Pages, for servers that do not stream lists.
-    async fn paged_list(&self, client: &kube::Client, stand: &mut Stand) -> Result<(), Ended> {
+    async fn paged_list(&mut self, client: &kube::Client, stand: &mut Stand) -> Result<(), Ended> {
         let quorum = matches!(stand, Stand::List { quorum: true });
         self.health.lists.fetch_add(1, Ordering::Relaxed);
         let mut token = String::new();
@@ -319,6 +335,7 @@ impl Watch {
                 events.push(Event::Init(self.kind));
                 begun = true;
             }
+            let mut nameless = false;
             let meta = decode_list(self.kind, &body.to_bytes(), |item| match item {
                 Ok(object) => {
                     self.api.notice(&object);
@@ -328,14 +345,18 @@ impl Watch {
                     self.health.bad_objects.fetch_add(1, Ordering::Relaxed);
                     match event_of_bad(bad) {
                         Ok(event) => events.push(event),
-                        Err(problem) => tracing::warn!(%problem, "an object without a name"),
+                        Err(problem) => {
+                            tracing::warn!(%problem, "an object without a name");
+                            nameless = true;
+                        }
                     }
                 }
             })
             .map_err(|problem| Ended::Broken(problem.to_string()))?;
+            self.nameless |= nameless;
             token = meta.r#continue;
             if token.is_empty() {
-                events.push(Event::InitDone(self.kind));
+                events.extend(self.end_of_list());
                 self.feed.send(events).await?;
                 *stand = Stand::Watch { version: meta.resource_version };
                 self.heard();
@@ -344,6 +365,14 @@ impl Watch {
             self.feed.send(events).await?;
             self.heard();
         }
+    }
+
+    /// What ends a list. Nothing that was known may go because of a list with an object that could
+    /// not even be named: it may be the very one. What is really gone goes with the next list.
+    fn end_of_list(&mut self) -> Option<Event> {
+        let doubtful = std::mem::take(&mut self.nameless) && self.listed;
+        self.listed = true;
+        (!doubtful).then_some(Event::InitDone(self.kind))
     }
 
     fn heard(&self) {

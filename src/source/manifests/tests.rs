@@ -128,7 +128,7 @@ async fn a_broken_file_keeps_what_it_held_and_is_named_with_its_line() {
 async fn what_is_wrong_harms_only_itself() {
     let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-    write("a-good.yaml", SERVICE);
+    write("a-good.yaml", &SERVICE.replace("selector:", "portz: 5\n  selector:"));
     write("b-type.yaml", "kind: Service\nmetadata: {name: typed}\nspec: {ports: many}\n");
     write("c-deploy.yaml", "kind: Deployment\nmetadata: {name: d}\n");
     write("d-twice.yaml", "kind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 81}]}\n");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use towpath_model::{
     Event, Key, Kind, Object, ObjectName, Problem, decode,
     synth::{Allocator, slices},
+    unknown_fields,
     wire::pod::{Pod, decode_pod},
 };
 
@@ -164,6 +165,8 @@ impl Sorted {
             problems.push(problem(path, &why, "keep one of the two"));
             return;
         }
+        // A slip of the pen harms nothing else of the object, and is said.
+        problems.extend(unknown_fields(kind, document));
         let mut document = document.clone();
         if kind != "Node" && document["metadata"].is_object() {
             document["metadata"]["namespace"] = namespace.into();

@@ -40,7 +40,9 @@ pub fn serve_agent() -> Result<()> {
                         None => udp_socket(to, connected)?,
                     };
                     let answer = datagram(&socket, to, connected, timeout);
-                    if let Some(number) = keep {
+                    // A socket that was ended under its owner is of no more use.
+                    let alive = answer.as_ref().map_or_else(is_passing, |_| true);
+                    if let Some(number) = keep.filter(|_| alive) {
                         kept.insert(number, socket);
                     }
                     answer
@@ -106,6 +108,12 @@ fn outcome(error: &io::Error) -> String {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "timeout".to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// The socket can be used again.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, TimedOut, WouldBlock};
+    matches!(error.kind(), ConnectionRefused | TimedOut | WouldBlock)
 }
 
 fn tcp(to: SocketAddr, timeout: Duration) -> io::Result<Answer> {

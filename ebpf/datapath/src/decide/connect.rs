@@ -6,7 +6,7 @@ use super::{
     lookup::{Found, find},
 };
 use crate::{
-    keys::AffinityKey,
+    keys::{AffinityKey, protocol},
     records::{AffinityValue, SocketRecord},
     words::{FrontendWord, SetWord},
 };
@@ -66,6 +66,9 @@ pub fn settle_connect<T: TableMut>(
         };
         if !tables.keep_record(&record) {
             tables.count_untracked();
+        }
+        if request.protocol == protocol::UDP {
+            tables.note_peer(request.socket, &choice.backend);
         }
     }
     verdict.action(request)

@@ -70,6 +70,8 @@ pub trait TableMut: Tables {
     fn keep_record(&self, record: &SocketRecord) -> bool;
     /// Removes the record of this socket, if any.
     fn drop_record(&self);
+    /// PEERS: this (connected UDP) socket was sent to this backend.
+    fn note_peer(&self, socket: u64, backend: &SocketAddress);
     /// Who this socket is connected to now; port 0 when it is not.
     fn peer(&self) -> SocketAddress;
     /// Adds one to a counter of a service.

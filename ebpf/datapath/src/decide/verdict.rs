@@ -75,7 +75,7 @@ pub struct Request {
     pub to: SocketAddress,
     /// Cookie of the socket's network namespace.
     pub netns: u64,
-    /// Cookie of the socket; used by datagrams only.
+    /// Cookie of the socket; used by UDP only.
     pub socket: u64,
 }
 

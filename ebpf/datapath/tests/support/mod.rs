@@ -154,6 +154,7 @@ impl TableMut for World {
     fn drop_record(&self) {
         self.record.set(SocketRecord::default());
     }
+    fn note_peer(&self, _socket: u64, _backend: &SocketAddress) {}
     fn peer(&self) -> SocketAddress {
         self.peer.get()
     }

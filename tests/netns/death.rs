@@ -1,0 +1,63 @@
+//! The daemon may die at any instruction.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Bed, reaches, service, to};
+
+const IP: &str = "10.96.5.1";
+
+#[test]
+#[ignore = "needs root"]
+fn twenty_deaths_under_load_cost_no_connection() {
+    let mut bed = Bed::new();
+    bed.api.put(service("s", IP, json!({}))).unwrap();
+    bed.endpoints("s", &[bed.at(0, 1), bed.at(0, 2)]);
+    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2", "pod-1-3"]);
+    let mut client = bed.cluster.pod(0, 0).agent().unwrap();
+    client.load(to(IP, 80), 2_000, 20_000).unwrap();
+    let began = Instant::now();
+    for death in 0..20 {
+        std::thread::sleep(Duration::from_millis(50));
+        bed.kill(0);
+        // Every endpoint stays alive, so whatever the maps hold must answer.
+        let (all, some) = (["pod-1-2", "pod-1-3"], ["pod-1-3"]);
+        let wanted: &[&str] = if death % 2 == 0 { &some } else { &all };
+        let endpoints = [bed.at(0, 1), bed.at(0, 2)];
+        bed.endpoints("s", if death % 2 == 0 { &endpoints[1..] } else { &endpoints });
+        bed.start(0);
+        let restarted = Instant::now();
+        reaches(&mut bed.pods[0], to(IP, 80), wanted);
+        // Twenty-five exchanges are part of this second, on a machine that is busy with the load.
+        assert!(restarted.elapsed() < Duration::from_secs(3), "{:?}", restarted.elapsed());
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "the load must outlive the deaths");
+    let load = client.load_result().unwrap();
+    let answered: u64 = load.answers.values().sum();
+    assert!(load.failures.is_empty(), "{:?} of {answered}", load.failures);
+    assert!(answered > 10_000, "{answered} connections");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn there_is_one_writer_and_it_leaves_nothing_behind() {
+    let mut bed = Bed::new();
+    bed.api.put(service("s", IP, json!({}))).unwrap();
+    bed.endpoints("s", &[bed.at(0, 1)]);
+    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
+    let second = bed.start_second(0);
+    let text = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && text.contains("another Towpath"), "{text}");
+    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
+    let bpffs = bed.cluster.nodes[0].bpffs.join("towpath");
+    let path = bpffs.display().to_string();
+    let refused = bed.cli(0, &["cleanup", "--bpffs", &path]);
+    assert!(!refused.status.success(), "not under a running daemon");
+    bed.kill(0);
+    let down = bed.cli(0, &["status"]);
+    assert_eq!(down.status.code(), Some(3), "nobody to ask");
+    let cleaned = bed.cli(0, &["cleanup", "--bpffs", &path]);
+    assert!(cleaned.status.success() && !bpffs.exists(), "{cleaned:?}");
+    reaches(&mut bed.pods[0], to(IP, 80), &["timeout"]);
+}

@@ -1,0 +1,216 @@
+//! The words that the tests are written in.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use towpath_testbed::{
+    Cluster, Wiring,
+    api::Api,
+    objects::{Endpoint, node},
+    probe::{Agent, Ask},
+};
+
+pub(crate) const TOWPATH: &str = env!("CARGO_BIN_EXE_towpath");
+/// The port that servers listen on in every pod.
+pub(crate) const TARGET: u16 = 8080;
+/// Patience for what must happen at all; how fast it happens is a benchmark's business.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Two nodes, the first with three pods, the second with two; daemons fed by a small API server.
+pub(crate) struct Bed {
+    pub(crate) api: Api,
+    daemons: Vec<Option<Child>>,
+    _servers: Vec<Child>,
+    /// First pod of each node.
+    pub(crate) pods: Vec<Agent>,
+    /// The nodes' hosts.
+    pub(crate) hosts: Vec<Agent>,
+    pub(crate) cluster: Cluster,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        let tool = Path::new(TOWPATH);
+        let cluster =
+            Cluster::build(tool, &[(Wiring::Bridge, 3), (Wiring::PointToPoint, 2)]).unwrap();
+        let api = Api::new();
+        api.serve(cluster.control.listen(6443).unwrap()).unwrap();
+        for (bed, zone) in cluster.nodes.iter().zip(["zone-1", "zone-2"]) {
+            api.put(node(bed, zone)).unwrap();
+        }
+        let servers = [(0, 1), (0, 2), (1, 1)]
+            .map(|(node, pod)| cluster.pod(node, pod).serve(&[TARGET, TARGET + 1]).unwrap());
+        let mut bed = Self {
+            api,
+            daemons: vec![None, None],
+            _servers: servers.into(),
+            pods: (0..2).map(|node| cluster.pod(node, 0).agent().unwrap()).collect(),
+            hosts: (0..2).map(|node| cluster.nodes[node].host.agent().unwrap()).collect(),
+            cluster,
+        };
+        let server = format!("http://{}:6443", bed.cluster.control.v4());
+        bed.write_kubeconfig(&server);
+        for node in 0..2 {
+            bed.start(node);
+            bed.ready(node);
+        }
+        bed
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.cluster.dir.join("kubeconfig")
+    }
+
+    pub(crate) fn write_kubeconfig(&self, server: &str) {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\nclusters: [{{name: t, cluster: {{server: \"{server}\"}}}}]\n\
+             users: [{{name: t, user: {{}}}}]\ncontexts: [{{name: t, context: {{cluster: t, user: t}}}}]\n\
+             current-context: t\n"
+        );
+        std::fs::write(self.kubeconfig(), text).unwrap();
+    }
+
+    /// The command of a node's daemon.
+    fn command(&self, node: usize) -> Command {
+        let bed = &self.cluster.nodes[node];
+        let mut command = bed.host.command(Path::new(TOWPATH));
+        command
+            .args(["run", "--node-name", &bed.host.name, "--external-ips", "198.51.100.0/24"])
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .arg("--cgroup-root")
+            .arg(&bed.cgroup)
+            .arg("--bpffs")
+            .arg(bed.bpffs.join("towpath"))
+            .arg("--run-dir")
+            .arg(&bed.run_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+
+    pub(crate) fn start(&mut self, node: usize) {
+        let mut command = self.command(node);
+        let log = File::create(self.cluster.nodes[node].run_dir.join("daemon.log")).unwrap();
+        command.stderr(log);
+        self.daemons[node] = Some(self.cluster.nodes[node].host.spawn(command).unwrap());
+    }
+
+    /// Starts a second daemon beside the first; answers what it says.
+    pub(crate) fn start_second(&self, node: usize) -> Output {
+        let mut command = self.command(node);
+        command.stderr(Stdio::piped());
+        self.cluster.nodes[node].host.spawn(command).unwrap().wait_with_output().unwrap()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self, node: usize) {
+        let mut daemon = self.daemons[node].take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Runs a command of the CLI against a node's daemon.
+    pub(crate) fn cli(&self, node: usize, args: &[&str]) -> Output {
+        let run_dir = &self.cluster.nodes[node].run_dir;
+        Command::new(TOWPATH).args(args).arg("--run-dir").arg(run_dir).output().unwrap()
+    }
+
+    pub(crate) fn status(&self, node: usize) -> Option<Value> {
+        serde_json::from_slice(&self.cli(node, &["status", "-o", "json"]).stdout).ok()
+    }
+
+    /// Waits until a daemon has everything in force.
+    pub(crate) fn ready(&self, node: usize) {
+        self.until("a ready daemon", || {
+            self.status(node).is_some_and(|status| {
+                status["state"]["synced"] == true && status["state"]["kernel"]["pending"] == false
+            })
+        });
+    }
+
+    fn until(&self, what: &str, mut wanted: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !wanted() {
+            if began.elapsed() > PATIENCE {
+                let logs = self.cluster.nodes.iter().map(|node| {
+                    std::fs::read_to_string(node.run_dir.join("daemon.log")).unwrap_or_default()
+                });
+                panic!("{what} never came\n{}", logs.collect::<String>());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A ready endpoint.
+    pub(crate) fn at(&self, node: usize, pod: usize) -> Endpoint<'_> {
+        Endpoint::ready(self.cluster.pod(node, pod), &self.cluster.nodes[node].host.name)
+    }
+
+    /// Makes these the IPv4 endpoints of a Service with the ports of [`service`].
+    pub(crate) fn endpoints(&self, service: &str, endpoints: &[Endpoint<'_>]) {
+        let ports = [("t", "TCP", TARGET), ("u", "UDP", TARGET)];
+        self.api.put(towpath_testbed::objects::slice(service, false, &ports, endpoints)).unwrap();
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for daemon in self.daemons.iter_mut().flatten() {
+            let _gone = daemon.kill().and_then(|()| daemon.wait());
+        }
+    }
+}
+
+/// A Service with TCP port 80 and UDP port 53; `spec` is laid over its own.
+pub(crate) fn service(name: &str, ip: &str, spec: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": name, "namespace": "default", "labels": {} },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip],
+            "ports": [
+                { "name": "t", "protocol": "TCP", "port": 80 },
+                { "name": "u", "protocol": "UDP", "port": 53 },
+            ],
+        },
+    });
+    object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    object
+}
+
+pub(crate) fn to(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port)
+}
+
+/// Who answers: asks until nothing new comes.
+pub(crate) fn who(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
+    (0..25)
+        .map(|_| {
+            let seen = agent.ask(&Ask::Tcp { to, mapped: false, timeout_ms: 300 }).unwrap();
+            if seen.outcome == "ok" { seen.name } else { seen.outcome }
+        })
+        .collect()
+}
+
+/// Waits until exactly these answer (or `refused`, `timeout`).
+#[track_caller]
+pub(crate) fn reaches(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
+    let wanted: BTreeSet<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    let began = Instant::now();
+    loop {
+        let found = who(agent, to);
+        if found == wanted {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{to}: {found:?} answer, not {wanted:?}");
+    }
+}
