@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 mod basics;
+mod cleanup;
+mod conformance;
 mod death;
 mod demo;
 mod endpoints;

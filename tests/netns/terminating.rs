@@ -60,3 +60,30 @@ fn published_unready_and_terminating_endpoints_are_ready_ones() {
     bed.endpoints("s", &[going(&bed, 0, 1), bed.at(1, 1)]);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-2-2"]);
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_rolling_update_costs_no_connection() {
+    let mut bed = Bed::new();
+    bed.api.put(service("s", IP, json!({}))).unwrap();
+    bed.endpoints("s", &[bed.at(0, 1)]);
+    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
+    let mut client = bed.cluster.pod(0, 0).agent().unwrap();
+    client.load(to(IP, 80), 400, 6_000).unwrap();
+    let pods = [(0, 1), (0, 2), (1, 1)];
+    for turn in 0..6 {
+        let (old, new) = (pods[turn % 3], pods[(turn + 1) % 3]);
+        // The new one is there and not ready; ready; the old one terminates; it is gone.
+        let waiting = Endpoint { ready: false, ..bed.at(new.0, new.1) };
+        bed.endpoints("s", &[bed.at(old.0, old.1), waiting]);
+        bed.endpoints("s", &[bed.at(old.0, old.1), bed.at(new.0, new.1)]);
+        bed.endpoints("s", &[going(&bed, old.0, old.1), bed.at(new.0, new.1)]);
+        let name = bed.cluster.pod(new.0, new.1).name.clone();
+        reaches(&mut bed.pods[0], to(IP, 80), &[&name]);
+        bed.endpoints("s", &[bed.at(new.0, new.1)]);
+        reaches(&mut bed.pods[0], to(IP, 80), &[&name]);
+    }
+    let load = client.load_result().unwrap();
+    assert!(load.failures.is_empty(), "{:?} beside {:?}", load.failures, load.answers);
+    assert_eq!(load.answers.len(), 3, "each served in its time: {:?}", load.answers);
+}

@@ -72,11 +72,15 @@ fn tcp_and_udp_of_one_port_are_two_things() {
     let mut bed = Bed::new();
     let both = json!([{ "name": "t", "protocol": "TCP", "port": 80 },
                       { "name": "u", "protocol": "UDP", "port": 80 }]);
-    bed.api.put(service("s", IP, json!({ "ports": both }))).unwrap();
+    let mut object = service("s", IP, json!({ "type": "LoadBalancer", "ports": both }));
+    object["status"]["loadBalancer"]["ingress"] = json!([{ "ip": "203.0.113.71" }]);
+    bed.api.put(object).unwrap();
     bed.endpoints("s", &[bed.at(0, 1), bed.at(1, 1)]);
-    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2", "pod-2-2"]);
-    reaches_udp(&mut bed.pods[0], to(IP, 80), &["pod-1-2", "pod-2-2"]);
-    reaches_udp(&mut bed.hosts[1], to(IP, 80), &["pod-1-2", "pod-2-2"]);
+    for ip in [IP, "203.0.113.71"] {
+        reaches(&mut bed.pods[0], to(ip, 80), &["pod-1-2", "pod-2-2"]);
+        reaches_udp(&mut bed.pods[0], to(ip, 80), &["pod-1-2", "pod-2-2"]);
+        reaches_udp(&mut bed.hosts[1], to(ip, 80), &["pod-1-2", "pod-2-2"]);
+    }
     bed.api.put(service("s", IP, json!({ "ports": [both[0]] }))).unwrap();
     reaches_udp(&mut bed.pods[0], to(IP, 80), &NOBODY_UDP);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2", "pod-2-2"]);
