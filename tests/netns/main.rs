@@ -9,6 +9,7 @@ mod demo;
 mod endpoints;
 mod health;
 mod hostile;
+mod manifests;
 mod outage;
 mod policies;
 mod support;
