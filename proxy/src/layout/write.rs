@@ -140,15 +140,20 @@ fn place(
     if fresh > *room {
         return Err(NoRoom("FRONTENDS"));
     }
-    let flags = if wanted.affinity_seconds.is_some() { ServiceRecord::AFFINITY } else { 0 };
-    let affinity_seconds = wanted.affinity_seconds.unwrap_or(0);
+    let fixed = ServiceRecord {
+        identity: wanted.identity,
+        flags: if wanted.affinity_seconds.is_some() { ServiceRecord::AFFINITY } else { 0 },
+        affinity_seconds: wanted.affinity_seconds.unwrap_or(0),
+        ..ServiceRecord::default()
+    };
     let index = layout.index_of.get(&wanted.identity).copied();
     let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
     match held {
-        Some((index, held)) if (held.flags, held.affinity_seconds) == (flags, affinity_seconds) => {
+        // Every field but the sets: one that is damaged is replaced as a whole.
+        Some((index, held)) if held == (ServiceRecord { sets: held.sets, ..fixed }) => {
             flip_sets(layout, steps, index, &held, wanted)?;
         }
-        _ => place_anew(layout, steps, wanted, flags, affinity_seconds)?,
+        _ => place_anew(layout, steps, wanted, fixed)?,
     }
     *room -= fresh;
     Ok(())
@@ -160,16 +165,9 @@ fn place_anew(
     layout: &mut Layout,
     steps: &mut Steps,
     wanted: &PlannedRecord,
-    flags: u32,
-    affinity_seconds: u32,
+    mut record: ServiceRecord,
 ) -> Result<(), NoRoom> {
     let index = layout.indices.take().ok_or(NoRoom("SERVICES"))?;
-    let mut record = ServiceRecord {
-        identity: wanted.identity,
-        flags,
-        affinity_seconds,
-        ..ServiceRecord::default()
-    };
     for choice in CHOICES {
         match write_set(layout, &mut steps.backends, &wanted.sets[choice as usize]) {
             Ok(word) => record.sets[choice as usize] = word,
