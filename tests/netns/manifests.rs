@@ -5,6 +5,8 @@ use std::{
     fs::{self, File},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -40,17 +42,23 @@ fn start(cluster: &Cluster, node: usize, dir: &Path) -> Daemon {
     Daemon(bed.host.spawn(command).unwrap())
 }
 
-/// The clusterIP that a Service was given.
+/// The clusterIP that a Service was given; waits for the daemon to say it.
 fn given(cluster: &Cluster, node: usize, name: &str) -> String {
     let run_dir = &cluster.nodes[node].run_dir;
-    let output = Command::new(TOWPATH)
-        .args(["services", name, "-o", "json", "--run-dir"])
-        .arg(run_dir)
-        .output()
-        .unwrap();
-    let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let frontend = &reply["services"][0]["ports"][0]["frontends"][0];
-    frontend["address"].as_str().unwrap().to_owned()
+    let began = Instant::now();
+    loop {
+        let output = Command::new(TOWPATH)
+            .args(["services", name, "-o", "json", "--run-dir"])
+            .arg(run_dir)
+            .output()
+            .unwrap();
+        if let Ok(reply) = serde_json::from_slice::<Value>(&output.stdout) {
+            let frontend = &reply["services"][0]["ports"][0]["frontends"][0];
+            return frontend["address"].as_str().unwrap().to_owned();
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{output:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -102,7 +110,7 @@ fn a_shop_runs_on_a_directory_of_manifests() {
     fs::write(dir.join("pods.yaml"), &without).unwrap();
     reaches(&mut customer, to("10.96.7.1", 80), &["pod-2-2"]);
     fs::write(dir.join("pods.yaml"), "kind: List\nitems: [\n").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     reaches(&mut customer, to("10.96.7.1", 80), &["pod-2-2"]);
     fs::write(dir.join("pods.yaml"), pods).unwrap();
     reaches(&mut customer, to("10.96.7.1", 80), &both);
