@@ -18,6 +18,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_ENABLE_STATS: libc::c_long = 32;
 
 /// bpf(2). `attr` must be what `command` expects.
@@ -170,6 +171,18 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     };
     // SAFETY: no pointers.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_zero| ())
+}
+
+#[repr(C)]
+struct LinkDetachAttr {
+    link_fd: u32,
+}
+
+/// Takes the program of a link out of force, now: removing the last pin does it only later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkDetachAttr { link_fd: fd_number(link) };
+    // SAFETY: no pointers.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(|_zero| ())
 }
 
 #[repr(C)]

@@ -1,311 +1,377 @@
-//! The layout at its limits: full maps, corrupt images, slots that rest, writes that fail.
-//!
-//! One scenario per promise. Objects go in as JSON, answers are the kernel's own decisions.
+//! What a layout promises about the maps, whatever happens: slots and indices rest before they are
+//! used again, a full map harms one Service only, and any image can be taken over.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-#[path = "layout/bench.rs"]
-mod bench;
+#[path = "layout/desk.rs"]
+mod desk;
 
-use bench::{Bench, Got, none_left, one_of, service, slice};
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use desk::{Desk, Want, synced, want};
+use proptest::prelude::*;
 use towpath_image::{
     Capacities, Image, Op,
-    datapath::{BackendRecord, FrontendKey, FrontendWord, ServiceRecord, SetWord},
+    datapath::{Empty, FrontendKey, FrontendWord, ServiceRecord, SetWord},
 };
-use towpath_proxy::{Layout, PlanDelta};
 
-const VIP: &str = "10.96.0.1";
-const OTHER: &str = "10.96.0.2";
-
-fn small(backends: u32, frontends: u32) -> Capacities {
-    Capacities { frontends, services: 8, backends, node_addresses: 8 }
+fn capacities(frontends: u32, services: u32, backends: u32) -> Capacities {
+    Capacities { frontends, services, backends, node_addresses: 2 }
 }
 
-#[test]
-fn a_service_that_no_longer_fits_keeps_its_sets_and_its_flags() {
-    let mut bench = Bench::new(small(4, 20));
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
-    bench.turns(3);
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
-    // Another policy and more endpoints than there is room for, at once.
-    let mut local = service("a", VIP);
-    local["spec"]["internalTrafficPolicy"] = "Local".into();
-    bench.service(local);
-    bench.slice(slice("a", &["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]));
-    bench.turns(3);
-    assert_eq!(bench.layout.refused().count(), 1);
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]), "as before");
-    bench.slice(slice("a", &["10.0.0.7"]));
-    bench.turns(3);
-    assert_eq!((bench.ask(VIP, 80), bench.layout.refused().count()), (one_of(&["10.0.0.7"]), 0));
+#[derive(Clone, Debug)]
+enum Step {
+    Want(u64, Want),
+    Drop(u64),
+    Wait(u64),
+    GraceBegins,
+    GraceEnds,
+    Restart,
+    Fail(usize),
+    Unsynced,
 }
 
-#[test]
-fn a_service_that_never_fit_is_left_alone_as_a_whole() {
-    let mut bench = Bench::new(small(2, 20));
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
-    bench.turns(3);
-    let refused: Vec<_> = bench.layout.refused().collect();
-    assert_eq!(refused.len(), 1);
-    assert!(refused[0].why.contains("BACKENDS"), "{}", refused[0].why);
-    assert_eq!(bench.ask(VIP, 80), Got::NotAService, "not even the refusal of unknown ports");
-    bench.slice(slice("a", &["10.0.0.1"]));
-    bench.turns(3);
-    assert_eq!((bench.ask(VIP, 80), bench.ask(VIP, 81)), (one_of(&["10.0.0.1"]), Got::UnknownPort));
-}
-
-#[test]
-fn a_service_with_one_port_too_many_is_refused_whole_and_others_go_on() {
-    let mut bench = Bench::new(small(3, 20));
-    let mut two = service("a", VIP);
-    let more = json!({ "name": "q", "protocol": "TCP", "port": 81 });
-    two["spec"]["ports"].as_array_mut().unwrap().push(more);
-    bench.service(two);
-    let mut slices = slice("a", &["10.0.0.1", "10.0.0.2"]);
-    let more = json!({ "name": "q", "protocol": "TCP", "port": 9090 });
-    slices["ports"].as_array_mut().unwrap().push(more);
-    bench.slice(slices);
-    bench.service(service("b", OTHER));
-    bench.slice(slice("b", &["10.0.0.9"]));
-    bench.turns(3);
-    assert!(bench.layout.refused().all(|refused| &*refused.service.name == "a"));
-    assert!(bench.layout.refused().count() > 0);
-    assert_eq!(bench.ask(VIP, 80), Got::NotAService, "half a Service is none");
-    assert_eq!(bench.ask(OTHER, 80), one_of(&["10.0.0.9"]));
-}
-
-#[test]
-fn what_does_not_fit_is_not_written_in_vain() {
-    // Both sets are in use; the cluster set fits, the local one does not.
-    let mut bench = Bench::new(small(5, 20));
-    let mut both = service("a", VIP);
-    both["spec"]["internalTrafficPolicy"] = "Local".into();
-    both["spec"]["type"] = "NodePort".into();
-    both["spec"]["ports"][0]["nodePort"] = 30001.into();
-    bench.service(both);
-    bench.slice(slice("a", &["10.0.0.1", "10.0.0.2", "10.0.0.3"]));
-    bench.turns(3);
-    assert_eq!(bench.layout.refused().count(), 1);
-    for _ in 0..3 {
-        assert_eq!(bench.turn().ops, [], "nothing to do until there is room");
-    }
-}
-
-#[test]
-fn a_frontend_that_moves_to_a_service_without_room_leads_to_nobody_else() {
-    let mut bench = Bench::new(small(2, 20));
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1"]));
-    bench.turns(3);
-    bench.delete_service("a");
-    bench.service(service("b", VIP));
-    bench.slice(slice("b", &["10.0.0.2", "10.0.0.3", "10.0.0.4"]));
-    bench.turns(3);
-    assert_eq!(bench.layout.refused().count(), 1);
-    assert_eq!(bench.ask(VIP, 80), Got::NotAService, "a's endpoints are not b's");
-}
-
-#[test]
-fn full_maps_of_every_kind_say_so_and_recover() {
-    for (capacities, map) in [
-        (Capacities { services: 1, ..small(40, 20) }, "SERVICES"),
-        (small(40, 3), "FRONTENDS"),
-        (small(1, 20), "BACKENDS"),
-    ] {
-        let mut bench = Bench::new(capacities);
-        bench.service(service("a", VIP));
-        bench.slice(slice("a", &["10.0.0.1"]));
-        bench.turns(3);
-        bench.service(service("b", OTHER));
-        bench.slice(slice("b", &["10.0.0.2"]));
-        bench.turns(3);
-        let refused: Vec<_> = bench.layout.refused().map(|r| r.why.clone()).collect();
-        assert!(!refused.is_empty(), "{map}");
-        assert!(refused.iter().all(|why| why.contains(map)), "{map}: {refused:?}");
-        assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.1"]), "{map}");
-        assert_eq!(bench.ask(OTHER, 80), Got::NotAService, "{map}");
-        bench.delete_service("a");
-        bench.turns(4);
-        assert_eq!(bench.ask(OTHER, 80), one_of(&["10.0.0.2"]), "{map}");
-        assert_eq!(bench.ask(OTHER, 81), Got::UnknownPort, "{map}");
-        assert!(!bench.layout.pending() && bench.layout.refused().count() == 0, "{map}");
-    }
-}
-
-#[test]
-fn a_change_of_affinity_takes_a_fresh_index_and_rests_the_old_one() {
-    let mut bench = Bench::new(Capacities::default());
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1"]));
-    bench.turns(2);
-    let before = *bench.kernel.image.services.keys().next().unwrap();
-    let mut sticky = service("a", VIP);
-    sticky["spec"]["sessionAffinity"] = "ClientIP".into();
-    bench.service(sticky);
-    bench.turn();
-    let (after, record) = bench.kernel.image.services.iter().next().unwrap();
-    assert_ne!(*after, before);
-    assert_eq!((record.flags, record.affinity_seconds), (ServiceRecord::AFFINITY, 10_800));
-    // Back again at once: the index that rests is not the one that is taken.
-    bench.service(service("a", VIP));
-    bench.turn_without_grace();
-    assert!(!bench.kernel.image.services.contains_key(&before));
-}
-
-#[test]
-fn slots_come_back_after_a_grace_period_that_began_later_and_a_second() {
-    let mut bench = Bench::new(small(2, 20));
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1"]));
-    bench.turn_without_grace();
-    bench.slice(slice("a", &["10.0.0.2"]));
-    bench.turn_without_grace();
-    let retired_at = bench.now;
-    // Slot 0 rests, slot 1 is in force: there is no room for another set.
-    bench.slice(slice("a", &["10.0.0.3"]));
-    bench.turn_without_grace();
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.2"]));
-    bench.now = retired_at + 5_000;
-    bench.turn_without_grace();
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.2"]), "time alone proves nothing");
-    bench.layout.graced(retired_at);
-    bench.turn_without_grace();
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.2"]), "it began too early");
-    bench.layout.graced(retired_at + 1);
-    bench.turn_without_grace();
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.3"]));
-}
-
-#[test]
-fn an_equal_set_and_an_unchanged_object_write_nothing() {
-    let mut bench = Bench::new(Capacities::default());
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1", "10.0.0.2"]));
-    bench.turns(3);
-    bench.slice(slice("a", &["10.0.0.2", "10.0.0.1"]));
-    assert_eq!(bench.turn().ops, []);
-    bench.slice(slice("a", &["10.0.0.2"]));
-    let ops = bench.turn().ops;
-    assert!(matches!(ops[..], [Op::WriteBackends { .. }, Op::StoreSet { .. }]), "{ops:?}");
-}
-
-#[test]
-fn a_corrupt_image_is_repaired() {
-    let mut bench = Bench::new(small(40, 20));
-    for (name, ip, endpoint) in [("a", VIP, "10.0.0.1"), ("b", OTHER, "10.0.0.2")] {
-        bench.service(service(name, ip));
-        bench.slice(slice(name, &[endpoint]));
-    }
-    bench.turns(3);
-    let good = bench.kernel.image.clone();
-    let (first, last) = {
-        let mut indices = good.services.keys();
-        (*indices.next().unwrap(), *indices.next_back().unwrap())
-    };
-    let stray = FrontendKey::vip(std::net::Ipv4Addr::new(9, 9, 9, 9).into(), 9, 6);
-    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Image));
-    let damages: [Damage<'_>; 8] = [
-        ("a word outside BACKENDS", &|image| {
-            image.services.get_mut(&first).unwrap().sets[0] = SetWord::new(39, 9, 1);
+fn step() -> impl Strategy<Value = Step> {
+    let set = || prop::collection::btree_set(1u8..9, 0..6);
+    let affinity = prop::option::weighted(0.3, Just(60));
+    let want = (1u64..6, set(), set(), affinity, 1u8..3);
+    prop_oneof![
+        6 => want.prop_map(|(identity, cluster, local, affinity, frontends)| {
+            Step::Want(identity, Want { cluster, local, affinity, frontends })
         }),
-        ("a word at the end of the numbers", &|image| {
-            image.services.get_mut(&first).unwrap().sets[0] = SetWord::new(u32::MAX, u16::MAX, 1);
-        }),
-        ("two records on the same slots", &|image| {
-            let word = image.services[&first].sets[0];
-            image.services.get_mut(&last).unwrap().sets[0] = word;
-        }),
-        ("two records of one identity", &|image| {
-            let record = image.services[&first];
-            image.services.insert(7, record);
-        }),
-        ("a frontend to an index that is not used", &|image| {
-            let key = *image.frontends.keys().find(|key| key.port != 0).unwrap();
-            image.frontends.insert(key, FrontendWord::new(&key, 6, 0));
-            image.frontends.insert(stray, FrontendWord::new(&stray, 5, 0));
-        }),
-        ("frontends crossed", &|image| {
-            let vips = image.frontends.keys().filter(|key| key.port != 0).copied();
-            for key in vips.collect::<Vec<_>>() {
-                image.frontends.insert(key, FrontendWord::new(&key, last, 0));
+        2 => (1u64..6).prop_map(Step::Drop),
+        3 => prop_oneof![0u64..5, 900u64..1_100].prop_map(Step::Wait),
+        2 => Just(Step::GraceBegins),
+        2 => Just(Step::GraceEnds),
+        1 => Just(Step::Restart),
+        1 => (0usize..8).prop_map(Step::Fail),
+        1 => Just(Step::Unsynced),
+    ]
+}
+
+/// Answers how often slots were used again, and how often a Service was refused.
+fn run(steps: Vec<Step>) -> (usize, usize) {
+    let mut desk = Desk::new(capacities(9, 7, 48));
+    let mut began = None;
+    let mut refused = 0;
+    for step in steps {
+        let (mut fail_after, mut sync) = (None, Some(synced()));
+        match step {
+            Step::Want(identity, want) => desk.want(identity, Some(want)),
+            Step::Drop(identity) => desk.want(identity, None),
+            Step::Wait(ms) => desk.now += ms,
+            Step::GraceBegins => began = Some(desk.now),
+            Step::GraceEnds => {
+                if let Some(began) = began.take() {
+                    desk.grace(began);
+                }
             }
-        }),
-        ("other backends", &|image| image.backends.fill(BackendRecord::new(stray.addr, 1))),
-        ("an unknown record", &|image| {
-            let mut record = image.services[&first];
-            record.identity = 99;
-            image.services.insert(7, record);
-        }),
-    ];
-    for (what, damage) in damages {
-        bench.kernel.image = good.clone();
-        damage(&mut bench.kernel.image);
-        assert_ne!(bench.kernel.image, good, "{what}");
-        bench.restart();
-        bench.turns(4);
-        assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.1"]), "{what}");
-        assert_eq!(bench.ask(OTHER, 80), one_of(&["10.0.0.2"]), "{what}");
-        assert_eq!(bench.ask("9.9.9.9", 9), Got::NotAService, "{what}");
-        assert_eq!(bench.kernel.image.services.len(), 2, "{what}");
-        assert!(!bench.layout.pending(), "{what}");
-        bench.assert_no_overlap(what);
+            Step::Restart => {
+                began = None;
+                desk.restart();
+            }
+            Step::Fail(after) => fail_after = Some(after),
+            Step::Unsynced => sync = None,
+        }
+        desk.turn(sync.as_ref(), fail_after);
+        refused += desk.layout.refused().count();
+    }
+    for identity in 1..6 {
+        desk.want(identity, None);
+    }
+    desk.calm_down();
+    desk.assert_all_in_force();
+    // Nothing leaked: the largest set that BACKENDS can hold fits in one piece.
+    desk.want(1, Some(want(1..=48)));
+    desk.turn(Some(&synced()), None);
+    desk.assert_all_in_force();
+    (desk.used_again, refused)
+}
+
+#[test]
+fn what_is_in_force_is_never_overwritten_and_what_was_rests_first() {
+    use proptest::test_runner::{Config, TestRunner};
+    let (again, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    TestRunner::new(Config { cases: 3_000, failure_persistence: None, ..Config::default() })
+        .run(&prop::collection::vec(step(), 1..80), |steps| {
+            let (used_again, were_refused) = run(steps);
+            again.set(again.get() + used_again);
+            refused.set(refused.get() + were_refused);
+            Ok(())
+        })
+        .unwrap();
+    assert!(again.get() > 1_000, "slots were used again: {}", again.get());
+    assert!(refused.get() > 1_000, "Services were refused: {}", refused.get());
+}
+
+#[test]
+fn a_slot_waits_for_a_grace_period_and_for_a_second() {
+    let mut desk = Desk::new(capacities(9, 9, 4));
+    desk.want(1, Some(want([1, 2, 3])));
+    desk.turn(Some(&synced()), None);
+    desk.want(1, Some(want([4])));
+    desk.turn(Some(&synced()), None);
+    desk.want(2, Some(want([5, 6])));
+    let grace = desk.now + 1;
+    let refused = |desk: &Desk| desk.layout.refused().next().map(|r| r.service.to_string());
+    desk.now += 5_000;
+    desk.turn(Some(&synced()), None);
+    assert_eq!(refused(&desk).as_deref(), Some("d/s2"), "a rest without a grace period");
+    assert!(desk.layout.wants_grace() && desk.layout.pending());
+    desk.grace(grace);
+    desk.turn(Some(&synced()), None);
+    assert_eq!(refused(&desk), None, "three of four slots are free again");
+    desk.assert_all_in_force();
+
+    desk.want(2, Some(want([7, 8, 9])));
+    desk.turn(Some(&synced()), None);
+    assert_eq!(refused(&desk).as_deref(), Some("d/s2"));
+    desk.want(1, None);
+    desk.want(2, Some(want([7, 8])));
+    desk.turn(Some(&synced()), None);
+    desk.grace(desk.now + 1);
+    desk.now += 900;
+    desk.turn(Some(&synced()), None);
+    assert_eq!(refused(&desk).as_deref(), Some("d/s2"), "a grace period without a rest");
+    desk.assert_in_force(2, &want([5, 6]));
+    desk.now += 100;
+    desk.turn(Some(&synced()), None);
+    desk.assert_all_in_force();
+}
+
+#[test]
+fn a_full_map_refuses_one_service_and_keeps_what_it_had() {
+    let many = Want { frontends: 4, ..want([1]) };
+    for (map, capacities, before, after) in [
+        ("BACKENDS", capacities(9, 9, 6), Some(want([1, 2])), want([1, 2, 3, 4, 5, 6, 7])),
+        ("FRONTENDS", capacities(4, 9, 99), Some(want([1, 2])), many.clone()),
+        (
+            "SERVICES",
+            capacities(9, 2, 99),
+            Some(want([1])),
+            Want { affinity: Some(9), ..want([1]) },
+        ),
+        ("BACKENDS", capacities(9, 9, 6), None, want([1, 2, 3, 4, 5, 6, 7])),
+        ("FRONTENDS", capacities(4, 9, 99), None, many),
+        ("SERVICES", capacities(9, 1, 99), None, want([1])),
+    ] {
+        let mut desk = Desk::new(capacities);
+        desk.want(2, Some(want([8])));
+        if let Some(before) = before.clone() {
+            desk.want(1, Some(before));
+        }
+        desk.turn(Some(&synced()), None);
+        desk.assert_all_in_force();
+        desk.want(1, Some(after.clone()));
+        desk.want(2, Some(want([9])));
+        desk.turn(Some(&synced()), None);
+        let refused: Vec<_> = desk.layout.refused().collect();
+        assert_eq!(refused.len(), 1, "{map}, from {before:?}");
+        assert_eq!(refused[0].service.to_string(), "d/s1");
+        assert!(refused[0].why.contains(map), "{}", refused[0].why);
+        match before {
+            Some(before) => desk.assert_in_force(1, &before),
+            None => assert!(!desk.kernel.image.frontends.contains_key(&desk::key(1, 0)), "{map}"),
+        }
+        desk.assert_in_force(2, &want([9]));
+        // Once it asks for less, it comes in.
+        desk.want(1, Some(want([3])));
+        if map == "SERVICES" {
+            desk.want(2, None);
+        }
+        desk.calm_down();
+        assert!(desk.layout.refused().next().is_none() && !desk.layout.pending(), "{map}");
+        desk.assert_all_in_force();
     }
 }
 
 #[test]
-fn adopting_what_is_right_changes_nothing() {
-    let mut bench = Bench::new(Capacities::default());
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1", "10.0.0.2"]));
-    bench.turns(3);
-    bench.layout = Layout::adopt(bench.kernel.image.clone());
-    let everything = bench.plan.everything();
-    assert_eq!(bench.publish(&everything).ops, []);
-    assert!(!bench.layout.pending());
+fn node_addresses_that_do_not_fit_wait() {
+    let mut desk = Desk::new(capacities(9, 9, 9));
+    for last in 1..=3 {
+        desk.want_node_address(last, Some(7));
+    }
+    desk.turn(Some(&synced()), None);
+    assert_eq!(desk.kernel.image.node_addresses.len(), 2);
+    assert!(desk.layout.pending(), "the third one is not forgotten");
+    desk.want_node_address(1, None);
+    desk.turn(Some(&synced()), None);
+    desk.turn(Some(&synced()), None);
+    let values: Vec<_> = desk.kernel.image.node_addresses.values().map(|v| v.node).collect();
+    assert_eq!(values, [7, 7]);
+    assert!(!desk.layout.pending());
 }
 
 #[test]
-fn a_repair_forgets_what_only_a_wrong_plan_wanted() {
-    let mut bench = Bench::new(Capacities::default());
-    bench.service(service("a", VIP));
-    bench.slice(slice("a", &["10.0.0.1"]));
-    bench.service(service("b", OTHER));
-    bench.turns(3);
-    // The plan lost its way: it still holds a Service that is gone.
-    bench.delete_service("b");
-    let fresh = bench.plan_from_scratch();
-    bench.layout.readopt(bench.kernel.image.clone(), bench.now);
-    bench.publish(&fresh.everything());
-    bench.publish(&PlanDelta::default());
-    assert_eq!(bench.ask(OTHER, 80), Got::NotAService);
-    assert_eq!(bench.ask(OTHER, 81), Got::NotAService, "nor is its guard left");
-    assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.1"]));
-    assert_eq!(bench.kernel.image.services.len(), 1);
+fn affinity_takes_a_fresh_index_and_flips_the_frontends_to_it() {
+    let mut desk = Desk::new(capacities(9, 9, 99));
+    desk.want(1, Some(Want { frontends: 2, ..want([1, 2]) }));
+    desk.turn(Some(&synced()), None);
+    let before = desk.layout.index_of(1).unwrap();
+    desk.want(1, Some(Want { frontends: 2, ..want([3]) }));
+    let batch = desk.turn(Some(&synced()), None);
+    assert_eq!(desk.layout.index_of(1), Some(before), "other backends: one flip of a word");
+    assert!(matches!(batch.ops[..], [Op::WriteBackends { .. }, Op::StoreSet { .. }]), "{batch:?}");
+    desk.want(1, Some(Want { frontends: 2, affinity: Some(60), ..want([3]) }));
+    let batch = desk.turn(Some(&synced()), None);
+    let after = desk.layout.index_of(1).unwrap();
+    assert_ne!(before, after);
+    let touched = |op: &Op| match op {
+        Op::WriteService { index, record } => Some((*index, record.identity)),
+        Op::StoreSet { index, .. } => Some((*index, u64::MAX)),
+        _ => None,
+    };
+    let touched: Vec<_> = batch.ops.iter().filter_map(touched).collect();
+    assert_eq!(touched, [(after, 1), (before, 0)], "the old record is cleared last, as a whole");
+    desk.assert_all_in_force();
+    assert_eq!(desk.turn(Some(&synced()), None).ops, [], "nothing is left to do");
 }
 
 #[test]
-fn a_write_that_fails_anywhere_is_carried_on_from_there() {
-    for successes in 0..24 {
-        let mut bench = Bench::new(small(40, 20));
-        bench.service(service("a", VIP));
-        bench.slice(slice("a", &["10.0.0.1", "10.0.0.2"]));
-        bench.turns(2);
-        bench.fail_after(successes);
-        let mut sticky = service("a", VIP);
-        sticky["spec"]["sessionAffinity"] = "ClientIP".into();
-        bench.service(sticky);
-        bench.slice(slice("a", &["10.0.0.3"]));
-        bench.service(service("b", OTHER));
-        bench.turns(4);
-        assert_eq!(bench.ask(VIP, 80), one_of(&["10.0.0.3"]), "after {successes}");
-        assert_eq!(bench.ask(OTHER, 80), Got::Refused, "after {successes}");
-        assert!(!bench.layout.pending(), "after {successes}");
-        bench.assert_no_overlap("after a failure");
-        bench.delete_service("a");
-        bench.delete_service("b");
-        bench.turns(3);
-        none_left(&bench.kernel.image);
+fn without_proof_of_a_full_list_nothing_goes() {
+    let mut desk = Desk::new(capacities(9, 9, 99));
+    desk.want(1, Some(want([1])));
+    desk.turn(Some(&synced()), None);
+    let held: BTreeSet<_> = desk.kernel.image.frontends.keys().copied().collect();
+    desk.want(1, None);
+    assert_eq!(desk.turn(None, None).ops, []);
+    assert_eq!(desk.kernel.image.frontends.keys().copied().collect::<BTreeSet<_>>(), held);
+    assert!(desk.layout.pending());
+    desk.turn(Some(&synced()), None);
+    assert!(desk.kernel.image.frontends.is_empty() && desk.kernel.image.services.is_empty());
+}
+
+/// One way to spoil an image.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    SetOutside(u8),
+    SetOnAnothers(u8, u8),
+    SetsOfOneRecordOverlap(u8),
+    SecondRecord(u8),
+    UnknownRecord(u8),
+    Flags(u8),
+    SourceRanges(u8),
+    Reserved(u8),
+    Backend(u8),
+    FrontendToNowhere(u8),
+    FrontendToAnother(u8, u8),
+    FrontendLost(u8),
+    UnknownFrontend(u8),
+    UnknownKind(u8),
+    RecordLost(u8),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let (a, b) = (|| any::<u8>(), || (any::<u8>(), any::<u8>()));
+    prop_oneof![
+        a().prop_map(Damage::SetOutside),
+        b().prop_map(|(a, b)| Damage::SetOnAnothers(a, b)),
+        a().prop_map(Damage::SetsOfOneRecordOverlap),
+        a().prop_map(Damage::SecondRecord),
+        a().prop_map(Damage::UnknownRecord),
+        a().prop_map(Damage::Flags),
+        a().prop_map(Damage::SourceRanges),
+        a().prop_map(Damage::Reserved),
+        a().prop_map(Damage::Backend),
+        a().prop_map(Damage::FrontendToNowhere),
+        b().prop_map(|(a, b)| Damage::FrontendToAnother(a, b)),
+        a().prop_map(Damage::FrontendLost),
+        a().prop_map(Damage::UnknownFrontend),
+        a().prop_map(Damage::UnknownKind),
+        a().prop_map(Damage::RecordLost),
+    ]
+}
+
+fn nth<K: Copy + Ord, V>(map: &std::collections::BTreeMap<K, V>, n: u8) -> Option<K> {
+    map.keys().nth(usize::from(n) % map.len().max(1)).copied()
+}
+
+/// `None`: there is nothing of that sort to spoil.
+fn spoil(image: &mut Image, damage: Damage) -> Option<()> {
+    let index = |image: &Image, n| nth(&image.services, n);
+    let record = |image: &Image, n| Some((index(image, n)?, image.services[&index(image, n)?]));
+    match damage {
+        Damage::SetOutside(n) => {
+            let (index, mut record) = record(image, n)?;
+            record.sets[usize::from(n % 2)] = SetWord::new(60 + u32::from(n), 7, 9);
+            image.services.insert(index, record);
+        }
+        Damage::SetOnAnothers(n, m) => {
+            let ((index, mut one), (_, other)) = (record(image, n)?, record(image, m)?);
+            one.sets[0] = other.sets[usize::from(m % 2)];
+            image.services.insert(index, one);
+        }
+        Damage::SetsOfOneRecordOverlap(n) => {
+            let (index, mut record) = record(image, n)?;
+            record.sets[1] = record.sets[0];
+            image.services.insert(index, record);
+        }
+        Damage::SecondRecord(n) => {
+            let (_, mut record) = record(image, n)?;
+            record.sets = [SetWord::empty(Empty::Leave, 1); 2];
+            let free = (0..20).find(|index| !image.services.contains_key(index))?;
+            image.services.insert(free, record);
+        }
+        Damage::UnknownRecord(n) => {
+            let free = (0..20).rev().find(|index| !image.services.contains_key(index))?;
+            let identity = 1_000 + u64::from(n);
+            image.services.insert(free, ServiceRecord { identity, ..ServiceRecord::default() });
+        }
+        Damage::Flags(n) => image.services.get_mut(&index(image, n)?)?.flags ^= 1 << (n % 4),
+        Damage::SourceRanges(n) => image.services.get_mut(&index(image, n)?)?.source_ranges = 3,
+        Damage::Reserved(n) => image.services.get_mut(&index(image, n)?)?.reserved[3] = 1,
+        Damage::Backend(n) => {
+            let slot = usize::from(n) % image.backends.len().max(1);
+            *image.backends.get_mut(slot)? = desk::backend(n);
+        }
+        Damage::FrontendToNowhere(n) => {
+            let key = nth(&image.frontends, n)?;
+            image.frontends.insert(key, FrontendWord::new(&key, 19, 0));
+        }
+        Damage::FrontendToAnother(n, m) => {
+            let (key, index) = (nth(&image.frontends, n)?, index(image, m)?);
+            image.frontends.insert(key, FrontendWord::new(&key, index, m));
+        }
+        Damage::FrontendLost(n) => drop(image.frontends.remove(&nth(&image.frontends, n)?)),
+        Damage::UnknownFrontend(n) => {
+            let key = FrontendKey { port: 1, ..desk::key(u64::from(n), n) };
+            image.frontends.insert(key, FrontendWord::new(&key, u32::from(n % 20), n));
+        }
+        Damage::UnknownKind(n) => {
+            let key = FrontendKey { kind: 200, ..desk::key(u64::from(n), n) };
+            image.frontends.insert(key, FrontendWord(u64::from(n)));
+        }
+        Damage::RecordLost(n) => drop(image.services.remove(&index(image, n)?)),
+    }
+    Some(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_image_is_brought_in_order_by_a_new_daemon_and_by_an_old_one(
+        wants in prop::collection::vec(
+            (prop::collection::btree_set(1u8..9, 0..5), prop::collection::btree_set(1u8..9, 0..3), any::<bool>(), 1u8..3), 1..6),
+        damages in prop::collection::vec(damage(), 1..6),
+        restart in any::<bool>(),
+    ) {
+        let mut desk = Desk::new(Capacities { frontends: 40, services: 20, backends: 64, node_addresses: 2 });
+        for (identity, (cluster, local, affinity, frontends)) in (1u64..).zip(wants) {
+            let affinity = affinity.then_some(60);
+            desk.want(identity, Some(Want { cluster, local, affinity, frontends }));
+        }
+        desk.turn(Some(&synced()), None);
+        for damage in damages {
+            spoil(&mut desk.kernel.image, damage);
+        }
+        // What contradicts itself can not be kept: the way to order is not judged, its end is.
+        desk.forget_history();
+        if restart {
+            desk.restart();
+        } else {
+            desk.readopt();
+        }
+        desk.calm_down();
+        desk.assert_all_in_force();
+        prop_assert!(!desk.layout.pending());
     }
 }

@@ -1,10 +1,18 @@
 //! Objects in, packets out: real daemons on real network namespaces.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod basics;
+mod cleanup;
+mod conformance;
 mod death;
 mod demo;
 mod endpoints;
+mod health;
+mod hostile;
+mod manifests;
 mod outage;
 mod policies;
 mod support;
+mod terminating;
 mod types;
+mod udp;

@@ -15,6 +15,9 @@ fn losing_the_api_server_changes_nothing_and_its_return_catches_up() {
     bed.endpoints("s", &[bed.at(0, 1)]);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     bed.api.faults().away(true);
+    // What is on its way may still arrive; the change comes after the streams are gone.
+    bed.alone(0);
+    bed.alone(1);
     bed.endpoints("s", &[bed.at(1, 1)]);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     // A daemon that dies now, and its successor that hears nothing: still nothing changes.

@@ -137,7 +137,16 @@ impl Bed {
         });
     }
 
-    fn until(&self, what: &str, mut wanted: impl FnMut() -> bool) {
+    /// Waits until a daemon has noticed that nobody talks to it any more.
+    pub(crate) fn alone(&self, node: usize) {
+        self.until("a daemon that is alone", || {
+            let status = self.status(node).unwrap_or_default();
+            let streams = status["source"]["streams"].as_array().cloned().unwrap_or_default();
+            !streams.is_empty() && streams.iter().all(|stream| stream["connected"] == false)
+        });
+    }
+
+    pub(crate) fn until(&self, what: &str, mut wanted: impl FnMut() -> bool) {
         let began = Instant::now();
         while !wanted() {
             if began.elapsed() > PATIENCE {
@@ -191,23 +200,59 @@ pub(crate) fn to(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port)
 }
 
+/// Where no endpoint is: an unconnected datagram is refused; a connect() of a datagram socket
+/// succeeds, as it does everywhere, and nobody answers.
+pub(crate) const NOBODY_UDP: [&str; 2] = ["refused", "timeout"];
+
+/// Silence is waited for so often, and no more: an address is silent or it is not.
+const SILENT: u32 = 3;
+
 /// Who answers: asks until nothing new comes.
 pub(crate) fn who(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
-    (0..25)
-        .map(|_| {
-            let seen = agent.ask(&Ask::Tcp { to, mapped: false, timeout_ms: 300 }).unwrap();
-            if seen.outcome == "ok" { seen.name } else { seen.outcome }
-        })
-        .collect()
+    who_over(agent, |_| Ask::Tcp { to, mapped: false, timeout_ms: 300 })
+}
+
+/// The same with datagrams, each of a new socket; connected and unconnected in turn.
+pub(crate) fn who_udp(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
+    who_over(agent, |turn| datagram(to, turn % 2 == 0, None))
+}
+
+pub(crate) const fn datagram(to: SocketAddr, connected: bool, keep: Option<u32>) -> Ask {
+    Ask::Udp { to, connected, mapped: false, keep, timeout_ms: 300 }
+}
+
+fn who_over(agent: &mut Agent, ask: impl Fn(u32) -> Ask) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut silent = 0;
+    for turn in 0..25 {
+        let seen = agent.ask(&ask(turn)).unwrap();
+        silent += u32::from(seen.outcome == "timeout");
+        found.insert(if seen.outcome == "ok" { seen.name } else { seen.outcome });
+        if silent == SILENT {
+            break;
+        }
+    }
+    found
 }
 
 /// Waits until exactly these answer (or `refused`, `timeout`).
 #[track_caller]
 pub(crate) fn reaches(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
+    comes_to(to, wanted, || who(agent, to));
+}
+
+/// The same with datagrams.
+#[track_caller]
+pub(crate) fn reaches_udp(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
+    comes_to(to, wanted, || who_udp(agent, to));
+}
+
+#[track_caller]
+fn comes_to(to: SocketAddr, wanted: &[&str], mut who: impl FnMut() -> BTreeSet<String>) {
     let wanted: BTreeSet<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
     let began = Instant::now();
     loop {
-        let found = who(agent, to);
+        let found = who();
         if found == wanted {
             return;
         }

@@ -20,7 +20,7 @@ const EDGES: &[Edge] = &[
     ("towpath-model", &[], Some(&["serde", "serde_json", "thiserror"])),
     ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
-    ("towpath-testbed", &["towpath-model"], None),
+    ("towpath-testbed", &[], None),
     ("xtask", &[], None),
 ];
 

@@ -144,19 +144,20 @@ fn place(
     let keys = layout.keys_of.get(&identity).into_iter().flatten();
     let fresh = keys.filter(|key| !layout.mirror.frontends.contains_key(key)).count();
     *room = room.checked_sub(fresh).ok_or(NoRoom("FRONTENDS"))?;
-    let flags = if wanted.affinity_seconds.is_some() { ServiceRecord::AFFINITY } else { 0 };
-    let affinity_seconds = wanted.affinity_seconds.unwrap_or(0);
+    let fixed = ServiceRecord {
+        identity,
+        flags: if wanted.affinity_seconds.is_some() { ServiceRecord::AFFINITY } else { 0 },
+        affinity_seconds: wanted.affinity_seconds.unwrap_or(0),
+        ..ServiceRecord::default()
+    };
     let index = layout.index_of.get(&identity).copied();
     let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
     match held {
-        Some((index, held)) if (held.flags, held.affinity_seconds) == (flags, affinity_seconds) => {
+        // Every field but the sets: one that is damaged is replaced as a whole.
+        Some((index, held)) if held == (ServiceRecord { sets: held.sets, ..fixed }) => {
             flip_sets(layout, steps, index, &held, &wanted, attempt)
         }
-        _ => {
-            let record =
-                ServiceRecord { identity, flags, affinity_seconds, ..ServiceRecord::default() };
-            place_anew(layout, steps, record, &wanted, attempt)
-        }
+        _ => place_anew(layout, steps, fixed, &wanted, attempt),
     }
 }
 

@@ -21,7 +21,7 @@ use kube::{
 };
 use towpath_model::{EndpointSlice, Object};
 
-use super::KubeSettings;
+use super::{KubeSettings, connect};
 use crate::config::Access;
 
 /// The configuration for reaching the API server is unusable.
@@ -133,7 +133,7 @@ impl Api {
             }
         }
         config.cluster_url = address.clone();
-        let client = Client::try_from(config).map_err(|error| ConnectError {
+        let client = connect::client(&config).map_err(|error| ConnectError {
             what: format!("API server {address}"),
             cause: error.to_string(),
             action: "check its address and credentials",

@@ -5,6 +5,7 @@
 
 mod address;
 mod backoff;
+mod connect;
 mod lines;
 mod watch;
 

@@ -6,6 +6,7 @@
 //! ([`Faults`]).
 
 mod faults;
+mod select;
 mod serve;
 mod store;
 mod watch;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Shared, watch};
+use super::{Shared, select::Selector, watch};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -130,17 +130,38 @@ impl Target {
 
 fn query(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect()
+}
+
+/// Percent-decoding, as far as selectors need it.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let hex = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        match byte {
+            b'%' => match (rest.next().and_then(hex), rest.next().and_then(hex)) {
+                (Some(high), Some(low)) => bytes.push(high << 4 | low),
+                _ => bytes.push(byte),
+            },
+            b'+' => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Pages: `continue` is the key after which the page begins.
 fn list(target: &Target, query: &BTreeMap<String, String>, shared: &Shared) -> Response<Body> {
     let (all, version) = shared.objects.list(&target.resource);
     let limit = query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(usize::MAX);
-    let after = query.get("continue").map(|token| token.replace("%2F", "/"));
+    let after = query.get("continue").cloned();
+    let selector = Selector::of(query, &target.namespace);
     let mut rest = all
         .into_iter()
-        .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
+        .filter(|(key, json)| {
+            after.as_ref().is_none_or(|after| key > after) && selector.matches(json)
+        })
         .peekable();
     let mut items = Vec::new();
     let mut last = String::new();

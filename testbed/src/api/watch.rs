@@ -11,6 +11,7 @@ use tokio::{sync::watch, time};
 
 use super::{
     Shared,
+    select::Selector,
     serve::{Body, Target, body, damaged, status},
     store::Happening,
 };
@@ -24,6 +25,7 @@ const CHUNK: usize = 256 << 10;
 struct Stream {
     shared: Arc<Shared>,
     resource: String,
+    selector: Selector,
     version: u64,
     latest: watch::Receiver<u64>,
     /// Objects of the initial list that are still to be sent, last first.
@@ -53,6 +55,8 @@ pub(super) fn watch(
     } else {
         (Vec::new(), wanted)
     };
+    let selector = Selector::of(query, &target.namespace);
+    initial.retain(|(_, json)| selector.matches(json));
     initial.reverse();
     let seconds = query.get("timeoutSeconds").and_then(|s| s.parse().ok()).unwrap_or(300);
     if shared.faults.sends_garbage() {
@@ -61,6 +65,7 @@ pub(super) fn watch(
     let stream = Stream {
         latest: shared.objects.latest(),
         resource: target.resource.clone(),
+        selector,
         version,
         initial,
         announces: streams_list,
@@ -128,7 +133,10 @@ impl Stream {
     }
 
     fn tell(&self, out: &mut BytesMut, happening: Happening) {
-        line(out, happening.what, &damaged(&self.shared, &happening.key, happening.json));
+        // An object that leaves the selection is deleted, for who selects; one that never was in it
+        // too, which does no harm.
+        let what = if self.selector.matches(&happening.json) { happening.what } else { "DELETED" };
+        line(out, what, &damaged(&self.shared, &happening.key, happening.json));
     }
 
     fn bookmark(&self, out: &mut BytesMut, end: bool) {

@@ -1,6 +1,6 @@
 //! What happens to a socket call: pure functions over the tables.
 //!
-//! [`connect`] says what it would do and writes nothing, so `explain` can ask the same question;
+//! [`connect()`] says what it would do and writes nothing, so `explain` can ask the same question;
 //! [`settle_connect`] and [`sendmsg`] also write what the kernel owns. Nothing here can panic: a panic
 //! is an endless loop to the verifier (ebpf-spike.md section 7).
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]

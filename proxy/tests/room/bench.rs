@@ -136,10 +136,10 @@ impl Bench {
     }
 
     /// The daemon dies and another one takes over what is there.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) -> Batch {
         self.layout = Layout::adopt(self.kernel.image.clone());
         let everything = self.plan.everything();
-        self.publish(&everything);
+        self.publish(&everything)
     }
 
     pub(crate) fn fail_after(&mut self, successes: usize) {
