@@ -184,3 +184,20 @@ fn a_write_that_fails_anywhere_is_carried_on_from_there() {
         none_left(&bench.kernel.image);
     }
 }
+
+#[test]
+fn a_set_larger_than_a_word_can_count_is_cut_and_says_so() {
+    let all: Vec<String> =
+        (0..65_540u32).map(|n| format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255)).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mut bench = Bench::new(Capacities::default());
+    bench.service(service("a", VIP));
+    bench.slice(slice("a", &all));
+    bench.turn();
+    assert_eq!(bench.ask(VIP, 80), one_of(&all[..65_535]), "the first ones, whatever the order");
+    let problems = bench.plan.problems();
+    assert!(problems.iter().any(|p| p.why.contains("only the first 65535")), "{problems:?}");
+    bench.slice(slice("a", &all[..65_535]));
+    bench.turn();
+    assert!(bench.plan.problems().is_empty(), "exactly as many as a word can count");
+}
