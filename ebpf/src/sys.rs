@@ -238,9 +238,11 @@ struct LinkInfo {
     pad2: u32,
 }
 
-/// Which cgroup a link is attached to; 0 when that cgroup is gone.
-pub(crate) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
-    Ok(info::<LinkInfo>(link)?.cgroup_id)
+/// Which cgroup a link is attached to (0 when that cgroup is gone, or the link was detached), and
+/// the id of its program.
+pub(crate) fn link_attachment(link: BorrowedFd<'_>) -> io::Result<(u64, u32)> {
+    let info = info::<LinkInfo>(link)?;
+    Ok((info.cgroup_id, info.prog_id))
 }
 
 /// The beginning of `bpf_map_info`.
