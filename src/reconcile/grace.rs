@@ -18,7 +18,7 @@ pub struct Graces {
 }
 
 impl Graces {
-    /// Starts the thread; it ends when the last `Graces` or the loop is gone.
+    /// Starts the thread; it ends when the last `Graces` or the loop is gone, and must not before.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -26,9 +26,9 @@ impl Graces {
         clock: Clock,
         wait: fn() -> std::io::Result<()>,
         wakes: mpsc::Sender<Wake>,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (requests, inbox) = std_mpsc::sync_channel(1);
-        thread::Builder::new().name("grace".into()).spawn(move || {
+        let waiting = thread::Builder::new().name("grace".into()).spawn(move || {
             while inbox.recv().is_ok() {
                 let began = clock.now_ms();
                 if let Err(error) = wait() {
@@ -41,7 +41,7 @@ impl Graces {
                 }
             }
         })?;
-        Ok(Self { requests })
+        Ok((Self { requests }, waiting))
     }
 
     /// One more grace period, please. A full queue means that one is about to begin anyway.

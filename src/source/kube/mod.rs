@@ -5,6 +5,7 @@
 
 mod address;
 mod backoff;
+mod cluster;
 mod connect;
 mod lines;
 mod watch;
@@ -16,6 +17,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use towpath_model::Kind;
 
 pub use address::ConnectError;
+pub use cluster::{Cluster, cluster};
 
 use super::{Feed, Health, LoopEnded, Relists};
 use crate::{config::Access, reconcile::Clock};
