@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 use towpath::{
@@ -86,6 +86,8 @@ pub(crate) enum Then {
     Close,
     /// It stays open and silent.
     Hold,
+    /// It stays open and silent until the test hangs up.
+    UntilHungUp,
     /// It is closed after this time.
     After(Duration),
     /// A GiB without an end of a line follows.
@@ -168,6 +170,7 @@ pub(crate) fn bad_service(name: &str, version: u64) -> Value {
 pub(crate) struct Script {
     pub(crate) addr: SocketAddr,
     asked: Arc<Mutex<Vec<Ask>>>,
+    hang_ups: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -178,16 +181,23 @@ impl Script {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
         let answer = Arc::new(answer);
+        let hang_ups = watch::Sender::new(0);
+        let hung_up = hang_ups.subscribe();
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(talk(stream, Arc::clone(&log), Arc::clone(&answer)));
+                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+                tokio::spawn(talk(stream, log, answer, hung_up.clone()));
             }
         });
-        Self { addr, asked, task }
+        Self { addr, asked, hang_ups, task }
     }
 
+    /// Ends every answer that waits for this.
+    pub(crate) fn hang_up(&self) {
+        self.hang_ups.send_modify(|times| *times += 1);
+    }
     pub(crate) fn asked(&self) -> Vec<Ask> {
         self.asked.lock().unwrap().clone()
     }
@@ -210,6 +220,7 @@ pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     log: Arc<Mutex<Vec<Ask>>>,
     answer: Arc<impl Fn(&Ask) -> Reply>,
+    mut hang_ups: watch::Receiver<u64>,
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -236,12 +247,20 @@ pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         log.push(ask.clone());
         ask
     };
+    // Before the answer, so that no hanging up falls between the two.
+    hang_ups.mark_unchanged();
     let reply = answer(&ask);
     let _gone = stream.write_all(&reply.bytes).await;
     match reply.then {
         Then::Close => {}
         // Until the client leaves.
         Then::Hold => drop(stream.read_u8().await),
+        Then::UntilHungUp => {
+            tokio::select! {
+                _left = stream.read_u8() => {}
+                _hung_up = hang_ups.changed() => {}
+            }
+        }
         Then::After(time) => tokio::time::sleep(time).await,
         Then::Flood => {
             let piece = vec![b'x'; 1 << 20];

@@ -71,7 +71,8 @@ async fn server(
             let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
-                    talk(stream, log, Arc::new(|_: &Ask| nothing())).await;
+                    let hang_ups = tokio::sync::watch::Sender::new(0).subscribe();
+                    talk(stream, log, Arc::new(|_: &Ask| nothing()), hang_ups).await;
                 }
             });
         }

@@ -4,7 +4,7 @@ use std::{future::Future, time::Instant};
 
 use tokio::task::{JoinError, JoinSet};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Next};
 use crate::source::LoopEnded;
 
 /// Runs `start` again and again until it ends by itself; after every panic `report` is called with
@@ -31,7 +31,7 @@ where
         };
         times += 1;
         report(times, &reason(error));
-        tokio::time::sleep(backoff.after_failure(began.elapsed())).await;
+        tokio::time::sleep(backoff.after_failure(began.elapsed(), Next::List)).await;
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     KubeSettings,
     address::Api,
     again::Again,
-    backoff::Backoff,
+    backoff::{Backoff, Next},
     doubt::{Doubt, Ticket},
     ended::Ended,
 };
@@ -111,7 +111,10 @@ impl Watch {
                     tracing::info!(kind = %self.kind, why, "listing again");
                     self.after_end_of_version()
                 }
-                failure => self.after_failure(&failure, number).await,
+                failure => {
+                    let next = if matches!(stand, Stand::List) { Next::List } else { Next::Watch };
+                    self.after_failure(&failure, number, next).await
+                }
             };
             if let Err(ended) = self.rest(wait).await {
                 return ended;
@@ -122,15 +125,15 @@ impl Watch {
     /// A watch ended as watches do; a page of a list is the beginning of one.
     fn after_end(&mut self) -> Duration {
         let lived = self.heard.map_or(Duration::ZERO, |_| self.began.elapsed());
-        self.backoff.after_end(lived)
+        self.backoff.after_end(lived, Next::Watch)
     }
 
     /// A version is too old. What lived is the list that it is from.
     fn after_end_of_version(&mut self) -> Duration {
-        self.backoff.after_end(self.doubt.since_listed(self.now_ms()))
+        self.backoff.after_end(self.doubt.since_listed(self.now_ms()), Next::List)
     }
 
-    async fn after_failure(&mut self, ended: &Ended, number: u64) -> Duration {
+    async fn after_failure(&mut self, ended: &Ended, number: u64, next: Next) -> Duration {
         self.health.errors.fetch_add(1, Ordering::Relaxed);
         self.failures = self.failures.saturating_add(1);
         if let Some(problem) = ended.problem(self.kind, self.failures >= LASTING) {
@@ -149,7 +152,7 @@ impl Watch {
             (_, Some(_)) => self.began.elapsed(),
             (_, None) => Duration::ZERO,
         };
-        let mut wait = self.backoff.after_failure(lived);
+        let mut wait = self.backoff.after_failure(lived, next);
         if let Ended::Status(_, _, Some(after)) = ended {
             // Not before, and not with all the others who were told the same.
             wait = wait.max(after.mul_f64(1.0 + 0.5 * self.backoff.share()));
