@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -17,12 +18,54 @@ const FILES_MAX: usize = 10_000;
 /// Folders inside folders at most.
 const DEPTH_MAX: usize = 16;
 
+/// A change is read when two looks this far apart find the same: editors truncate, write, rename
+/// and delete in bursts, and half a file is often good YAML.
+pub(super) const SETTLE: Duration = Duration::from_millis(20);
+/// Changes that are not settled hold up those that are, so that a directory is published as a
+/// whole, for this long.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// A file that somebody has open for writing is left alone for this long.
+const WRITER_MAX: Duration = Duration::from_secs(10);
+
+/// What tells one version of a file from the next. The change time is part of it: a file that was
+/// made readable, or was moved here, may have kept its modification time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
 /// A file as it was read.
 #[derive(Debug, Default)]
 struct Known {
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     documents: Vec<Value>,
     problem: Option<Problem>,
+    change: Option<Change>,
+}
+
+/// A version that was seen and not yet read.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    /// None: the file is gone.
+    stamp: Option<Stamp>,
+    /// When this version was seen first.
+    seen: Instant,
+    /// When the file first was found to differ from what is in force.
+    began: Instant,
+}
+
+/// What a look at the directory found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scan {
+    /// What is in force is what is there.
+    Same,
+    /// Something is changing: look again after [`SETTLE`].
+    Changing,
+    /// Something was read that is different. The flag: more is changing.
+    Read { more: bool },
 }
 
 /// Everything that was read.
@@ -38,9 +81,9 @@ impl Files {
         Self { dir, known: BTreeMap::new(), problem: None }
     }
 
-    /// Looks again; true when something is different.
-    pub(super) fn scan(&mut self) -> bool {
-        let mut paths = Vec::new();
+    /// Looks again. `written`: does somebody have this file open for writing?
+    pub(super) fn scan(&mut self, now: Instant, written: impl Fn(&Path) -> bool) -> Scan {
+        let mut paths = BTreeMap::new();
         if let Err(error) = list(&self.dir, 0, &mut paths) {
             // The last good content stays: an unmounted directory must not empty the node.
             let known = self.problem.is_some();
@@ -49,26 +92,74 @@ impl Files {
                 &format!("cannot be read: {error}"),
                 "make it readable again; what it last held stays in force",
             ));
-            return !known;
+            return if known { Scan::Same } else { Scan::Read { more: false } };
         }
-        let mut changed = self.problem.take().is_some();
-        let before = self.known.len();
-        self.known.retain(|path, _| paths.binary_search(path).is_ok());
-        changed |= self.known.len() != before;
-        for path in paths {
-            let stamp = fs::metadata(&path).ok().and_then(|m| Some((m.modified().ok()?, m.len())));
-            let known = self.known.entry(path.clone()).or_default();
-            if stamp.is_some() && known.stamp == stamp {
+        let mended = self.problem.take().is_some();
+        let (ready, unsettled) = self.changes(&paths, now, written);
+        let hold = unsettled.is_some_and(|began| now.duration_since(began) < TOGETHER);
+        if ready.is_empty() || hold {
+            return match (mended, unsettled) {
+                (true, more) => Scan::Read { more: more.is_some() },
+                (false, Some(_)) => Scan::Changing,
+                (false, None) => Scan::Same,
+            };
+        }
+        for (path, stamp) in ready {
+            let Some(stamp) = stamp else {
+                self.known.remove(&path);
+                continue;
+            };
+            let result = read(&path);
+            let known = self.known.entry(path).or_default();
+            *known = match result {
+                Ok(documents) => {
+                    Known { stamp: Some(stamp), documents, problem: None, change: None }
+                }
+                Err(problem) => Known {
+                    stamp: Some(stamp),
+                    documents: std::mem::take(&mut known.documents),
+                    problem: Some(problem),
+                    change: None,
+                },
+            };
+        }
+        Scan::Read { more: unsettled.is_some() }
+    }
+
+    /// What may be read now, and since when the oldest change has waited that may not.
+    fn changes(
+        &mut self,
+        paths: &BTreeMap<PathBuf, Stamp>,
+        now: Instant,
+        written: impl Fn(&Path) -> bool,
+    ) -> (Vec<(PathBuf, Option<Stamp>)>, Option<Instant>) {
+        for path in paths.keys() {
+            if !self.known.contains_key(path) {
+                self.known.insert(path.clone(), Known::default());
+            }
+        }
+        let (mut ready, mut unsettled) = (Vec::new(), None::<Instant>);
+        for (path, known) in &mut self.known {
+            let stamp = paths.get(path).copied();
+            if stamp == known.stamp && stamp.is_some() {
+                known.change = None;
                 continue;
             }
-            known.stamp = stamp;
-            changed = true;
-            match read(&path) {
-                Ok(documents) => *known = Known { stamp, documents, problem: None },
-                Err(problem) => known.problem = Some(problem),
+            let change = match known.change {
+                Some(change) if change.stamp == stamp => change,
+                Some(change) => Change { stamp, seen: now, ..change },
+                None => Change { stamp, seen: now, began: now },
+            };
+            known.change = Some(change);
+            let open =
+                stamp.is_some() && now.duration_since(change.began) < WRITER_MAX && written(path);
+            if now.duration_since(change.seen) >= SETTLE && !open {
+                ready.push((path.clone(), stamp));
+            } else {
+                unsettled = Some(unsettled.map_or(change.began, |began| began.min(change.began)));
             }
         }
-        changed
+        (ready, unsettled)
     }
 
     /// Every document, in the order of their files.
@@ -84,8 +175,8 @@ impl Files {
     }
 }
 
-/// YAML and JSON files, sorted; what editors and mounts leave lying around is none.
-fn list(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+/// YAML and JSON files; what editors and mounts leave lying around is none.
+fn list(dir: &Path, depth: usize, paths: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
     if depth > DEPTH_MAX {
         return Ok(());
     }
@@ -104,11 +195,14 @@ fn list(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> io::Result<()> {
         } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
             && paths.len() < FILES_MAX
         {
-            paths.push(path);
+            let stamp = Stamp {
+                inode: metadata.ino(),
+                length: metadata.len(),
+                modified: (metadata.mtime(), metadata.mtime_nsec()),
+                changed: (metadata.ctime(), metadata.ctime_nsec()),
+            };
+            paths.insert(path, stamp);
         }
-    }
-    if depth == 0 {
-        paths.sort();
     }
     Ok(())
 }

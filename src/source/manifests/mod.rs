@@ -5,13 +5,15 @@
 //! read keeps its last good content.
 
 mod files;
+mod notices;
 mod state;
 mod world;
 
 use std::{path::PathBuf, time::Duration};
 
-use notify::{RecursiveMode, Watcher as _};
-use tokio::{sync::mpsc, time};
+use files::{SETTLE, Scan};
+use notices::Notices;
+use tokio::time;
 use towpath_model::{Event, Kind, service::Cidr};
 
 use super::{Feed, Health, LoopEnded, Relists};
@@ -34,8 +36,6 @@ pub struct ManifestSettings {
 
 /// A change that no notification told of (network file systems, lost events) is found by then.
 const RESCAN: Duration = Duration::from_secs(2);
-/// Editors write, rename and delete in bursts: wait for the end of one.
-const SETTLE: Duration = Duration::from_millis(20);
 
 /// Feeds the loop until it ends.
 ///
@@ -47,15 +47,21 @@ pub async fn run(
     mut relists: Relists,
     health: Health,
 ) -> Result<(), LoopEnded> {
-    let (bell, mut rung) = mpsc::channel(1);
-    // Kept alive: it ends with this value. Without it the rescan alone finds changes.
-    let _watcher = watch(&settings.dir, bell);
+    // Without notices the rescan alone finds changes.
+    let mut notices = Notices::of(&settings.dir);
     let mut files = files::Files::new(settings.dir.clone());
     let mut world = world::World::new(&settings);
     for kind in Kind::ALL {
         health.of(kind).lists.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
-    files.scan();
+    // What is there at the start is published as a whole, too.
+    let mut changing = loop {
+        match files.scan(std::time::Instant::now(), |path| notices.written(path)) {
+            Scan::Changing => time::sleep(SETTLE).await,
+            Scan::Read { more } => break more,
+            Scan::Same => break false,
+        }
+    };
     world.update(&files);
     feed.send(world.everything()).await?;
     let mut rescan = time::interval(RESCAN);
@@ -66,7 +72,8 @@ pub async fn run(
         }
         tokio::select! {
             _tick = rescan.tick() => {}
-            _notice = rung.recv() => time::sleep(SETTLE).await,
+            () = time::sleep(SETTLE), if changing => {}
+            () = notices.next() => {}
             relist = relists.recv() => match relist {
                 Some(relist) => {
                     feed.send(world.everything_of(relist.0)).await?;
@@ -75,31 +82,16 @@ pub async fn run(
                 None => return Ok(()),
             },
         }
-        while rung.try_recv().is_ok() {}
-        if files.scan() {
-            let events: Vec<Event> = world.update(&files);
-            if !events.is_empty() {
-                feed.send(events).await?;
+        match files.scan(std::time::Instant::now(), |path| notices.written(path)) {
+            Scan::Same => changing = false,
+            Scan::Changing => changing = true,
+            Scan::Read { more } => {
+                changing = more;
+                let events: Vec<Event> = world.update(&files);
+                if !events.is_empty() {
+                    feed.send(events).await?;
+                }
             }
-        }
-    }
-}
-
-/// Rings the bell when something happens in the directory.
-fn watch(dir: &std::path::Path, bell: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-    let watcher = notify::recommended_watcher(move |_event| {
-        // A full bell rings already.
-        let _full = bell.try_send(());
-    });
-    let watching = watcher.and_then(|mut watcher| {
-        watcher.watch(dir, RecursiveMode::Recursive)?;
-        Ok(watcher)
-    });
-    match watching {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            tracing::warn!(dir = %dir.display(), %error, "not notified of changes: looking every 2 s");
-            None
         }
     }
 }

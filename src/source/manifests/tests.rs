@@ -1,4 +1,4 @@
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use tokio::sync::mpsc;
 use towpath_model::{ObjectName, Store};
@@ -172,4 +172,51 @@ async fn a_directory_that_goes_away_keeps_the_node_served() {
     fs::rename(parent.path().join("gone"), &dir).unwrap();
     bed.until("the directory again", |s, problems| problems.is_empty() && endpoints(s, "web") == 1)
         .await;
+}
+
+/// Every prefix of a file is good YAML somewhere: at nothing, at the end of a document.
+#[tokio::test]
+async fn half_a_file_is_never_taken_for_the_whole() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("web.yaml");
+    fs::write(&path, SERVICE).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("one endpoint", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+    // A slow writer: truncates, writes the Service, thinks, writes the Pod.
+    let pod = SERVICE.split_once("---").unwrap().1;
+    let more = format!("{SERVICE}---{}", pod.replace("web-1", "web-2").replace("0.5", "0.6"));
+    let half = more.find("---").unwrap();
+    let mut file = fs::File::create(&path).unwrap();
+    for part in [&more[..half], &more[half..]] {
+        let thinks = time::Instant::now() + Duration::from_millis(300);
+        while time::Instant::now() < thinks {
+            if let Ok(Some(Wake::Events(events))) =
+                time::timeout(Duration::from_millis(20), bed.inbox.recv()).await
+            {
+                panic!("half a file was published: {events:?}");
+            }
+        }
+        file.write_all(part.as_bytes()).unwrap();
+    }
+    drop(file);
+    bed.until("two endpoints", |s, _| endpoints(s, "web") == 2).await;
+    // Deleted and written anew in one breath: nothing was ever gone.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &more).unwrap();
+    let quiet = time::timeout(Duration::from_millis(300), bed.inbox.recv()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    // Emptied on purpose: that is what it now says.
+    fs::write(&path, "").unwrap();
+    bed.until("nothing", |s, _| ip(s, "web").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_link_into_nothing_is_read_once_it_leads_to_something() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, real) = (dir.path().join("web.yaml"), run.path().join("real.yaml"));
+    std::os::unix::fs::symlink(&real, &path).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("an empty world", |s, _| s.view().synced().is_some()).await;
+    fs::write(&real, SERVICE).unwrap();
+    bed.until("one endpoint", |s, _| endpoints(s, "web") == 1).await;
 }

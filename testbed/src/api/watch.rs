@@ -142,7 +142,10 @@ impl Stream {
         let annotations =
             if end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         let version = self.version;
-        let object = format!(r#"{{"metadata":{{"resourceVersion":"{version}"{annotations}}}}}"#);
+        let (kind, api) = super::store::kind_of(&self.resource).unwrap_or_default();
+        let object = format!(
+            r#"{{"kind":"{kind}","apiVersion":"{api}","metadata":{{"resourceVersion":"{version}"{annotations}}}}}"#
+        );
         line(out, "BOOKMARK", object.as_bytes());
     }
 }
