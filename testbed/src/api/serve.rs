@@ -170,7 +170,7 @@ fn list(target: &Target, query: &BTreeMap<String, String>, shared: &Shared) -> R
         items.push(damaged(shared, &key, json));
         last = key;
     }
-    let token = if rest.peek().is_some() { last.replace('/', "%2F") } else { String::new() };
+    let token = if rest.peek().is_some() { last } else { String::new() };
     let mut text = format!(
         r#"{{"kind":"List","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{token}"}},"items":["#
     )

@@ -16,8 +16,6 @@ use super::{
     store::Happening,
 };
 
-/// Time between bookmarks of a quiet stream.
-const BOOKMARKS: Duration = Duration::from_secs(5);
 /// Bytes that are sent in one piece at most, so that a reader can begin.
 const CHUNK: usize = 256 << 10;
 
@@ -103,7 +101,8 @@ impl Stream {
         if !out.is_empty() {
             return Some(out.freeze());
         }
-        let mut quiet = time::interval_at(time::Instant::now() + BOOKMARKS, BOOKMARKS);
+        let every = self.shared.faults.bookmarks_every();
+        let mut quiet = time::interval_at(time::Instant::now() + every, every);
         loop {
             self.latest.borrow_and_update();
             match self.shared.objects.since(&self.resource, self.version) {
