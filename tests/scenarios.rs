@@ -2,7 +2,7 @@
 //!
 //! `tests/scenarios/README.md` says how a file is written. `TOWPATH_BLESS=1` rewrites what files
 //! expect; the diff is the review.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
 #[path = "scenarios/bench.rs"]
 mod bench;
