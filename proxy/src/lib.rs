@@ -19,7 +19,7 @@ mod retired;
 
 pub use claims::Claim;
 pub use config::ProxyConfig;
-pub use explain::{Answer, explain};
+pub use explain::{Answer, Holder, Question, explain};
 pub use identity::{node_identity, service_identity};
 pub use layout::{Layout, Millis, Refused};
 pub use plan::{PlanDelta, ServicePlan, plan};

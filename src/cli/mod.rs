@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 well, 1 a problem was found, 2 usage or configuration, 3 no daemon answers.
 
+mod check;
 mod cleanup;
 mod client;
 mod demo;
@@ -42,6 +43,8 @@ enum Command {
     Status(status::Args),
     /// Show Services: endpoints, the set in force and why, what the kernel holds, counters
     Services(services::Args),
+    /// Show what this kernel offers, and how to get what is missing; needs no daemon
+    Check(check::Args),
     /// Remove everything the daemon left in the kernel: programs, then maps
     Cleanup(cleanup::Args),
     /// Print the version
@@ -74,6 +77,7 @@ fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitC
         Command::Testbed(args) => return testbed::run(&args),
         Command::Status(args) => status::run(&args, out),
         Command::Services(args) => services::run(&args, out),
+        Command::Check(args) => check::run(&args, out),
         Command::Cleanup(args) => cleanup::run(&args, out),
         Command::Version => output::line(out, concat!("towpath ", env!("CARGO_PKG_VERSION"))),
     };

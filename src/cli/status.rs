@@ -1,13 +1,17 @@
 //! `towpath status`.
 
-use std::io::Write;
+use std::{io::Write, path::Path};
 
 use super::{
+    check,
     client::Target,
     output::{self, Exit, Failure, Format},
     table::{Paint, Table, bytes, duration, printable},
 };
-use crate::admin::api::{SourceReply, StateReply, StatusReply};
+use crate::{
+    admin::api::{SourceReply, StateReply, StatusReply},
+    config::{BPFFS, RUN_DIR},
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,13 +23,31 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let value = args.target.ask("/v1/status")?;
+    let value = args.target.ask("/v1/status").map_err(|failure| {
+        // A daemon that was given another run directory was given another bpffs too.
+        if failure.exit != Exit::Unreachable || args.target.run_dir != Path::new(RUN_DIR) {
+            return failure;
+        }
+        let features = check::look(None, BPFFS.into());
+        with_missing(failure, &check::missing(&features, true))
+    })?;
     let reply: StatusReply = read(&value)?;
     match args.output {
         Format::Json => output::json(out, &value)?,
         Format::Table => out.write_all(render(&reply, Paint::of_stdout()).as_bytes())?,
     }
     Ok(if is_well(&reply) { Exit::Well } else { Exit::Problem })
+}
+
+/// Perhaps no daemon answers because none can run here.
+fn with_missing(mut failure: Failure, missing: &[String]) -> Failure {
+    if !missing.is_empty() {
+        let lines = missing.join("\n         - ");
+        failure.next.push_str(&format!(
+            "\n       this kernel lacks what a daemon needs (`towpath check`):\n         - {lines}"
+        ));
+    }
+    failure
 }
 
 /// The typed reply.
@@ -245,6 +267,19 @@ Not served yet: passes as if Towpath were not there
         let sockets = "endpoint is gone: 3 of the host ended, 2 inside pods at most";
         assert!(text.contains(sockets) && text.contains("8 programs were detached"), "{text}");
         assert!(is_well(&changed), "nothing of it needs a person now");
+    }
+
+    #[test]
+    fn where_no_daemon_answers_what_the_kernel_lacks_is_said() {
+        let silent =
+            || Failure { exit: Exit::Unreachable, what: "w".into(), next: "start it".into() };
+        let missing = ["bpffs: mount it (statfs)".to_owned()];
+        let said = with_missing(silent(), &missing).next;
+        assert!(
+            said.starts_with("start it\n")
+                && said.ends_with("\n         - bpffs: mount it (statfs)")
+        );
+        assert_eq!(with_missing(silent(), &[]).next, "start it");
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn problems(state: &State) -> Vec<String> {
             problems.push(format!("Service {name}: {why}"));
         }
     }
+    problems.extend(state.effects.graces.problem());
     problems.extend(state.guard.problem().map(str::to_owned));
     problems.extend(view.own_node_problem().iter().map(ToString::to_string));
     for (kind, objects) in state.store.braked() {

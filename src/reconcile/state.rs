@@ -175,13 +175,14 @@ impl State {
             return;
         };
         let heard = self.waiting_since.is_some();
-        let reason = heard || self.repair || self.layout.pending();
-        if !reason || !self.retry.is_due(self.clock.now_ms(), heard) {
+        let rested = self.layout.has_rested(self.clock.now_ms());
+        let work = self.repair || rested || self.layout.pending();
+        if !(heard || work) || !self.retry.is_due(self.clock.now_ms(), heard) {
             return;
         }
         let (view, changes) = self.store.commit();
         let since = self.waiting_since.take().unwrap_or_else(Instant::now);
-        if changes.is_empty() && !self.layout.pending() && !self.repair {
+        if changes.is_empty() && !work {
             self.effects.metrics.nothing_waits();
             return;
         }

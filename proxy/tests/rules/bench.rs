@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, net::IpAddr};
 use serde_json::{Value, json};
 use towpath_image::{Capacities, FakeKernel, Kernel as _};
 use towpath_model::{Event, Kind, Protocol, Store, decode, service::Cidr};
-use towpath_proxy::{Answer as Explained, Layout, ProxyConfig, ServicePlan, explain, plan};
+use towpath_proxy::{
+    Answer as Explained, Layout, ProxyConfig, Question, ServicePlan, explain, plan,
+};
 
 use crate::{answers::Answer, kernel::ask, world::Probe};
 
@@ -147,11 +149,13 @@ impl Bench {
             Answer::Damaged => "damaged".to_owned(),
             Answer::OneOf(backends) => words_of(backends),
         };
-        let explained = match explain(&self.plan, addr, port, protocol, host) {
-            Explained::NotAService => "nothing".to_owned(),
+        let question = Question { to: (addr, port).into(), protocol, host };
+        let explained = match explain(&self.kernel.image, &self.plan, &question) {
+            Explained::NotAService | Explained::HostOnly => "nothing".to_owned(),
             Explained::UnknownPort => "unknown port".to_owned(),
             Explained::Refused { .. } => "refused".to_owned(),
             Explained::Left { .. } => "left".to_owned(),
+            Explained::Damaged { .. } => "damaged".to_owned(),
             Explained::Translated { backends, .. } => words_of(backends.into_iter().collect()),
         };
         assert_eq!(explained, kernel, "explain and the kernel agree on {probe}");

@@ -6,10 +6,13 @@ mod scene;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
+use towpath_ebpf::Feature;
+use towpath_testbed::preflight;
 
-use super::{Exit, complain, output};
+use super::{Exit, check, complain, output};
+use crate::config::BPFFS;
 
 /// How to run the demo.
 #[derive(Debug, Args)]
@@ -39,6 +42,8 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
 /// Builds, checks, reports, takes down.
 fn demo(args: &DemoArgs) -> Result<bool> {
     let mut report = report::Report::new(args.json);
+    preflight::check()?;
+    kernel(&report, &check::look(None, BPFFS.into()))?;
     let mut scene = scene::Scene::build(&mut report)?;
     if args.without_programs {
         scene.detach()?;
@@ -50,6 +55,20 @@ fn demo(args: &DemoArgs) -> Result<bool> {
         keep(&scene)?;
     }
     Ok(fine)
+}
+
+/// Says what this kernel lacks, and stops when it cannot do without.
+fn kernel(report: &report::Report, features: &[Feature]) -> Result<()> {
+    // Each node of the demo mounts its own bpffs.
+    let features: Vec<_> = features.iter().filter(|f| f.name != "bpffs").cloned().collect();
+    for line in check::missing(&features, false) {
+        report.say(&format!("this kernel has no {line}"));
+    }
+    let missing = check::missing(&features, true);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("this kernel lacks what Towpath needs:\n  - {}", missing.join("\n  - "))
 }
 
 fn keep(scene: &scene::Scene) -> Result<()> {
@@ -66,4 +85,28 @@ fn keep(scene: &scene::Scene) -> Result<()> {
 /// A line for whoever watches; nobody may.
 fn print(text: &str) {
     drop(output::line(&mut std::io::stdout(), text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_lacks_is_said_before_anything_is_built() {
+        let feature = |name, needed| Feature {
+            name,
+            needed,
+            present: false,
+            how: "trying".into(),
+            advice: "build it in",
+        };
+        let report = report::Report::new(true);
+        let wanted = [feature("BTF", false), feature("bpffs", true)];
+        assert!(kernel(&report, &wanted).is_ok(), "nodes mount their own bpffs");
+        let error = kernel(&report, &[feature("cgroup2", true), feature("hooks", true)]);
+        let text = error.unwrap_err().to_string();
+        assert!(text.ends_with(
+            "needs:\n  - cgroup2: build it in (trying)\n  - hooks: build it in (trying)"
+        ));
+    }
 }

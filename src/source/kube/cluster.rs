@@ -9,11 +9,8 @@ use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::{self, Instant};
 
-use super::{
-    ConnectError, KubeSettings,
-    address::{Api, causes},
-    backoff::Backoff,
-};
+use super::{ConnectError, KubeSettings, address::Api, backoff::Backoff, ended::causes};
+use crate::source::Health;
 
 const PATH: &str = "/api/v1/namespaces/kube-system";
 /// One attempt.
@@ -51,19 +48,18 @@ struct Metadata {
 /// # Errors
 /// When the configuration for reaching the API server cannot be read at all.
 pub async fn cluster(settings: &KubeSettings, patience: Duration) -> Result<Cluster, ConnectError> {
-    let api = Api::new(settings).await?;
+    let api = Api::new(settings, Health::default()).await?;
     let mut backoff = Backoff::new(settings.patience.wait_min, settings.patience.wait_max);
     let until = Instant::now() + patience;
     loop {
-        let Some((number, client)) = api.client() else {
-            return Ok(Cluster::Unanswered("no address is known".to_owned()));
-        };
+        let (number, client) = api.client();
         let why = match time::timeout(ATTEMPT, ask(&client)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => why,
             Err(_elapsed) => "no answer in time".to_owned(),
         };
-        api.failed(number);
+        // Whoever else failed with this client is another `Api`.
+        let _next = api.failed(number);
         let wait = backoff.wait();
         if Instant::now() + wait >= until {
             return Ok(Cluster::Unanswered(why));
@@ -84,7 +80,7 @@ async fn ask(client: &kube::Client) -> Result<Cluster, String> {
     };
     match status {
         StatusCode::NOT_FOUND => Ok(Cluster::Absent),
-        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Ok(Cluster::Forbidden(said())),
+        StatusCode::FORBIDDEN => Ok(Cluster::Forbidden(said())),
         _ if status.is_success() => {
             let namespace: Namespace =
                 serde_json::from_slice(&body).map_err(|error| error.to_string())?;

@@ -1,0 +1,280 @@
+//! `explain` says what the kernel programs decide, for tables of every sort: those that a plan
+//! gives, and those that no plan would ever give.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use proptest::prelude::*;
+use serde_json::json;
+use towpath_image::{
+    Batch, Capacities, FakeKernel, Image, Kernel as _,
+    datapath::{
+        Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, Empty, FrontendKey,
+        FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord,
+        decide::{Action, Call, Request, Search, SocketAddress, Tables, Verdict, connect},
+    },
+};
+use towpath_model::{Event, Kind, ObjectName, Protocol, Store, decode};
+use towpath_proxy::{Answer, Layout, ProxyConfig, Question, ServicePlan, explain, plan};
+
+const ADDRESSES: [&str; 4] = ["10.96.0.1", "192.168.0.10", "127.0.0.1", "fd96::1"];
+const PORTS: [u16; 2] = [80, 30_001];
+const HOST: u64 = 77;
+
+/// The maps as the kernel's own arrays and hashes are: written apart from `explain`'s.
+struct Maps<'a>(&'a Image);
+
+impl Search for Maps<'_> {
+    fn backend(&self, slot: u32) -> Option<BackendRecord> {
+        self.0.backends.get(slot as usize).copied()
+    }
+}
+
+impl Tables for Maps<'_> {
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.0.frontends.get(key).copied()
+    }
+    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
+        self.0.node_addresses.get(addr).copied()
+    }
+    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
+        self.0.services.get(&service).map_or(SetWord(0), |record| record.set(choice))
+    }
+    fn service(&self, service: u32) -> Option<ServiceRecord> {
+        if service >= self.0.capacities.services {
+            return None;
+        }
+        Some(self.0.services.get(&service).copied().unwrap_or_default())
+    }
+    fn affinity(&self, _key: &AffinityKey) -> Option<AffinityValue> {
+        None
+    }
+    fn config(&self) -> ConfigRecord {
+        self.0.config
+    }
+}
+
+fn addr(index: usize) -> Addr {
+    ADDRESSES[index].parse::<IpAddr>().unwrap().into()
+}
+
+fn keys() -> impl Strategy<Value = FrontendKey> {
+    (0..4usize, 0..2usize, prop::sample::select(vec![6u8, 17]), 0..4u8, 0..3u64).prop_map(
+        |(at, port, protocol, kind, node)| match kind {
+            0 => FrontendKey::vip(addr(at), PORTS[port], protocol),
+            1 => FrontendKey::node(addr(at), PORTS[port], protocol),
+            2 => FrontendKey::node_local(addr(at), node, PORTS[port], protocol),
+            _ => FrontendKey::guard(addr(at)),
+        },
+    )
+}
+
+fn words() -> impl Strategy<Value = SetWord> {
+    prop_oneof![
+        3 => (0..12u32, 1..6u16, 0..3u16).prop_map(|(b, c, e)| SetWord::new(b, c, e)),
+        1 => Just(SetWord::empty(Empty::Refuse, 1)),
+        1 => Just(SetWord::empty(Empty::Leave, 1)),
+    ]
+}
+
+prop_compose! {
+    fn images()(
+        frontends in prop::collection::vec((keys(), 0..6u32, 0..16u8, prop::bool::weighted(0.9)), 0..24),
+        services in prop::collection::btree_map(0..4u32, (words(), words(), any::<bool>()), 0..4),
+        backends in prop::collection::vec(0..8u8, 14),
+        nodes in prop::collection::vec((0..4usize, 0..3u64, 0..4u32), 0..5),
+        host_only in prop::bool::weighted(0.1),
+    ) -> Image {
+        let mut image = Image::with_capacities(Capacities { services: 5, ..Capacities::default() });
+        for (key, service, flags, fits) in frontends {
+            // An element that is being recycled carries another key's check.
+            let of = if fits { key } else { FrontendKey::guard(Addr::ANY_V4) };
+            image.frontends.insert(key, FrontendWord::new(&of, service, flags));
+        }
+        for (index, (cluster, local, sticky)) in services {
+            let flags = if sticky { ServiceRecord::AFFINITY } else { 0 };
+            let record = ServiceRecord {
+                identity: u64::from(index) + 1, sets: [cluster, local], flags,
+                affinity_seconds: 30, ..ServiceRecord::default()
+            };
+            image.services.insert(index, record);
+        }
+        image.backends = backends.into_iter().map(|kind| match kind {
+            0 => BackendRecord::default(),
+            1 => BackendRecord::new("fd00::1".parse::<IpAddr>().unwrap().into(), 8080),
+            last => {
+                let ip: IpAddr = format!("10.0.0.{last}").parse().unwrap();
+                BackendRecord::new(ip.into(), 8080)
+            }
+        }).collect();
+        for (at, node, flags) in nodes {
+            let value = NodeAddressValue { node, flags, reserved: 0 };
+            image.node_addresses.insert(addr(at), value);
+        }
+        let flags = if host_only { ConfigRecord::HOST_ONLY } else { 0 };
+        image.config = ConfigRecord { host_netns: HOST, flags, ..ConfigRecord::default() };
+        image
+    }
+}
+
+/// Every verdict that some random number leads to, for every kind of socket that asks so.
+fn verdicts(image: &Image, question: &Question, pod: u64) -> Vec<(Verdict, Action)> {
+    let udp = question.protocol == Protocol::Udp;
+    let request = Request {
+        call: if udp { Call::Send } else { Call::Connect },
+        protocol: question.protocol.number(),
+        to: SocketAddress::new(question.to.ip().into(), question.to.port().to_be()),
+        netns: if question.host { HOST } else { pod },
+        socket: 9,
+    };
+    // Sets have at most five backends: 840 draws, evenly spread, land on each slot.
+    let draws = (0..=839u32).map(|draw| draw * (u32::MAX / 840));
+    let verdict = draws.map(|random| connect(&Maps(image), &request, random, 5));
+    verdict.map(|verdict| (verdict, verdict.action(&request))).collect()
+}
+
+/// The answer that these verdicts add up to; actions are checked on the way.
+fn expected(image: &Image, verdicts: &[(Verdict, Action)]) -> &'static str {
+    let mut names = BTreeSet::new();
+    for (verdict, action) in verdicts {
+        let (name, wanted) = match verdict {
+            Verdict::Untouched => ("nothing", Action::Leave),
+            Verdict::HostOnly => ("host only", Action::Leave),
+            Verdict::UnknownPort => ("unknown port", Action::Refuse),
+            Verdict::NoEndpoint { .. } => ("refused", Action::Refuse),
+            Verdict::NoLocalEndpoint { .. } => ("left", Action::Leave),
+            Verdict::SourceRanges { .. } => ("left", Action::Leave),
+            Verdict::Damaged { .. } => ("damaged", Action::Leave),
+            Verdict::Translate(choice) => ("translated", Action::Rewrite(choice.backend)),
+        };
+        assert_eq!(*action, wanted, "{image:?}");
+        names.insert(name);
+    }
+    if names.len() == 1 {
+        return names.first().copied().unwrap();
+    }
+    // Chance decides only within a set, and only what is damaged in it differs.
+    assert_eq!(names, BTreeSet::from(["damaged", "translated"]));
+    "damaged"
+}
+
+fn name_of(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::NotAService => "nothing",
+        Answer::HostOnly => "host only",
+        Answer::UnknownPort => "unknown port",
+        Answer::Left { .. } => "left",
+        Answer::Refused { .. } => "refused",
+        Answer::Damaged { .. } => "damaged",
+        Answer::Translated { .. } => "translated",
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn explain_says_what_the_program_decides(image in images(), pod in 100..200u64) {
+        let plan = ServicePlan::new(ProxyConfig::default());
+        for at in ADDRESSES {
+            for port in PORTS {
+                for protocol in [Protocol::Tcp, Protocol::Udp] {
+                    for host in [true, false] {
+                        let to = SocketAddr::new(at.parse().unwrap(), port);
+                        let question = Question { to, protocol, host };
+                        let verdicts = verdicts(&image, &question, pod);
+                        let answer = explain(&image, &plan, &question);
+                        prop_assert_eq!(
+                            name_of(&answer), expected(&image, &verdicts), "{:?}", question
+                        );
+                        if let Answer::Translated { backends, affinity_seconds, .. } = answer {
+                            let mut wanted = BTreeSet::new();
+                            let mut sticky = BTreeSet::new();
+                            for (verdict, _) in verdicts {
+                                let Verdict::Translate(choice) = verdict else { continue };
+                                let port = u16::from_be(choice.backend.port);
+                                wanted.insert((IpAddr::from(choice.backend.addr), port));
+                                sticky.insert((choice.affinity != 0).then_some(30));
+                            }
+                            prop_assert_eq!(wanted, backends.into_iter().collect());
+                            prop_assert_eq!(sticky, BTreeSet::from([affinity_seconds]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn apply(objects: &[serde_json::Value]) -> (Image, ServicePlan) {
+    let mut store = Store::new("n0");
+    for kind in Kind::ALL {
+        store.feed(Event::InitDone(kind));
+    }
+    for object in objects {
+        let kind = Kind::ALL.into_iter().find(|k| object["kind"] == k.as_str()).unwrap();
+        store.feed(Event::Apply(decode(kind, object.to_string().as_bytes()).unwrap()));
+    }
+    let mut kernel = FakeKernel::new(Capacities::default());
+    let mut layout = Layout::adopt(kernel.image.clone());
+    let mut planned = ServicePlan::new(ProxyConfig::default());
+    let (view, changes) = store.commit();
+    let (delta, _) = plan(&view, &changes, &mut planned);
+    let batch: Batch = layout.lay_out(&delta, view.synced().as_ref(), 1);
+    assert_eq!(kernel.apply(&batch).failure, None);
+    (kernel.image, planned)
+}
+
+#[test]
+fn the_answer_names_the_service_in_words() {
+    let (image, plan) = apply(&[
+        json!({
+            "kind": "Service", "metadata": { "namespace": "d", "name": "s" },
+            "spec": {
+                "clusterIPs": ["10.96.0.1"], "sessionAffinity": "ClientIP",
+                "ports": [{ "name": "a", "port": 80 }, { "name": "b", "port": 81 }],
+            },
+        }),
+        json!({
+            "kind": "EndpointSlice",
+            "metadata": {
+                "namespace": "d", "name": "x", "labels": { "kubernetes.io/service-name": "s" },
+            },
+            "addressType": "IPv4", "ports": [{ "name": "a", "port": 8080 }],
+            "endpoints": [{ "addresses": ["10.0.0.1"] }, { "addresses": ["10.0.0.2"] }],
+        }),
+    ]);
+    let ask = |to: &str| {
+        let protocol = Protocol::Tcp;
+        explain(&image, &plan, &Question { to: to.parse().unwrap(), protocol, host: false })
+    };
+    let words = [
+        ("10.96.0.1:80", "Service d/s: one of 2 endpoints, kept for 10800 s after the last use"),
+        ("10.96.0.1:81", "Service d/s: refused: no endpoint is usable"),
+        ("10.96.0.1:82", "refused: the Service has no such port"),
+        ("10.96.0.2:80", "not the address of a Service: left alone"),
+    ];
+    for (to, expected) in words {
+        assert_eq!(ask(to).to_string(), expected, "{to}");
+    }
+    let Answer::Translated { service, backends, .. } = ask("10.96.0.1:80") else { panic!() };
+    assert_eq!(service.name, Some(ObjectName::new("d", "s")));
+    assert_eq!(backends.len(), 2);
+}
+
+#[test]
+fn what_the_kernel_holds_counts_also_when_the_plan_has_moved_on() {
+    let (image, _) = apply(&[json!({
+        "kind": "Service", "metadata": { "namespace": "d", "name": "s" },
+        "spec": { "clusterIPs": ["10.96.0.1"], "ports": [{ "port": 80 }] },
+    })]);
+    let nothing = ServicePlan::new(ProxyConfig::default());
+    let to = "10.96.0.1:80".parse().unwrap();
+    let question = Question { to, protocol: Protocol::Tcp, host: true };
+    let answer = explain(&image, &nothing, &question);
+    assert!(matches!(&answer, Answer::Refused { service } if service.name.is_none()), "{answer}");
+    assert!(answer.to_string().contains("which no Service of now has"), "{answer}");
+}
