@@ -16,3 +16,8 @@ pub mod cli;
 pub mod config;
 pub mod reconcile;
 pub mod source;
+
+/// As in the binary: what is measured in tests is measured with its allocator.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

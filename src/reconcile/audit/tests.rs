@@ -222,7 +222,7 @@ fn longest_question(running: &Running, all: &impl Fn(&Asker)) -> u64 {
 
 /// The least of several: cold caches and neighbours come and go, what the code does stays.
 fn least_longest(running: &Running, all: impl Fn(&Asker)) -> u64 {
-    (0..3).map(|_| longest_question(running, &all)).min().unwrap()
+    (0..5).map(|_| longest_question(running, &all)).min().unwrap()
 }
 
 /// Processor time of this thread: what others do on this machine does not count.
