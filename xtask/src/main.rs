@@ -3,6 +3,7 @@
 mod bpf;
 mod fuzz;
 mod shell;
+mod soak;
 mod suite;
 mod tidy;
 
@@ -31,6 +32,8 @@ enum Task {
     Bpf(bpf::BpfArgs),
     /// Fuzz what reads what strangers send (fuzz/README.md)
     Fuzz(fuzz::FuzzArgs),
+    /// Change and break everything for a while, under traffic; needs root
+    Soak(soak::SoakArgs),
     /// Benchmarks side by side with what a user would run instead
     Bench {
         /// Arguments of the benchmark program, e.g. `services --json`
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Bpf(args) => bpf::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Bench { args } => {
             shell::cargo(&["run", "--release", "-p", "towpath-bench", "--"]).args(args).run()
         }
