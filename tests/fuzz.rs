@@ -1,6 +1,6 @@
 //! Every fuzz target over its checked-in inputs: so that targets keep building, and what was found
 //! once stays mended. `cargo xtask fuzz` looks for more (fuzz/README.md).
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "targets are tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "targets are tests")]
 
 #[path = "../fuzz/src/subjects.rs"]
 mod subjects;

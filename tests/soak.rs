@@ -26,6 +26,8 @@ const CHURN: usize = 40;
 const SERVERS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 1)];
 /// What `cargo test` takes; `cargo xtask soak` takes longer.
 const SECONDS: u64 = 20;
+/// Streams that break all the time are opened again after half a minute at last.
+const BACK_OFF_AND_MORE: Duration = Duration::from_secs(75);
 /// Allocators keep some of what they were given back.
 const RSS_SLACK_KIB: u64 = 12 << 10;
 
@@ -85,7 +87,7 @@ fn remove(bed: &Bed, name: &str) {
 fn fault(bed: &mut Bed, random: &mut Random) -> &'static str {
     let faults = bed.api.faults();
     let moment = Duration::from_millis(300 + random.below(900) as u64);
-    let name = match random.below(7) {
+    match random.below(7) {
         0 => {
             faults.away(true);
             thread::sleep(moment);
@@ -126,8 +128,7 @@ fn fault(bed: &mut Bed, random: &mut Random) -> &'static str {
             bed.start(0);
             "killed"
         }
-    };
-    name
+    }
 }
 
 /// Entries of each map, as the daemon says.
@@ -144,22 +145,35 @@ fn rss_kib(status: &Value) -> u64 {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// Everything was heard, is in force and was audited.
+fn is_well(bed: &Bed, node: usize) -> bool {
+    let status = bed.status(node).unwrap_or_default();
+    let is = |name: &str, wanted: u64| status["state"][name].as_u64() == Some(wanted);
+    let audited = !status["state"]["audit"].is_null();
+    audited
+        && is("services", 1)
+        && is("endpointSlices", 1)
+        && bed.cli(node, &["status"]).status.success()
+}
+
 /// Only the steady Service is left, and both daemons know and say that all is well.
 fn calm(bed: &Bed) -> [Value; 2] {
     for number in 0..CHURN {
         remove(bed, &format!("c{number}"));
     }
     endpoints(bed, "steady", &SERVERS);
+    let began = Instant::now();
     [0, 1].map(|node| {
-        bed.until("a daemon that is well", || {
-            let status = bed.status(node).unwrap_or_default();
-            let is = |name: &str, wanted: u64| {
-                status["state"][name].as_u64().is_some_and(|found| found == wanted)
-            };
-            let audited = !status["state"]["audit"].is_null();
-            let well = bed.cli(node, &["status"]).status.success();
-            audited && well && is("services", 1) && is("endpointSlices", 1)
-        });
+        while !is_well(bed, node) {
+            let log = bed.cluster.nodes[node].run_dir.join("daemon.log");
+            assert!(
+                began.elapsed() < BACK_OFF_AND_MORE,
+                "node {node} is not well: {}\n{}",
+                String::from_utf8_lossy(&bed.cli(node, &["status"]).stdout),
+                fs::read_to_string(log).unwrap_or_default()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
         let services = bed.cli(node, &["services"]);
         assert!(services.status.success(), "{}", String::from_utf8_lossy(&services.stdout));
         let status = bed.status(node).unwrap();

@@ -91,7 +91,7 @@ fn compile(events: Vec<Event>) -> Image {
             store.feed(event);
         }
     }
-    for (key, _) in &kernel.image.frontends {
+    for key in kernel.image.frontends.keys() {
         let to = SocketAddr::new(IpAddr::from(key.addr), u16::from_be(key.port));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let answer = explain(&kernel.image, &planned, &Question { to, protocol, host: true });
