@@ -15,6 +15,15 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use towpath_testbed::{Cluster, Wiring, api::Api, objects::node};
 
+/// What routes the node's Services.
+#[derive(Clone, Copy)]
+pub(crate) enum Router<'a> {
+    /// The daemon of this repository.
+    Towpath,
+    /// What a user runs today, in nftables mode: the program at this path.
+    KubeProxy(&'a Path),
+}
+
 /// Everything a measurement needs.
 pub(crate) struct Bed {
     pub(crate) api: Api,
@@ -45,20 +54,39 @@ impl Bed {
     }
 
     /// Starts the daemon; answers when its process was started.
-    pub(crate) fn start(&mut self) -> Result<Instant> {
+    pub(crate) fn start(&mut self, router: Router<'_>) -> Result<Instant> {
         let bed = &self.cluster.nodes[0];
-        let mut command = bed.host.command(&self.tool);
+        let mut command = match router {
+            Router::Towpath => {
+                let mut command = bed.host.command(&self.tool);
+                command
+                    .arg("run")
+                    .arg("--kubeconfig")
+                    .arg(&self.kubeconfig)
+                    .args(["--node-name", &bed.host.name, "--log-level", "info"])
+                    .arg("--cgroup-root")
+                    .arg(&bed.cgroup)
+                    .arg("--bpffs")
+                    .arg(bed.bpffs.join("towpath"))
+                    .arg("--run-dir")
+                    .arg(&bed.run_dir);
+                command
+            }
+            Router::KubeProxy(program) => {
+                let mut command = bed.host.command(program);
+                command
+                    .arg("--kubeconfig")
+                    .arg(&self.kubeconfig)
+                    .args(["--hostname-override", &bed.host.name])
+                    .args(["--proxy-mode=nftables", "--cluster-cidr=10.128.0.0/9"])
+                    // The machine's connection tracking is not ours to set.
+                    .args(["--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0"])
+                    .args(["--conntrack-tcp-timeout-close-wait=0", "--kube-api-content-type"])
+                    .arg("application/json");
+                command
+            }
+        };
         command
-            .arg("run")
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(["--node-name", &bed.host.name, "--log-level", "info"])
-            .arg("--cgroup-root")
-            .arg(&bed.cgroup)
-            .arg("--bpffs")
-            .arg(bed.bpffs.join("towpath"))
-            .arg("--run-dir")
-            .arg(&bed.run_dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(bed.run_dir.join("daemon.log"))?);
@@ -78,11 +106,16 @@ impl Bed {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                let log = self.cluster.nodes[0].run_dir.join("daemon.log");
-                bail!("not ready: {}", std::fs::read_to_string(log).unwrap_or_default());
+                bail!("not ready: {}", self.log());
             }
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What the daemon wrote.
+    pub(crate) fn log(&self) -> String {
+        let log = self.cluster.nodes[0].run_dir.join("daemon.log");
+        std::fs::read_to_string(log).unwrap_or_default()
     }
 
     /// What `towpath status -o json` says.

@@ -41,7 +41,7 @@ pub(crate) fn measure(tool: &Path, report: &mut Report) -> Result<()> {
         let pinned: Seen = client.ask_for(&Ask::Pin { cpu: 1 })?;
         ensure!(pinned.outcome == "ok", "pinning: {}", pinned.outcome);
     }
-    bed.start()?;
+    bed.start(crate::bed::Router::Towpath)?;
     bed.wait_for(1)?;
 
     let direct = SocketAddr::new(bed.cluster.pod(0, 1).v4(), 8080);

@@ -6,7 +6,10 @@ mod metric;
 mod scale;
 mod statistics;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -28,12 +31,15 @@ enum Subject {
         /// The program to measure (default: `towpath` beside this one)
         #[arg(long)]
         towpath: Option<PathBuf>,
+        /// A kube-proxy to put beside it, in the same run (nftables mode; needs `nft` and `conntrack`)
+        #[arg(long, value_name = "PROGRAM")]
+        kube_proxy: Option<PathBuf>,
     },
 }
 
 fn main() -> ExitCode {
-    let Subject::Services { json, towpath } = Cli::parse().subject;
-    match services(json, towpath) {
+    let Subject::Services { json, towpath, kube_proxy } = Cli::parse().subject;
+    match services(json, towpath, kube_proxy.as_deref()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -44,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 /// The fixed set of metrics; one that is missing is a failure like one that is not met.
-fn services(json: bool, towpath: Option<PathBuf>) -> Result<bool> {
+fn services(json: bool, towpath: Option<PathBuf>, kube_proxy: Option<&Path>) -> Result<bool> {
     let beside = || -> Result<PathBuf> {
         let own = std::env::current_exe()?;
         Ok(own.parent().context("the folder of this program")?.join("towpath"))
@@ -57,6 +63,6 @@ fn services(json: bool, towpath: Option<PathBuf>) -> Result<bool> {
     );
     let mut report = metric::Report::new(json);
     latency::measure(&tool, &mut report)?;
-    scale::measure(&tool, &mut report)?;
+    scale::measure(&tool, kube_proxy, &mut report)?;
     Ok(report.finish())
 }

@@ -13,7 +13,7 @@ struct Line {
     value: f64,
     unit: &'static str,
     target: f64,
-    peer: &'static str,
+    peer: String,
     met: bool,
     note: String,
 }
@@ -42,9 +42,10 @@ impl Report {
         value: f64,
         unit: &'static str,
         target: f64,
-        peer: &'static str,
+        peer: impl Into<String>,
         note: String,
     ) {
+        let peer = peer.into();
         let met = value <= target;
         if self.json {
             let value = (value * 1e4).round() / 1e4;
@@ -70,7 +71,7 @@ impl Report {
                     format!("{:.3}", line.value),
                     format!("<= {}", line.target),
                     line.unit.to_owned(),
-                    line.peer.to_owned(),
+                    line.peer.clone(),
                     line.note.clone(),
                 ]);
             }

@@ -7,6 +7,7 @@
 mod attach;
 mod cleanup;
 mod error;
+mod grace;
 mod live;
 mod load;
 mod lock;
@@ -19,9 +20,9 @@ mod sys;
 
 pub use cleanup::{cleanup, detach};
 pub use error::Error;
+pub use grace::grace;
 pub use live::{LiveKernel, MapUse};
 pub use peers::Peers;
 pub use probe::{Feature, host_netns_cookie, probe};
 pub use settings::Settings;
 pub use stats::{ProgramRuns, StatsOn, program_runs};
-pub use sys::grace;

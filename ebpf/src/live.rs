@@ -31,7 +31,8 @@ const RUN: usize = 8192;
 /// The maps and programs of this node, open for writing.
 pub struct LiveKernel {
     _lock: WriterLock,
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
+    settings: Settings,
     capacities: Capacities,
     frontends: MapData,
     node_addresses: MapData,
@@ -91,7 +92,8 @@ impl LiveKernel {
             services,
             backends,
             config,
-            _ebpf: {
+            settings: settings.clone(),
+            ebpf: {
                 attach_checked(&mut ebpf, settings)?;
                 ebpf
             },
@@ -219,6 +221,27 @@ impl Kernel for LiveKernel {
             }
         }
         Applied { done, failure: None }
+    }
+
+    fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
+        let byte = offset_of!(ConfigRecord, cluster);
+        let held = self.config.get(0).unwrap_or_default().cluster;
+        if held != 0 && held != cluster {
+            let place = self.settings.maps_dir().display().to_string();
+            return Err(KernelError::OtherCluster { place });
+        }
+        self.config.store_word(0, byte, cluster);
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError> {
+        attach::mend(&mut self.ebpf, &self.settings).map_err(|error| {
+            let program = match &error {
+                Error::Attach { program, .. } => (*program).to_owned(),
+                _ => "of the sockets".to_owned(),
+            };
+            KernelError::Detached { program, cause: load::chain(&error) }
+        })
     }
 }
 

@@ -10,7 +10,9 @@ use std::{
     path::Path,
 };
 
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
@@ -238,9 +240,11 @@ struct LinkInfo {
     pad2: u32,
 }
 
-/// Which cgroup a link is attached to; 0 when that cgroup is gone.
-pub(crate) fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
-    Ok(info::<LinkInfo>(link)?.cgroup_id)
+/// Which cgroup a link is attached to (0 when that cgroup is gone, or the link was detached), and
+/// the id of its program.
+pub(crate) fn link_attachment(link: BorrowedFd<'_>) -> io::Result<(u64, u32)> {
+    let info = info::<LinkInfo>(link)?;
+    Ok((info.cgroup_id, info.prog_id))
 }
 
 /// The beginning of `bpf_map_info`.
@@ -318,14 +322,53 @@ pub(crate) fn enable_stats() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Waits until every program that runs now has ended: an RCU grace period (ebpf-spike.md 12: about
-/// 8 ms). Call it off the publishing thread.
-///
-/// # Errors
-/// When the kernel does not offer `membarrier`.
-pub fn grace() -> io::Result<()> {
+/// `membarrier(MEMBARRIER_CMD_GLOBAL)`.
+pub(crate) fn membarrier_global() -> io::Result<()> {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: no pointers.
     let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapAttr {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner_map_fd: u32,
+}
+
+/// An array of one number, or of one map like `inner`.
+pub(crate) fn small_array(inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
+    const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+    let mut attr = MapAttr {
+        kind: if inner.is_some() { BPF_MAP_TYPE_ARRAY_OF_MAPS } else { BPF_MAP_TYPE_ARRAY },
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        inner_map_fd: inner.map_or(0, fd_number),
+        ..MapAttr::default()
+    };
+    // SAFETY: no pointers.
+    let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attr) }?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Stores a map in a map of maps.
+pub(crate) fn store_map(outer: BorrowedFd<'_>, inner: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (0u32, fd_number(inner));
+    let mut attr = ElementAttr {
+        map_fd: fd_number(outer),
+        pad: 0,
+        key: std::ptr::from_ref(&key) as u64,
+        value: std::ptr::from_ref(&value) as u64,
+        flags: 0,
+    };
+    // SAFETY: key and value are four bytes each, as `small_array` made the map.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(|_zero| ())
 }

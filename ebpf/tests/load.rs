@@ -10,8 +10,13 @@ mod support;
 
 use std::{
     collections::BTreeMap,
+    ffi::CString,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -251,6 +256,77 @@ fn pins_of_another_cluster_are_refused_and_stay_as_they_are() {
     assert!(error.to_string().contains("towpath cleanup"));
     bed.settings.cluster = None;
     assert_eq!(LiveKernel::open(&bed.settings).expect("opens").read().unwrap(), before);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_first_cluster_that_is_told_later_keeps_the_pins() {
+    let bed = Bed::new("bind");
+    let mut kernel = LiveKernel::open(&bed.settings).expect("opens before the cluster is known");
+    assert_eq!(kernel.apply(&Batch { ops: service(1, 0) }).failure, None);
+    assert_eq!((kernel.bind(7), kernel.bind(7)), (Ok(()), Ok(())));
+    let before = kernel.read().unwrap();
+    assert_eq!(before.config.cluster, 7);
+    drop(kernel);
+    let mut next = LiveKernel::open(&bed.settings).expect("serves what is pinned");
+    let error = next.bind(8).expect_err("another cluster");
+    assert!(error.to_string().contains("towpath cleanup"), "{error}");
+    assert_eq!(next.read().unwrap(), before, "nothing was written");
+    assert_eq!(next.bind(7), Ok(()));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn programs_that_somebody_took_out_of_force_come_back() {
+    let mut plane = Plane::new("heal");
+    let at_vip = SocketAddr::new(Family::V4.vip(1), 80);
+    let backend = Family::V4.backend(1);
+    serve(&backend.to_string());
+    serve(&at_vip.to_string());
+    let index = plane.service(&[backend]);
+    plane.cluster_ip(at_vip.ip(), 80, index, 0);
+    let links = plane.bed.settings.links_dir();
+    let heal = |plane: &mut Plane| plane.kernel.as_mut().unwrap().heal();
+    assert_eq!(heal(&mut plane), Ok(vec![]), "nothing is wrong");
+
+    // As `bpftool link detach` does.
+    out_of_force(&links.join("connect4"));
+    assert_eq!(tcp(at_vip).unwrap().0, at_vip.to_string(), "not translated any more");
+    assert_eq!(heal(&mut plane), Ok(vec!["connect4"]));
+    assert_eq!(tcp(at_vip).unwrap().0, backend.to_string());
+
+    fs::remove_file(links.join("connect4")).unwrap();
+    fs::remove_file(links.join("recvmsg6")).unwrap();
+    assert_eq!(heal(&mut plane), Ok(vec!["recvmsg6", "connect4"]), "readers come first");
+    assert_eq!(tcp(at_vip).unwrap().0, backend.to_string());
+
+    plane.leave();
+    let cgroup = plane.bed.settings.cgroup_root.clone();
+    fs::remove_dir(&cgroup).unwrap();
+    let error = heal(&mut plane).expect_err("no cgroup to attach to");
+    assert!(error.to_string().contains(&*cgroup.to_string_lossy()), "{error}");
+    fs::create_dir(&cgroup).unwrap();
+    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(8), "a cgroup of the same name");
+    plane.enter();
+    assert_eq!(tcp(at_vip).unwrap().0, backend.to_string());
+    assert_eq!(heal(&mut plane), Ok(vec![]));
+    assert_eq!(plane.bed.attached(), 8);
+}
+
+/// BPF_OBJ_GET and BPF_LINK_DETACH, as `bpftool link detach pinned PIN` does.
+fn out_of_force(pin: &std::path::Path) {
+    let path = CString::new(pin.as_os_str().as_bytes()).unwrap();
+    let bpf = |command: libc::c_long, attr: &[u64]| {
+        // SAFETY: the attributes are as long as they say, and the path outlives the call.
+        let answer =
+            unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
+        assert!(answer >= 0, "{}", std::io::Error::last_os_error());
+        u64::try_from(answer).unwrap()
+    };
+    let link = bpf(7, &[path.as_ptr() as u64, 0]);
+    bpf(34, &[link]);
+    // SAFETY: a descriptor that the kernel just made for us.
+    drop(unsafe { OwnedFd::from_raw_fd(i32::try_from(link).unwrap()) });
 }
 
 #[test]

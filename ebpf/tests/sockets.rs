@@ -19,11 +19,12 @@ use std::{
 
 use support::{
     net::{
-        FAMILIES, Family, ask, ask_peer, disconnect, in_pod, serve, tcp, udp_socket,
-        udp_socket_of_a_client,
+        FAMILIES, Family, ask, ask_peer, cookie, disconnect, in_pod, mirror, serve, tcp,
+        udp_socket, udp_socket_of_a_client,
     },
     plane::Plane,
 };
+use towpath_ebpf::Peers;
 use towpath_image::datapath::{Empty, FrontendKey, FrontendWord, NodeAddressValue, protocol};
 
 /// Servers at the first two backends and the first three VIPs of both families.
@@ -324,6 +325,68 @@ fn a_udp_socket_that_connects_again_forgets_its_service() {
         assert!(backends(family).contains(&who) && from == vip, "{family:?}: unconnected again");
         assert_eq!(ask(&socket, vip).unwrap(), (who, vip));
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_daemon_knows_of_a_connected_socket_ends_with_the_connection() {
+    let mut plane = Plane::new("peers");
+    servers();
+    for family in [Family::V4, Family::V6] {
+        for n in [1, 2] {
+            let service = plane.service(&[family.backend(n)]);
+            plane.cluster_ip(family.vip(n), 80, service, 0);
+        }
+    }
+    let peers = Peers::open(&plane.bed.settings).unwrap();
+    for family in FAMILIES {
+        let socket = udp_socket(family.names(family.vip(1), 80));
+        let join = |ip, port| socket.connect(family.names(ip, port)).unwrap();
+        let sent_to = || {
+            let cookie = cookie(&socket);
+            let to = |n| {
+                let at = family.backend(n);
+                peers.sent_to(cookie, at.ip(), at.port())
+            };
+            [to(1), to(2)]
+        };
+        join(family.vip(1), 80);
+        assert_eq!(sent_to(), [true, false], "{family:?}");
+        join(family.vip(2), 80);
+        assert_eq!(sent_to(), [false, true], "{family:?}: another Service");
+        join(family.backend(2).ip(), 8080);
+        assert_eq!(sent_to(), [false, false], "{family:?}: the backend, by its own address");
+        join(family.vip(1), 80);
+        disconnect(&socket);
+        let elsewhere = family.names(family.backend(2).ip(), 8080);
+        socket.send_to(b"who", elsewhere).unwrap();
+        assert_eq!(sent_to(), [false, false], "{family:?}: the first datagram afterwards");
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn datagrams_of_any_size_pass_in_both_directions() {
+    let mut plane = Plane::new("large");
+    for family in [Family::V4, Family::V6] {
+        let service = plane.service(&[family.backend(1)]);
+        plane.cluster_ip(family.vip(1), 80, service, 0);
+        mirror(&family.backend(1).to_string());
+    }
+    for family in FAMILIES {
+        let vip = family.names(family.vip(1), 80);
+        let socket = udp_socket(vip);
+        // One below and above an Ethernet frame, above 32 KiB, and the most that IPv4 carries.
+        for size in [0, 1_471, 1_473, 9_000, 32_769, 65_507] {
+            let sent: Vec<u8> = (0..size).map(|n: u32| n.to_le_bytes()[n as usize % 2]).collect();
+            assert_eq!(socket.send_to(&sent, vip).unwrap(), sent.len());
+            let mut buffer = vec![0; 70_000];
+            let (length, from) = socket.recv_from(&mut buffer).unwrap();
+            assert_eq!(from, vip, "{family:?}, {size} bytes");
+            assert!(buffer[..length] == sent, "{family:?}, {size} bytes: {length} came back");
+        }
+    }
+    assert_eq!([plane.counters(0).translated, plane.counters(1).translated], [2, 1]);
 }
 
 #[test]

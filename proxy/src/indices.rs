@@ -31,15 +31,6 @@ impl FreeIndices {
         })
     }
 
-    /// Takes this very index, if it is free.
-    pub(crate) fn reserve(&mut self, index: u32) -> bool {
-        while self.next <= index && self.next < self.limit {
-            self.returned.insert(self.next);
-            self.next += 1;
-        }
-        self.returned.remove(&index)
-    }
-
     pub(crate) fn give(&mut self, index: u32) {
         self.returned.insert(index);
     }
@@ -55,8 +46,5 @@ mod tests {
         assert_eq!([free.take(), free.take(), free.take()], [Some(1), Some(3), None]);
         free.give(2);
         assert_eq!(free.take(), Some(2));
-        let mut free = FreeIndices::new(4, &BTreeSet::new());
-        assert!(free.reserve(2) && !free.reserve(2) && !free.reserve(4));
-        assert_eq!([free.take(), free.take(), free.take()], [Some(0), Some(1), Some(3)]);
     }
 }

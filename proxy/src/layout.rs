@@ -3,18 +3,21 @@
 //! The layout keeps a mirror of what the kernel holds, operation by operation, and what is wanted.
 //! A batch is the difference, in the one order that is safe at every prefix:
 //!
-//! 1. node addresses that go (what leads through them is gone at once, not changed first)
-//! 2. backends, into free slots
-//! 3. records, at free indices
-//! 4. set words of records in use: each flips one set, old to new; a set that is used no more stays
-//! 5. frontends that come or flip: remote nodes' own, the others, guards last, so that no port is
+//! 1. records that nothing has led to for a grace period and a second are cleared
+//! 2. node addresses that go (what leads through them is gone at once, not changed first)
+//! 3. backends, into free slots
+//! 4. records, at free indices
+//! 5. set words of records in use: each flips one set, old to new; a set that is used no more stays
+//! 6. frontends that come or flip: remote nodes' own, the others, guards last, so that no port is
 //!    refused before it is there
-//! 6. frontends that go; guards first
-//! 7. node addresses that come: everything they lead to is there
-//! 8. indices that nothing leads to any more
+//! 7. frontends that go; guards first
+//! 8. node addresses that come: everything they lead to is there
 //!
-//! 1, 6 and 8 need [`Synced`]. After a failure the mirror is exactly what was carried out; everything
-//! else is rebuilt from it.
+//! 2 and 7 need [`Synced`]. A record that nothing leads to any more stays whole while it rests: a
+//! program that read the frontend before that was flipped or removed has yet to read the record, and
+//! must find the old answer. Once it is cleared its index and its slots are free at once: so what is
+//! unused in the maps of a daemon that died has rested, too. After a failure the mirror is exactly
+//! what was carried out; everything else is rebuilt from it.
 
 mod adopt;
 mod place;
@@ -54,8 +57,9 @@ pub struct Layout {
     mirror: Image,
     /// Index of each record in force.
     index_of: BTreeMap<u64, u32>,
-    /// Indices that are used in the kernel and not in force: cleared when nothing leads to them.
-    /// With whether their slots are theirs; those of a record that was never trusted count as room.
+    /// Indices that are not in force, but that something still leads to; or that nobody has looked
+    /// at yet. With whether their slots are theirs; those of a record that was never trusted count
+    /// as room.
     orphans: BTreeMap<u32, bool>,
     /// Epoch of the word published last. One count for all records: an extent that is used again
     /// never makes the same word again (but for the wrap after 65,536 publications).
@@ -81,7 +85,7 @@ pub struct Layout {
     keys_of: BTreeMap<u64, Vec<FrontendKey>>,
     /// Services whose records did not fit at the last turn.
     refused: BTreeMap<ObjectName, Refused>,
-    /// Slots that the batch under way takes out of force.
+    /// What the batch under way takes out of force.
     leaving: Vec<Retiree>,
 }
 
@@ -96,13 +100,8 @@ impl Layout {
     /// The next batch: what `delta` changed, and what could not be carried out before.
     pub fn lay_out(&mut self, delta: &PlanDelta, synced: Option<&Synced>, now: Millis) -> Batch {
         self.want(delta);
-        for what in self.retired.rested(now) {
-            match what {
-                Retiree::Extent(extent) => self.extents.give(extent),
-                Retiree::Index(index) => self.indices.give(index),
-            }
-        }
-        write::write(self, synced.is_some())
+        let rested = self.retired.rested(now);
+        write::write(self, rested, synced.is_some())
     }
 
     /// Notes how far the batch came.
@@ -134,7 +133,14 @@ impl Layout {
         self.retired.wants_grace()
     }
 
-    /// Is there anything that a next batch would carry out?
+    /// Has a record rested long enough to be cleared? Nobody waits for it, but its index and its
+    /// slots are not free before.
+    #[must_use]
+    pub fn has_rested(&self, now: Millis) -> bool {
+        self.retired.has_rested_index(now)
+    }
+
+    /// Is there anything that a next batch would carry out, and that somebody waits for?
     #[must_use]
     pub fn pending(&self) -> bool {
         !(self.dirty_records.is_empty()
@@ -248,14 +254,6 @@ impl Layout {
     fn rebuild(&mut self, now: Millis) {
         let mut fresh = Self::adopt(std::mem::take(&mut self.mirror));
         fresh.retired.restamp(now);
-        let resting = self.retired.iter().chain(std::mem::take(&mut self.leaving));
-        for index in resting.collect::<Vec<_>>() {
-            if let Retiree::Index(index) = index
-                && fresh.indices.reserve(index)
-            {
-                fresh.retired.add(Retiree::Index(index), now);
-            }
-        }
         fresh.epoch = self.epoch;
         fresh.records = std::mem::take(&mut self.records);
         fresh.former = std::mem::take(&mut self.former);

@@ -6,11 +6,20 @@ use crate::{extents::Extent, layout::Millis};
 /// interrupted by a virtual machine's pause has long ended by then.
 const REST_MS: Millis = 1_000;
 
-/// A slot or an index.
+/// What rests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Retiree {
+    /// Slots that no set in force holds any more.
     Extent(Extent),
-    Index(u32),
+    /// An index that no frontend leads to any more. Its record stays whole while it rests: a program
+    /// that read the frontend before has yet to read the record. `owns`: the slots it names are its
+    /// own.
+    Index {
+        /// Which.
+        index: u32,
+        /// Are the slots of its sets nobody else's?
+        owns: bool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +27,12 @@ struct Resting {
     what: Retiree,
     since: Millis,
     graced: bool,
+}
+
+impl Resting {
+    const fn is_over(&self, now: Millis) -> bool {
+        self.graced && self.since.saturating_add(REST_MS) <= now
+    }
 }
 
 /// Retirees in the order of retirement.
@@ -40,9 +55,8 @@ impl Retired {
 
     /// Takes out what may be used again.
     pub(crate) fn rested(&mut self, now: Millis) -> Vec<Retiree> {
-        let done = |r: &Resting| r.graced && r.since.saturating_add(REST_MS) <= now;
-        let rested = self.resting.iter().filter(|r| done(r)).map(|r| r.what).collect();
-        self.resting.retain(|r| !done(r));
+        let rested = self.resting.iter().filter(|r| r.is_over(now)).map(|r| r.what).collect();
+        self.resting.retain(|r| !r.is_over(now));
         rested
     }
 
@@ -58,8 +72,10 @@ impl Retired {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Retiree> + '_ {
-        self.resting.iter().map(|resting| resting.what)
+    /// Could [`Self::rested`] take out an index now?
+    pub(crate) fn has_rested_index(&self, now: Millis) -> bool {
+        let index = |r: &&Resting| matches!(r.what, Retiree::Index { .. });
+        self.resting.iter().filter(index).any(|resting| resting.is_over(now))
     }
 }
 
@@ -70,13 +86,15 @@ mod tests {
     #[test]
     fn nothing_is_used_again_before_grace_and_rest() {
         let mut retired = Retired::default();
-        retired.add(Retiree::Index(7), 100);
+        let index = Retiree::Index { index: 7, owns: true };
+        retired.add(index, 100);
         assert!(retired.rested(10_000).is_empty(), "no grace period");
         retired.graced(100);
         assert!(retired.wants_grace(), "it began in the same millisecond: proves nothing");
         retired.graced(101);
         assert!(!retired.wants_grace() && retired.rested(1_099).is_empty(), "no rest");
-        assert_eq!(retired.rested(1_100), [Retiree::Index(7)]);
+        assert!(!retired.has_rested_index(1_099) && retired.has_rested_index(1_100));
+        assert_eq!(retired.rested(1_100), [index]);
         assert!(retired.rested(1_100).is_empty());
     }
 }

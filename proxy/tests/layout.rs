@@ -221,9 +221,40 @@ fn affinity_takes_a_fresh_index_and_flips_the_frontends_to_it() {
         _ => None,
     };
     let touched: Vec<_> = batch.ops.iter().filter_map(touched).collect();
-    assert_eq!(touched, [(after, 1), (before, 0)], "the old record is cleared last, as a whole");
+    assert_eq!(touched, [(after, 1)], "the old record stays: it may have to be read");
+    desk.now += 5_000;
+    assert_eq!(desk.turn(Some(&synced()), None).ops, [], "nothing is left to do but wait");
+    let grace = desk.now;
+    desk.now += 1;
+    assert!(desk.layout.wants_grace() && !desk.layout.has_rested(desk.now));
+    desk.grace(grace);
+    assert!(desk.layout.has_rested(desk.now) && !desk.layout.pending());
+    let record = ServiceRecord::default();
+    let cleared = [Op::WriteService { index: before, record }];
+    assert_eq!(desk.turn(Some(&synced()), None).ops, cleared);
     desk.assert_all_in_force();
-    assert_eq!(desk.turn(Some(&synced()), None).ops, [], "nothing is left to do");
+    assert!(!desk.layout.has_rested(desk.now));
+}
+
+/// The index 0 of 1 went to another daemon's grave: only its frontend was flipped away.
+#[test]
+fn what_rests_when_a_daemon_dies_rests_anew_for_the_next_one() {
+    let mut desk = Desk::new(capacities(9, 9, 99));
+    desk.want(1, Some(want([1, 2])));
+    desk.turn(Some(&synced()), None);
+    let before = desk.layout.index_of(1).unwrap();
+    desk.want(1, Some(Want { affinity: Some(60), ..want([3]) }));
+    desk.turn(Some(&synced()), None);
+    let after = desk.layout.index_of(1).unwrap();
+    desk.grace(desk.now);
+    desk.restart();
+    assert_eq!(desk.layout.index_of(1), Some(after), "the one that the frontend leads to");
+    desk.want(2, Some(want([4])));
+    desk.turn(Some(&synced()), None);
+    assert!(![before, after].contains(&desk.layout.index_of(2).unwrap()));
+    assert!(desk.kernel.image.services.contains_key(&before), "it may still be read");
+    desk.calm_down();
+    desk.assert_all_in_force();
 }
 
 #[test]
@@ -237,7 +268,9 @@ fn without_proof_of_a_full_list_nothing_goes() {
     assert_eq!(desk.kernel.image.frontends.keys().copied().collect::<BTreeSet<_>>(), held);
     assert!(desk.layout.pending());
     desk.turn(Some(&synced()), None);
-    assert!(desk.kernel.image.frontends.is_empty() && desk.kernel.image.services.is_empty());
+    assert!(desk.kernel.image.frontends.is_empty());
+    desk.calm_down();
+    assert!(desk.kernel.image.services.is_empty());
 }
 
 /// One way to spoil an image.

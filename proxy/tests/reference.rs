@@ -15,11 +15,11 @@ mod world;
 use std::collections::BTreeMap;
 
 use answers::{Answer, Branches};
-use kernel::ask;
-use towpath_image::{Applied, Capacities, FakeKernel, Kernel as _, KernelError, MapName};
+use kernel::{ask, ask_slowly, leads_to};
+use towpath_image::{Applied, Capacities, FakeKernel, Image, Kernel as _, KernelError, MapName};
 use towpath_model::{Event, Kind, Store};
 use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
-use world::{Random, World};
+use world::{Probe, Random, World};
 
 struct Bench {
     store: Store,
@@ -63,6 +63,9 @@ impl Bench {
             self.publish(&PlanDelta::default(), synced.as_ref());
         }
         self.kernel.fail_after = None;
+        // Programs that began before this turn run until here, none any longer.
+        self.now += 1;
+        self.layout.graced(self.now);
     }
 
     fn publish(&mut self, delta: &PlanDelta, synced: Option<&towpath_model::Synced>) {
@@ -71,7 +74,6 @@ impl Bench {
         let applied: Applied = self.kernel.apply(&batch);
         self.now += 1;
         self.layout.settle(&batch, &applied, self.now);
-        self.layout.graced(self.now + 1);
         assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
     }
 
@@ -92,7 +94,7 @@ impl Bench {
     }
 }
 
-type Answers = BTreeMap<world::Probe, Answer>;
+type Answers = BTreeMap<Probe, Answer>;
 
 fn from_kernel(kernel: &FakeKernel) -> Answers {
     World::probes().map(|probe| (probe, ask(&kernel.image, &probe))).collect()
@@ -115,6 +117,7 @@ fn assert_same(seed: u64, step: usize, wanted: &Answers, found: &Answers) {
 #[test]
 fn every_state_on_the_way_is_right() {
     let mut branches = Branches::default();
+    let mut slow = 0;
     for seed in 1..=1_500 {
         let mut random = Random::new(seed);
         let mut world = World::default();
@@ -133,10 +136,13 @@ fn every_state_on_the_way_is_right() {
             }
             let fail_after = random.chance(4).then(|| random.below(8));
             bench.kernel.history = Some(Vec::new());
+            let begin = bench.kernel.image.clone();
             bench.turn(fail_after);
             let after = from_reference(&world, &mut branches);
             assert_same(seed, step, &after, &from_kernel(&bench.kernel));
-            for image in bench.kernel.history.take().unwrap_or_default() {
+            let history = bench.kernel.history.take().unwrap_or_default();
+            slow += assert_slow_readers(seed, step, &begin, &history, [&before, &after]);
+            for image in history {
                 for (probe, new) in &after {
                     let now = ask(&image, probe);
                     assert!(
@@ -156,6 +162,51 @@ fn every_state_on_the_way_is_right() {
         }
     }
     branches.assert_all_were_taken();
+    assert!(slow > 10_000, "slow readers met other records than they would have at once: {slow}");
+}
+
+/// When a frontend goes and the sets of its Service, which stays, change too: the new sets are as
+/// right for who found the frontend before it went.
+fn renewed(first: &Image, history: &[Image], probe: &Probe) -> Option<Answer> {
+    let (last, index) = (history.last()?, leads_to(first, probe)?);
+    let identity = |image: &Image| image.services.get(&index).map(|record| record.identity);
+    (identity(first) == identity(last)).then(|| ask_slowly(first, last, probe))
+}
+
+/// Whoever found a frontend before a change, or on the way, and reads the rest at any later point:
+/// the old answer or the new one. Answers how often what it read had changed meanwhile.
+fn assert_slow_readers(
+    seed: u64,
+    step: usize,
+    begin: &Image,
+    history: &[Image],
+    [before, after]: [&Answers; 2],
+) -> usize {
+    let mut changed = 0;
+    let middle = history.get(history.len() / 2);
+    for (first, from) in [(Some(begin), 0), (middle, history.len() / 2)] {
+        let Some(first) = first else { continue };
+        let mut seen = first;
+        for later in &history[from.min(history.len())..] {
+            if later.services == seen.services && later.backends == seen.backends {
+                continue;
+            }
+            seen = later;
+            for (probe, new) in after {
+                let got = ask_slowly(first, later, probe);
+                assert!(
+                    got == *new
+                        || got == before[probe]
+                        || Some(&got) == renewed(first, history, probe).as_ref(),
+                    "seed {seed}, step {step}: {probe:?} gets {got:?} slowly, on the way from {:?} \
+                     to {new:?}",
+                    before[probe]
+                );
+                changed += usize::from(got != ask(first, probe));
+            }
+        }
+    }
+    changed
 }
 
 #[test]
@@ -181,6 +232,7 @@ fn nothing_is_removed_before_everything_was_listed() {
         bench.sync();
         bench.turn(None);
         assert!(bench.kernel.image.frontends.is_empty(), "seed {seed}: all of it is gone now");
+        bench.turn(None);
         assert!(bench.kernel.image.services.is_empty(), "seed {seed}");
     }
 }

@@ -153,6 +153,8 @@ fn a_repair_forgets_what_only_a_wrong_plan_wanted() {
     let fresh = bench.plan_from_scratch();
     bench.layout.readopt(bench.kernel.image.clone(), bench.now);
     bench.publish(&fresh.everything());
+    bench.layout.graced(bench.now + 1);
+    bench.now += 1_100;
     bench.publish(&PlanDelta::default());
     assert_eq!(bench.ask(OTHER, 80), Got::NotAService);
     assert_eq!(bench.ask(OTHER, 81), Got::NotAService, "nor is its guard left");
@@ -180,7 +182,7 @@ fn a_write_that_fails_anywhere_is_carried_on_from_there() {
         bench.assert_no_overlap("after a failure");
         bench.delete_service("a");
         bench.delete_service("b");
-        bench.turns(3);
+        bench.turns(5);
         none_left(&bench.kernel.image);
     }
 }

@@ -239,3 +239,41 @@ fn a_missing_file_is_named() {
          error 2); check the path given to --config"
     );
 }
+
+/// The page for users names every flag, every key and every default that there is.
+#[test]
+fn the_reference_is_complete() {
+    let page = include_str!("../../docs/configuration.md");
+    for flag in <Command as clap::CommandFactory>::command().get_arguments() {
+        let flag = format!("`--{}`", flag.get_long().unwrap());
+        assert!(
+            page.contains(flag.trim_end_matches('`')),
+            "{flag} is not in docs/configuration.md"
+        );
+    }
+    // The parser's own list of keys, as a mistake spells it out.
+    for (section, prefix) in
+        [("", ""), ("source", "source."), ("capacities", "capacities."), ("log", "log.")]
+    {
+        let text = if section.is_empty() {
+            "zzzzzz: 1".to_owned()
+        } else {
+            format!("{section}: {{zzzzzz: 1}}")
+        };
+        let message = message("", &text);
+        let (_, keys) = message.split_once("known are ").unwrap();
+        for key in keys.split([',', ' ', '\n']).filter(|key| !key.is_empty() && *key != "or") {
+            if !["source", "capacities", "log"].contains(&key) {
+                let row = format!("| `{prefix}{key}` |");
+                assert!(page.contains(&row), "{row} is not in docs/configuration.md");
+            }
+        }
+    }
+    let sizes = towpath_image::Capacities::default();
+    for size in [sizes.frontends, sizes.services, sizes.backends, sizes.node_addresses] {
+        assert!(page.contains(&format!("| {size} |")), "{size}");
+    }
+    let (_, rest) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    assert_eq!(resolved("", example, &machine()).unwrap().node_name, "worker-1");
+}

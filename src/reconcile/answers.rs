@@ -28,6 +28,7 @@ pub fn status(state: &State) -> StateReply {
     let mut problems: Vec<String> = state.store.problems().map(ToString::to_string).collect();
     problems.extend(state.plan.problems().iter().map(ToString::to_string));
     problems.extend(state.layout.refused().map(|r| format!("Service {}: {}", r.service, r.why)));
+    problems.extend(state.effects.graces.problem());
     problems.extend(view.own_node_problem().iter().map(ToString::to_string));
     for (kind, objects) in state.store.braked() {
         problems.push(format!(

@@ -114,7 +114,8 @@ impl State {
             return;
         };
         let (view, changes) = self.store.commit();
-        if changes.is_empty() && !self.layout.pending() {
+        let rested = self.layout.has_rested(self.clock.now_ms());
+        if changes.is_empty() && !self.layout.pending() && !rested {
             self.waiting_since = None;
             return;
         }

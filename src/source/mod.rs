@@ -70,6 +70,8 @@ pub struct KindHealth {
     pub errors: AtomicU64,
     /// Objects that could not be decoded.
     pub bad_objects: AtomicU64,
+    /// Times that the loop broke down and was started again.
+    pub restarts: AtomicU64,
 }
 
 impl Health {

@@ -1,7 +1,10 @@
 //! What every Service does: ports, endpoints, more than one Service, who the client is.
 
 use serde_json::json;
-use towpath_testbed::objects::{Endpoint, slice};
+use towpath_testbed::{
+    objects::{Endpoint, slice},
+    probe::Ask,
+};
 
 use crate::support::{Bed, NOBODY_UDP, TARGET, reaches, reaches_udp, service, to, who, who_udp};
 
@@ -172,4 +175,43 @@ fn affinity_holds_for_node_ports_and_datagrams() {
         }
         assert!(one(who_udp(&mut bed.pods[0], node)), "datagrams too");
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn messages_of_every_size_pass_as_they_are() {
+    let mut bed = Bed::new();
+    let node = to(&bed.cluster.nodes[1].host.v4().to_string(), 30_107);
+    let ports = json!([{ "name": "t", "protocol": "TCP", "port": 80, "nodePort": node.port() },
+                       { "name": "u", "protocol": "UDP", "port": 80, "nodePort": node.port() }]);
+    bed.api.put(service("s", IP, json!({ "type": "NodePort", "ports": ports }))).unwrap();
+    for there in 0..2 {
+        bed.endpoints("s", &[bed.at(there, 1)]);
+        let name = bed.cluster.pod(there, 1).name.clone();
+        for to in [to(IP, 80), node] {
+            reaches(&mut bed.pods[0], to, &[&name]);
+            // The last ones travel in fragments; 65,507 bytes are the most that a datagram has.
+            for bytes in [1_400, 1_600, 9_001, 65_507] {
+                let seen = bed.pods[0].ask(&Ask::Echo { to, bytes, udp: true }).unwrap();
+                assert_eq!((&*seen.outcome, seen.peer), ("ok", Some(to)), "{bytes} bytes, UDP");
+            }
+            let seen = bed.pods[0].ask(&Ask::Echo { to, bytes: 4 << 20, udp: false }).unwrap();
+            assert_eq!(seen.outcome, "ok", "4 MiB, TCP");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn addresses_of_another_service_range_are_like_any_other() {
+    let mut bed = Bed::new();
+    bed.api
+        .put(json!({ "kind": "ServiceCIDR", "metadata": { "name": "more" },
+                     "spec": { "cidrs": ["172.31.250.0/24"] } }))
+        .unwrap();
+    bed.api.put(service("s", "172.31.250.7", json!({}))).unwrap();
+    bed.endpoints("s", &[bed.at(0, 1), bed.at(1, 1)]);
+    reaches(&mut bed.pods[0], to("172.31.250.7", 80), &["pod-1-2", "pod-2-2"]);
+    reaches_udp(&mut bed.hosts[1], to("172.31.250.7", 53), &["pod-1-2", "pod-2-2"]);
+    assert_eq!(bed.pods[0].tcp(to("172.31.250.7", 81)).unwrap().outcome, "refused");
 }

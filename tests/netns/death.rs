@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use towpath_testbed::probe::{Ask, Reached, monotonic_ns};
+
 use crate::support::{Bed, reaches, service, to};
 
 const IP: &str = "10.96.5.1";
@@ -13,30 +15,35 @@ const IP: &str = "10.96.5.1";
 fn twenty_deaths_under_load_cost_no_connection() {
     let mut bed = Bed::new();
     bed.api.put(service("s", IP, json!({}))).unwrap();
-    bed.endpoints("s", &[bed.at(0, 1), bed.at(0, 2)]);
-    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2", "pod-1-3"]);
+    bed.endpoints("s", &[bed.at(0, 1)]);
+    reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     let mut client = bed.cluster.pod(0, 0).agent().unwrap();
     client.load(to(IP, 80), 2_000, 20_000).unwrap();
     let began = Instant::now();
+    let mut waits = Vec::new();
     for death in 0..20 {
         std::thread::sleep(Duration::from_millis(50));
         bed.kill(0);
         // Every endpoint stays alive, so whatever the maps hold must answer.
-        let (all, some) = (["pod-1-2", "pod-1-3"], ["pod-1-3"]);
-        let wanted: &[&str] = if death % 2 == 0 { &some } else { &all };
-        let endpoints = [bed.at(0, 1), bed.at(0, 2)];
-        bed.endpoints("s", if death % 2 == 0 { &endpoints[1..] } else { &endpoints });
+        let (pod, name) = if death % 2 == 0 { (2, "pod-1-3") } else { (1, "pod-1-2") };
+        bed.endpoints("s", &[bed.at(0, pod)]);
+        let restarted = monotonic_ns();
         bed.start(0);
-        let restarted = Instant::now();
-        reaches(&mut bed.pods[0], to(IP, 80), wanted);
-        // Twenty-five exchanges are part of this second, on a machine that is busy with the load.
-        assert!(restarted.elapsed() < Duration::from_secs(3), "{:?}", restarted.elapsed());
+        let wait = Ask::Until { to: to(IP, 80), name: name.to_owned(), timeout_ms: 5_000 };
+        let reached: Reached = bed.pods[0].ask_for(&wait).unwrap();
+        let at = reached.at.expect("what changed while the daemon was dead never came into force");
+        waits.push(Duration::from_nanos(at.saturating_sub(restarted)));
     }
     assert!(began.elapsed() < Duration::from_secs(20), "the load must outlive the deaths");
     let load = client.load_result().unwrap();
     let answered: u64 = load.answers.values().sum();
+    waits.sort_unstable();
+    println!("{answered} connections; right after {:?} .. {:?}", waits[0], waits[19]);
     assert!(load.failures.is_empty(), "{:?} of {answered}", load.failures);
-    assert!(answered > 10_000, "{answered} connections");
+    // The load has this machine's processors too: it may come short of what it offers, and now and
+    // then a daemon has to wait for its turn.
+    assert!(answered > 20_000, "{answered} connections");
+    assert!(waits[10] < Duration::from_secs(1), "{waits:?}");
 }
 
 #[test]

@@ -60,6 +60,39 @@ fn a_socket_stays_with_its_backend_and_moves_when_that_leaves() {
 }
 
 #[test]
+fn a_socket_that_goes_elsewhere_is_no_longer_ours_to_end() {
+    let (a, b) = (at("10.1.0.1", 53), at("10.1.0.2", 53));
+    let mut world = world(&[a]);
+    set(&mut world, 1, &[b], 1);
+    let join = |world: &World, ip: &str| {
+        let request = udp(Call::Connect, ip, 53);
+        let verdict = connect(world, &request, 0, 0);
+        settle_connect(world, &request, &verdict, 0);
+        world.peers.borrow().get(&7).copied()
+    };
+    assert_eq!(join(&world, VIPS[0]), Some(a));
+    assert_eq!(join(&world, VIPS[1]), Some(b), "another Service");
+    assert_eq!(join(&world, "10.1.0.2"), None, "the same backend, by its own address");
+    join(&world, VIPS[0]);
+    set(&mut world, 0, &[], 2);
+    assert_eq!(join(&world, VIPS[0]), None, "a Service without endpoints");
+    set(&mut world, 0, &[a], 3);
+    join(&world, VIPS[0]);
+    world.peer.set(a);
+    send(&world, VIPS[1], 0);
+    assert_eq!(world.peers.borrow().get(&7), Some(&a), "a datagram elsewhere changes nothing");
+    world.peer.set(at("0.0.0.0", 0));
+    send(&world, VIPS[1], 0);
+    assert_eq!(world.peers.borrow().get(&7), None, "it was disconnected");
+    // A TCP connection is not in there, and its cookie is not asked for.
+    world.peers.borrow_mut().insert(7, a);
+    let request = tcp("10.1.0.9", 80);
+    let verdict = connect(&world, &request, 0, 0);
+    settle_connect(&world, &request, &verdict, 0);
+    assert_eq!(world.peers.borrow().len(), 1);
+}
+
+#[test]
 fn a_reply_from_a_stranger_keeps_its_source() {
     let world = world(&[at("10.1.0.1", 53)]);
     assert_eq!(recvmsg(&world, 7, &at("10.1.0.1", 53)), None, "nothing was sent yet");

@@ -17,6 +17,8 @@ pub struct FakeKernel {
     pub failure: Option<KernelError>,
     /// Every state it went through, when asked to keep them: one image per operation.
     pub history: Option<Vec<Image>>,
+    /// Programs that are out of force, until [`Kernel::heal`].
+    pub detached: Vec<&'static str>,
 }
 
 impl FakeKernel {
@@ -60,6 +62,19 @@ impl Kernel for FakeKernel {
         }
         Applied { done: batch.ops.len(), failure: None }
     }
+
+    fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
+        let held = &mut self.image.config.cluster;
+        if *held != 0 && *held != cluster {
+            return Err(KernelError::OtherCluster { place: "memory".to_owned() });
+        }
+        *held = cluster;
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError> {
+        Ok(std::mem::take(&mut self.detached))
+    }
 }
 
 #[cfg(test)]
@@ -94,5 +109,13 @@ mod tests {
         let batch = Batch { ops: vec![put(1), put(2)] };
         assert_eq!(kernel.apply(&batch).done, 1);
         assert_eq!(kernel.apply(&batch), Applied { done: 2, failure: None });
+    }
+
+    #[test]
+    fn the_first_cluster_keeps_the_maps() {
+        let mut kernel = FakeKernel::new(Capacities::default());
+        assert_eq!((kernel.bind(7), kernel.bind(7)), (Ok(()), Ok(())));
+        assert!(matches!(kernel.bind(8), Err(KernelError::OtherCluster { .. })));
+        assert_eq!(kernel.image.config.cluster, 7);
     }
 }

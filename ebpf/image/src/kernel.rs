@@ -65,6 +65,23 @@ pub enum KernelError {
         /// What the system said.
         cause: String,
     },
+    /// The maps were written for another cluster.
+    #[error(
+        "the pinned maps in {place} belong to another cluster: nothing was written; run `towpath \
+         cleanup` and start again if this node has really moved"
+    )]
+    OtherCluster {
+        /// Where they are.
+        place: String,
+    },
+    /// A program is out of force and stays so.
+    #[error("the program {program} is not in force and could not be attached again: {cause}")]
+    Detached {
+        /// Its hook.
+        program: String,
+        /// What was said.
+        cause: String,
+    },
 }
 
 impl KernelError {
@@ -91,6 +108,18 @@ pub trait Kernel {
     fn read(&mut self) -> Result<Image, KernelError>;
     /// Carries out a batch in order, up to the first failure.
     fn apply(&mut self, batch: &Batch) -> Applied;
+    /// Says whose maps these are ([`crate::cluster_identity`]), once that is known: what is pinned is
+    /// served before. The first cluster to say so is recorded with the maps.
+    ///
+    /// # Errors
+    /// [`KernelError::OtherCluster`] when they are another's. Nothing may be written then.
+    fn bind(&mut self, cluster: u64) -> Result<(), KernelError>;
+    /// Brings programs that somebody took out of force back into force; answers which. Cheap when
+    /// all are: the audit calls it, and whoever likes to.
+    ///
+    /// # Errors
+    /// When one cannot be attached; the others are all the same.
+    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError>;
 }
 
 /// Totals that belong to no single service.

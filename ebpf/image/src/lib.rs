@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod cluster;
 mod fake;
 mod image;
 mod kernel;
 
 pub use batch::{Batch, Op};
+pub use cluster::cluster_identity;
 pub use fake::FakeKernel;
 pub use image::{Capacities, Image};
 pub use kernel::{Applied, Counters, Kernel, KernelError, MapName, Observed};

@@ -160,6 +160,12 @@ impl TableMut for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn forget_peer(&self, socket: u64) {
+        // There may be none: that is as good.
+        let _ = PEERS.remove(&socket);
+    }
+
+    #[inline(always)]
     fn peer(&self) -> SocketAddress {
         // SAFETY: the socket of this call; the verifier checks offsets and widths.
         unsafe {

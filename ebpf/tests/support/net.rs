@@ -151,6 +151,35 @@ fn answer(socket: &UdpSocket) -> io::Result<(String, SocketAddr)> {
     Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), from))
 }
 
+/// A UDP server that sends back what it gets, whole. It ends with the process.
+pub(crate) fn mirror(address: &str) {
+    let address: SocketAddr = address.parse().expect("an address");
+    let socket = bind(|| UdpSocket::bind(address));
+    thread::spawn(move || {
+        let mut buffer = vec![0; 70_000];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            socket.send_to(&buffer[..length], from).unwrap_or_default();
+        }
+    });
+}
+
+/// The kernel's number for a socket.
+pub(crate) fn cookie(socket: &UdpSocket) -> u64 {
+    let (mut cookie, mut length) = (0u64, 8);
+    // SAFETY: the option writes eight bytes.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(answer, 0, "{}", io::Error::last_os_error());
+    cookie
+}
+
 /// connect(AF_UNSPEC): the socket is unconnected again.
 pub(crate) fn disconnect(socket: &UdpSocket) {
     // SAFETY: plain data, for which zero is a value: AF_UNSPEC.

@@ -16,13 +16,13 @@ use crate::{
 
 /// Everything in the image counts as dirty: the first batch with a plan removes what is not wanted.
 pub(super) fn adopt(image: Image) -> Layout {
-    let Records { index_of, orphans, used } = records(&image);
     let mut retired = Retired::default();
     let mut references = BTreeMap::new();
     for (key, word) in &image.frontends {
         count(&mut references, key, Some(*word), 1);
     }
-    let used_indices: BTreeSet<u32> = image.services.keys().copied().collect();
+    let Records { index_of, orphans, used } = records(&image, &references);
+    let used_indices: BTreeSet<u32> = index_of.values().chain(orphans.keys()).copied().collect();
     let words = image.services.values().flat_map(|record| record.sets);
     Layout {
         extents: free_extents(&image, &used, &mut retired),
@@ -72,14 +72,18 @@ struct Records {
 }
 
 /// Which record is where, and which slots they use. A record whose sets lie outside BACKENDS or on
-/// another's slots is not trusted, and one that says to be a record that was seen before is what a
-/// change that was cut short left behind: their Services go to the other index or a fresh one, and
-/// these are cleared when nothing leads to them any more.
-fn records(image: &Image) -> Records {
+/// another's slots is not trusted, and the second one of an identity is what a change that was cut
+/// short left behind, or what rests after one: their Services go to the other index or a fresh one,
+/// and these are cleared when nothing leads to them any more. Those that something leads to come
+/// first. Frontends may also lead to an index without a record: it is not free before they are gone.
+fn records(image: &Image, references: &BTreeMap<u32, u32>) -> Records {
     let mut index_of = BTreeMap::new();
-    let mut orphans = BTreeMap::new();
+    let nowhere = references.keys().filter(|index| !image.services.contains_key(index));
+    let mut orphans: BTreeMap<u32, bool> = nowhere.map(|index| (*index, false)).collect();
     let mut used: BTreeSet<Extent> = BTreeSet::new();
-    for (index, record) in &image.services {
+    let led_to = |(index, _): &(&u32, &ServiceRecord)| references.contains_key(index);
+    let idle = image.services.iter().filter(|record| !led_to(record));
+    for (index, record) in image.services.iter().filter(led_to).chain(idle) {
         let mut own: Vec<Extent> = Vec::new();
         let mut sound = true;
         for extent in extents_of(record) {

@@ -16,7 +16,8 @@ use crate::{planned::FrontendTarget, retired::Retiree};
 /// Operations by the step they belong to (see the module above).
 #[derive(Default)]
 pub(super) struct Steps {
-    addresses_put: Vec<Op>,
+    records_cleared: Vec<Op>,
+    addresses_deleted: Vec<Op>,
     pub(super) backends: Vec<Op>,
     pub(super) records: Vec<Op>,
     pub(super) sets: Vec<Op>,
@@ -26,19 +27,18 @@ pub(super) struct Steps {
     guards_put: Vec<Op>,
     guards_deleted: Vec<Op>,
     frontends_deleted: Vec<Op>,
-    addresses_deleted: Vec<Op>,
-    records_cleared: Vec<Op>,
+    addresses_put: Vec<Op>,
 }
 
-pub(super) fn write(layout: &mut Layout, may_remove: bool) -> Batch {
+pub(super) fn write(layout: &mut Layout, rested: Vec<Retiree>, may_remove: bool) -> Batch {
     let mut steps = Steps::default();
+    free(layout, rested, &mut steps);
     node_addresses(layout, &mut steps, may_remove);
     place::records(layout, &mut steps, may_remove);
     frontends(layout, &mut steps, may_remove);
-    if may_remove {
-        clear_orphans(layout, &mut steps);
-    }
-    let mut ops = steps.addresses_deleted;
+    retire_orphans(layout, &steps);
+    let mut ops = steps.records_cleared;
+    ops.append(&mut steps.addresses_deleted);
     ops.append(&mut steps.backends);
     ops.append(&mut steps.records);
     ops.append(&mut steps.sets);
@@ -48,8 +48,23 @@ pub(super) fn write(layout: &mut Layout, may_remove: bool) -> Batch {
     ops.append(&mut steps.guards_deleted);
     ops.append(&mut steps.frontends_deleted);
     ops.append(&mut steps.addresses_put);
-    ops.append(&mut steps.records_cleared);
     Batch { ops }
+}
+
+/// What rested long enough is room again, in this very batch: records are cleared before anything else.
+fn free(layout: &mut Layout, rested: Vec<Retiree>, steps: &mut Steps) {
+    for what in rested {
+        match what {
+            Retiree::Extent(extent) => layout.extents.give(extent),
+            Retiree::Index { index, owns } => {
+                let record = layout.mirror.services.get(&index).filter(|_| owns);
+                record.into_iter().flat_map(extents_of).for_each(|e| layout.extents.give(e));
+                layout.indices.give(index);
+                let record = ServiceRecord::default();
+                steps.records_cleared.push(Op::WriteService { index, record });
+            }
+        }
+    }
 }
 
 fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
@@ -151,7 +166,7 @@ fn stays(layout: &Layout, key: &FrontendKey, held: FrontendWord) -> bool {
 }
 
 /// Indices that nothing will lead to once the frontends above are written.
-fn clear_orphans(layout: &mut Layout, steps: &mut Steps) {
+fn retire_orphans(layout: &mut Layout, steps: &Steps) {
     if layout.orphans.is_empty() {
         return;
     }
@@ -178,14 +193,10 @@ fn clear_orphans(layout: &mut Layout, steps: &mut Steps) {
         .orphans
         .iter()
         .filter(|(index, _)| references(index) <= 0)
-        .map(|(index, trusted)| (*index, *trusted))
+        .map(|(index, owns)| (*index, *owns))
         .collect();
-    for (index, trusted) in free {
+    for (index, owns) in free {
         layout.orphans.remove(&index);
-        let record = layout.mirror.services.get(&index).filter(|_| trusted);
-        layout.leaving.extend(record.into_iter().flat_map(extents_of).map(Retiree::Extent));
-        layout.leaving.push(Retiree::Index(index));
-        let record = ServiceRecord::default();
-        steps.records_cleared.push(Op::WriteService { index, record });
+        layout.leaving.push(Retiree::Index { index, owns });
     }
 }

@@ -137,12 +137,13 @@ impl Desk {
                 continue;
             }
             self.check(&book, op);
-            let (slots, indices) = (slots(&book), indices(&book));
+            let before = Reach::of(&book);
             book.apply(op).unwrap();
-            let (slots_now, indices_now) = (self::slots(&book), self::indices(&book));
-            self.slot_left.extend(slots.difference(&slots_now).map(|slot| (*slot, self.now)));
-            let left = indices.difference(&indices_now);
-            self.index_left.extend(left.map(|index| (*index, self.now)));
+            let now = Reach::of(&book);
+            self.slot_left.retain(|slot, _| !now.slots.contains(slot));
+            self.index_left.retain(|index, _| !now.indices.contains(index));
+            self.slot_left.extend(before.slots.difference(&now.slots).map(|s| (*s, self.now)));
+            self.index_left.extend(before.indices.difference(&now.indices).map(|i| (*i, self.now)));
         }
         self.now += 1;
         self.layout.settle(&batch, &applied, self.now - self.started);
@@ -167,11 +168,7 @@ impl Desk {
     }
 
     /// The daemon died; the next one starts its clock at 1 and is told everything.
-    ///
-    /// An unused index bears no trace of who left it, so here the rest is the start itself: a new
-    /// process loads programs before it lays out anything. Slots keep their content, and rest.
     pub(crate) fn restart(&mut self) {
-        self.index_left.clear();
         self.started = self.now;
         self.now += 1;
         self.layout = Layout::adopt(self.kernel.image.clone());
@@ -257,6 +254,10 @@ impl Desk {
             Op::WriteService { index, .. } => {
                 let mut leading = before.frontends.iter().filter(|(k, _)| !is_guard(k));
                 assert!(leading.all(|(_, word)| word.service() != *index), "cleared: {op:?}");
+                // Whoever read the frontend before it went must not find nothing here.
+                if let Some(left) = self.index_left.get(index).copied() {
+                    self.assert_rested("cleared index", *index, left);
+                }
             }
             _ => {}
         }
@@ -283,6 +284,23 @@ fn slots(image: &Image) -> BTreeSet<u32> {
         }
     }
     slots
+}
+
+/// What a program that begins now can come to.
+struct Reach {
+    indices: BTreeSet<u32>,
+    slots: BTreeSet<u32>,
+}
+
+impl Reach {
+    fn of(image: &Image) -> Self {
+        let leading = image.frontends.iter().filter(|(key, _)| !is_guard(key));
+        let indices: BTreeSet<u32> = leading.map(|(_, word)| word.service()).collect();
+        let records = indices.iter().filter_map(|index| image.services.get(index));
+        let words = records.flat_map(|record| record.sets);
+        let slots = words.flat_map(|w| (w.base()..).take(usize::from(w.count()))).collect();
+        Self { indices, slots }
+    }
 }
 
 /// Indices that have a record or that a frontend leads to.

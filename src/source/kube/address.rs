@@ -1,212 +1,246 @@
-//! Where the API server is: configured, or its real endpoints, remembered over restarts.
+//! The clients: one for each address of the API server, and which of them is in use.
 //!
 //! The daemon's own way to the API server must not depend on what the daemon serves
 //! (operations.md 1.6): `KUBERNETES_SERVICE_HOST` is a clusterIP, and after a restart the pinned
-//! backends behind it may be dead.
+//! backends behind it may be dead. So the real endpoints are addresses too.
 
 use std::{
-    fs, io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use http::Uri;
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+use kube::{Client, Config};
+use towpath_model::{Event, Problem};
+
+use super::{
+    KubeSettings,
+    configuration::{ConnectError, configuration},
+    connect,
+    ended::causes,
+    endpoints::{Endpoints, recall, remember},
 };
-use towpath_model::{EndpointSlice, Object};
-
-use super::{KubeSettings, connect};
-use crate::config::Access;
-
-/// The configuration for reaching the API server is unusable.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}: {cause}; {action}")]
-pub struct ConnectError {
-    what: String,
-    cause: String,
-    action: &'static str,
-}
+use crate::{config::Access, source::Health};
 
 const REMEMBERED: &str = "api-endpoints";
+/// Origins of notes.
+const NOTE_FILE: &str = "api-endpoints";
+const NOTE_CREDENTIALS: &str = "api-credentials";
 
-/// One client per address, and which of them is in use.
+/// One client per address.
 pub(super) struct Api {
-    config: Config,
-    clients: Mutex<Vec<(Uri, Client)>>,
-    current: AtomicUsize,
+    access: Access,
+    /// Instead of the address in the configuration.
+    configured: Vec<Uri>,
     remembered: PathBuf,
-    /// Real endpoints come before the configured address (which is a clusterIP).
-    prefer_real: bool,
+    health: Health,
+    state: Mutex<State>,
+}
+
+struct State {
+    config: Config,
+    endpoints: Endpoints,
+    /// Never empty.
+    clients: Vec<(Uri, Client)>,
+    at: usize,
+    /// Counts changes of what is in use, so that each is blamed once.
+    number: u64,
 }
 
 impl Api {
-    pub(super) async fn new(settings: &KubeSettings) -> Result<Self, ConnectError> {
+    pub(super) async fn new(settings: &KubeSettings, health: Health) -> Result<Self, ConnectError> {
         // A second provider in the tree would make the choice ambiguous; installing it twice is
         // harmless.
         let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut config = configuration(&settings.access).await?;
-        // Silence is judged by the watch loop, which knows about bookmarks.
-        config.read_timeout = None;
-        config.connect_timeout = Some(std::time::Duration::from_secs(5));
-        let api = Self {
-            clients: Mutex::new(Vec::new()),
-            current: AtomicUsize::new(0),
-            remembered: settings.run_dir.join(REMEMBERED),
-            prefer_real: matches!(settings.access, Access::InCluster)
-                && settings.api_servers.is_empty(),
-            config,
-        };
-        let mut addresses = settings.api_servers.clone();
-        if addresses.is_empty() {
-            addresses.push(api.config.cluster_url.clone());
-        }
-        let real = recall(&api.remembered, &api.config.cluster_url);
-        if api.prefer_real {
-            addresses.splice(0..0, real);
-        } else {
-            addresses.extend(real);
-        }
-        for address in addresses {
-            api.add(address)?;
-        }
-        Ok(api)
+        let config = configuration(&settings.access).await?;
+        let remembered = settings.run_dir.join(REMEMBERED);
+        let (known, problem) = recall(&remembered);
+        health.note(NOTE_FILE, problem.into_iter().collect());
+        let endpoints = Endpoints::new(known);
+        let configured = settings.api_servers.clone();
+        let access = settings.access.clone();
+        let addresses = addresses(&access, &configured, &config, &endpoints.addresses());
+        let clients = clients(config.clone(), addresses).await?;
+        let state = Mutex::new(State { config, endpoints, clients, at: 0, number: 0 });
+        Ok(Self { access, configured, remembered, health, state })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client in use, and its number for [`Api::failed`].
-    pub(super) fn client(&self) -> Option<(usize, Client)> {
-        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = self.current.load(Ordering::Relaxed);
-        let at = number.checked_rem(clients.len())?;
-        Some((number, clients[at].1.clone()))
+    pub(super) fn client(&self) -> (u64, Client) {
+        let state = self.state();
+        (state.number, state.clients[state.at].1.clone())
     }
 
-    /// This client did not get through: the next one's turn, unless another loop said so already.
-    pub(super) fn failed(&self, number: usize) {
-        let next = number.wrapping_add(1);
-        let _other_was_first =
-            self.current.compare_exchange(number, next, Ordering::Relaxed, Ordering::Relaxed);
+    /// This client did not get through: the next one's turn. Answers the new number; `None`:
+    /// another loop said so already.
+    pub(super) fn failed(&self, number: u64) -> Option<u64> {
+        let mut state = self.state();
+        if state.number != number {
+            return None;
+        }
+        state.number += 1;
+        state.at = (state.at + 1) % state.clients.len();
+        Some(state.number)
     }
 
-    /// Looks at objects that go by: the slices of `default/kubernetes` say where the API server
-    /// really is.
-    pub(super) fn notice(&self, object: &Object) {
-        let Object::EndpointSlice(slice) = object else { return };
-        if &*slice.service.namespace != "default" || &*slice.service.name != "kubernetes" {
+    /// The credentials or certificates of this client are refused: they are read again, unless
+    /// that was done since.
+    pub(super) async fn renew(&self, number: u64) {
+        if self.state().number != number {
             return;
         }
-        let real = endpoints(slice);
-        if real.is_empty() {
-            return;
-        }
-        if let Err(error) = remember(&self.remembered, &real) {
-            let path = self.remembered.display();
-            tracing::warn!(%error, %path, "the API server's endpoints cannot be remembered");
-        }
-        for endpoint in real {
-            let scheme = self.config.cluster_url.scheme_str().unwrap_or("https");
-            let uri = format!("{scheme}://{endpoint}").parse();
-            if let Some(error) = uri.ok().and_then(|uri: Uri| self.add(uri).err()) {
-                tracing::warn!(%error, "an endpoint of the API server cannot be used");
+        let renewed = async {
+            let config = configuration(&self.access).await?;
+            let endpoints = self.state().endpoints.addresses();
+            let addresses = addresses(&self.access, &self.configured, &config, &endpoints);
+            Ok::<_, ConnectError>((clients(config.clone(), addresses).await?, config))
+        };
+        match renewed.await {
+            Ok((clients, config)) => {
+                self.health.note(NOTE_CREDENTIALS, Vec::new());
+                let mut state = self.state();
+                state.config = config;
+                state.replace(clients);
+            }
+            Err(error) => {
+                let action = "the credentials that were read before stay in use";
+                let problem = Problem::new(None, "credentials", &error.to_string(), action);
+                self.health.note(NOTE_CREDENTIALS, vec![problem]);
             }
         }
     }
 
-    fn add(&self, address: Uri) -> Result<(), ConnectError> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if clients.iter().any(|(known, _)| known.authority() == address.authority()) {
-            return Ok(());
+    /// Listens to what goes by: the slices of `default/kubernetes` say where the API server is.
+    pub(super) async fn notice(&self, events: &[Event]) {
+        let real = {
+            let mut state = self.state();
+            // Each is heard, whatever the others changed.
+            let changed = events.iter().filter(|event| state.endpoints.hear(event)).count() > 0;
+            changed.then(|| state.endpoints.addresses())
+        };
+        let Some(real) = real else { return };
+        let problem = remember(&self.remembered, &real).err().map(|error| {
+            let path = self.remembered.display().to_string();
+            let action = "after a restart the API server is looked for at its configured address \
+                          only; make the directory writable";
+            Problem::new(None, &path, &format!("cannot be written: {error}"), action)
+        });
+        self.health.note(NOTE_FILE, problem.into_iter().collect());
+        if let Err(error) = self.follow(&real).await {
+            tracing::warn!(%error, "the endpoints of the API server are not used");
         }
-        let mut config = self.config.clone();
-        if config.tls_server_name.is_none() {
-            // The certificate is for the configured name, wherever it is reached.
-            let configured = config.cluster_url.host().unwrap_or_default();
-            let is_address = configured.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-            let name = if is_address { "kubernetes.default.svc" } else { configured };
-            if address.authority() != config.cluster_url.authority() {
-                config.tls_server_name = Some(name.to_owned());
-            }
-        }
-        config.cluster_url = address.clone();
-        let client = connect::client(&config).map_err(|error| ConnectError {
-            what: format!("API server {address}"),
-            cause: error.to_string(),
-            action: "check its address and credentials",
-        })?;
-        clients.push((address, client));
+    }
+
+    /// Clients for these endpoints; those that are there already stay.
+    async fn follow(&self, real: &[SocketAddr]) -> Result<(), ConnectError> {
+        let (config, mut known) = {
+            let state = self.state();
+            (state.config.clone(), state.clients.clone())
+        };
+        let wanted = addresses(&self.access, &self.configured, &config, real);
+        let same = |one: &Uri, other: &Uri| one.authority() == other.authority();
+        let missing = wanted.iter().filter(|uri| !known.iter().any(|(k, _)| same(k, uri)));
+        known.extend(clients(config, missing.cloned().collect()).await?);
+        let client = |uri: Uri| {
+            let at = known.iter().position(|(known, _)| same(known, &uri))?;
+            Some((uri, known[at].1.clone()))
+        };
+        let fresh = wanted.into_iter().filter_map(client).collect();
+        self.state().replace(fresh);
         Ok(())
     }
 }
 
-async fn configuration(access: &Access) -> Result<Config, ConnectError> {
-    match access {
-        Access::InCluster => Config::incluster_env().map_err(|error| ConnectError {
-            what: "the pod's service account".to_owned(),
-            cause: error.to_string(),
-            action: "mount it (automountServiceAccountToken), or give --kubeconfig",
-        }),
-        Access::Kubeconfig(path) => {
-            let failed = |cause: String| ConnectError {
-                what: format!("kubeconfig {}", path.display()),
-                cause,
-                action: "check the file given to --kubeconfig",
-            };
-            let file = Kubeconfig::read_from(path).map_err(|e| failed(e.to_string()))?;
-            let options = KubeConfigOptions::default();
-            let config = Config::from_custom_kubeconfig(file, &options).await;
-            config.map_err(|e| failed(e.to_string()))
+impl State {
+    /// Other clients. The address in use stays in use while it is among them, unless it is only
+    /// the last resort.
+    fn replace(&mut self, clients: Vec<(Uri, Client)>) {
+        if clients.is_empty() {
+            return;
+        }
+        let now = self.clients[self.at].0.authority();
+        let at = clients.iter().position(|(uri, _)| uri.authority() == now);
+        let last_resort = clients.len() > 1 && at == Some(clients.len() - 1);
+        self.at = if last_resort { 0 } else { at.unwrap_or(0) };
+        self.clients = clients;
+        self.number += 1;
+    }
+}
+
+/// All addresses, the preferred first, each once. In a pod the configured one is a clusterIP and
+/// comes last.
+fn addresses(access: &Access, given: &[Uri], config: &Config, real: &[SocketAddr]) -> Vec<Uri> {
+    let scheme = config.cluster_url.scheme_str().unwrap_or("https");
+    let real = real.iter().filter_map(|endpoint| format!("{scheme}://{endpoint}").parse().ok());
+    let mut all = given.to_vec();
+    if all.is_empty() {
+        all.push(config.cluster_url.clone());
+    }
+    if matches!(access, Access::InCluster) && given.is_empty() {
+        all.splice(0..0, real);
+    } else {
+        all.extend(real);
+    }
+    let mut each: Vec<Uri> = Vec::with_capacity(all.len());
+    for uri in all {
+        if !each.iter().any(|known| known.authority() == uri.authority()) {
+            each.push(uri);
         }
     }
+    each
 }
 
-fn endpoints(slice: &EndpointSlice) -> Vec<SocketAddr> {
-    let port =
-        slice.ports.iter().find(|port| &*port.name == "https").or_else(|| slice.ports.first());
-    let Some(port) = port else { return Vec::new() };
-    let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready);
-    ready.map(|endpoint| SocketAddr::new(endpoint.addr, port.port)).collect()
+/// A client for each; a credential plugin may take its time, on a thread of its own.
+async fn clients(config: Config, addresses: Vec<Uri>) -> Result<Vec<(Uri, Client)>, ConnectError> {
+    let build = move || {
+        let one = |address: Uri| client(&config, &address).map(|client| (address, client));
+        addresses.into_iter().map(one).collect()
+    };
+    // `Client` starts a task, for which the runtime has to be entered there too.
+    let runtime = tokio::runtime::Handle::current();
+    let built = tokio::task::spawn_blocking(move || {
+        let _entered = runtime.enter();
+        build()
+    });
+    let patience = std::time::Duration::from_secs(60);
+    let cause = match tokio::time::timeout(patience, built).await {
+        Ok(Ok(result)) => return result,
+        Ok(Err(error)) => error.to_string(),
+        Err(_elapsed) => format!("no answer within {} s", patience.as_secs()),
+    };
+    let action = "check the credential plugin of the kubeconfig";
+    Err(ConnectError::new("credentials".to_owned(), cause, action))
 }
 
-/// Written beside and renamed, so that a crash never leaves half a file.
-fn remember(path: &Path, endpoints: &[SocketAddr]) -> io::Result<()> {
-    let text: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
-    if fs::read_to_string(path).is_ok_and(|known| known == text) {
-        return Ok(());
+fn client(config: &Config, address: &Uri) -> Result<Client, ConnectError> {
+    let mut config = config.clone();
+    if config.tls_server_name.is_none() && address.authority() != config.cluster_url.authority() {
+        // The certificate is for the configured name, wherever it is reached.
+        let configured = config.cluster_url.host().unwrap_or_default();
+        let is_address = configured.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        let name = if is_address { "kubernetes.default.svc" } else { configured };
+        config.tls_server_name = Some(name.to_owned());
     }
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, text)?;
-    fs::rename(fresh, path)
-}
-
-/// What was remembered; a file that is missing or damaged is an empty one.
-fn recall(path: &Path, configured: &Uri) -> Vec<Uri> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let scheme = configured.scheme_str().unwrap_or("https");
-    text.lines()
-        .take(64)
-        .filter_map(|line| line.parse::<SocketAddr>().ok())
-        .filter_map(|endpoint| format!("{scheme}://{endpoint}").parse().ok())
-        .collect()
-}
-
-/// An error with its causes, in one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
+    config.cluster_url = address.clone();
+    connect::client(&config).map_err(|error| {
+        let exec = config.auth_info.exec.as_ref();
+        let plugin = exec.and_then(|exec| exec.command.as_deref());
+        let hint = exec.and_then(|exec| exec.install_hint.as_deref()).unwrap_or_default();
+        let action = plugin.map_or_else(
+            || "check its address and credentials".to_owned(),
+            |plugin| {
+                format!(
+                    "the kubeconfig takes credentials from the plugin {plugin:?}, which has to be \
+                     on this machine and to work without a person; or use a token, a tokenFile or \
+                     a client certificate. {hint}"
+                )
+            },
+        );
+        ConnectError::new(format!("API server {address}"), causes(&*error), action.trim())
+    })
 }

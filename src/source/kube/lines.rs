@@ -1,11 +1,14 @@
 //! The bytes of a watch -> what they say. One JSON object a line.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use towpath_model::{Event, Kind, ObjectName, Problem, decode, wire::Bad};
 
 /// A line longer than this is no object that an API server sends (etcd's limit is far below).
 const LINE_MAX: usize = 32 << 20;
+
+/// A buffer that grew beyond this is given back when its line is read.
+const KEPT_MAX: usize = 1 << 20;
 
 /// Splits a stream of chunks into lines.
 #[derive(Debug, Default)]
@@ -34,6 +37,7 @@ impl Lines {
                 self.rest.extend_from_slice(line);
                 each(&self.rest);
                 self.rest.clear();
+                self.rest.shrink_to(KEPT_MAX);
             }
         }
         if self.rest.len() + chunk.len() > LINE_MAX {
@@ -66,21 +70,19 @@ struct Line<'a> {
     object: &'a RawValue,
 }
 
+/// What is read of an object that may be anything: one wrong field must not hide the others.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Anything {
-    metadata: Meta,
-    code: Option<u16>,
-    message: Option<String>,
+    metadata: Value,
+    code: Value,
+    message: Value,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Meta {
-    resource_version: String,
-    annotations: Option<std::collections::BTreeMap<String, String>>,
-    name: String,
-    namespace: String,
+impl Anything {
+    fn version(&self) -> String {
+        self.metadata["resourceVersion"].as_str().unwrap_or_default().to_owned()
+    }
 }
 
 /// Reads one line.
@@ -92,26 +94,30 @@ pub(super) fn read(kind: Kind, line: &[u8]) -> Said {
     let json = line.object.get().as_bytes();
     match line.r#type.as_str() {
         "ADDED" | "MODIFIED" => apply(kind, json),
-        "DELETED" => {
-            let meta = anything(json).metadata;
-            if meta.name.is_empty() {
-                return Said::Garbage("a deletion of nothing".to_owned());
-            }
-            let name = ObjectName::new(&meta.namespace, &meta.name);
-            Said::Event(Event::Delete(kind, name), meta.resource_version)
-        }
+        "DELETED" => match key_of(kind, json) {
+            Some(name) => Said::Event(Event::Delete(kind, name), anything(json).version()),
+            None => Said::Garbage("a deletion of an object without a name".to_owned()),
+        },
         "BOOKMARK" => {
-            let meta = anything(json).metadata;
-            let end = meta.annotations.is_some_and(|all| {
-                all.get("k8s.io/initial-events-end").is_some_and(|value| value == "true")
-            });
-            Said::Bookmark(meta.resource_version, end)
+            let object = anything(json);
+            let end = object.metadata["annotations"]["k8s.io/initial-events-end"] == "true";
+            Said::Bookmark(object.version(), end)
         }
         "ERROR" => {
             let status = anything(json);
-            Said::Error(status.code.unwrap_or(500), status.message.unwrap_or_default())
+            let code = status.code.as_u64().and_then(|code| code.try_into().ok());
+            let message = status.message.as_str().unwrap_or_default();
+            Said::Error(code.unwrap_or(500), message.chars().take(300).collect())
         }
         other => Said::Garbage(format!("unknown event type {other:?}")),
+    }
+}
+
+/// The name of an object of which nothing else may be readable, as [`decode`] would read it.
+fn key_of(kind: Kind, json: &[u8]) -> Option<ObjectName> {
+    match decode(kind, json) {
+        Ok(object) => Some(object.meta().name.clone()),
+        Err(bad) => bad.key.map(|key| key.name),
     }
 }
 
@@ -126,7 +132,7 @@ fn apply(kind: Kind, json: &[u8]) -> Said {
             Said::Event(Event::Apply(object), version)
         }
         Err(bad) => {
-            let version = anything(json).metadata.resource_version;
+            let version = anything(json).version();
             match event_of_bad(bad) {
                 Ok(event) => Said::Event(event, version),
                 Err(problem) => Said::Nameless(problem, version),
@@ -193,6 +199,10 @@ mod tests {
         assert!(matches!(
             read(r#"{"type":"ERROR","object":{"code":410,"message":"too old"}}"#),
             Said::Error(410, _)
+        ));
+        assert!(matches!(
+            read(r#"{"type":"DELETED","object":{"metadata":{"name":"a","namespace":"n","labels":3,"annotations":{"x":1},"resourceVersion":"7"},"spec":3}}"#),
+            Said::Event(Event::Delete(_, name), version) if version == "7" && name == ObjectName::new("n", "a")
         ));
         for garbage in
             ["", "x", "[]", r#"{"type":"NEW","object":{}}"#, r#"{"type":"DELETED","object":{}}"#]

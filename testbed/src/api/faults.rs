@@ -6,6 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub struct Faults {
     too_many: AtomicU64,
     /// Bytes that belong to nothing are sent into the next watches.
     garbage: AtomicBool,
+    /// Milliseconds between bookmarks of a quiet stream.
+    bookmarks_ms: AtomicU64,
     /// Objects (`namespace/name`) that are sent damaged.
     corrupt: Mutex<BTreeSet<String>>,
     /// Changes whenever all streams are to be cut.
@@ -37,6 +40,7 @@ impl Default for Faults {
             mute: AtomicBool::default(),
             too_many: AtomicU64::default(),
             garbage: AtomicBool::default(),
+            bookmarks_ms: AtomicU64::new(5_000),
             corrupt: Mutex::default(),
             generation: watch::Sender::new(0),
         }
@@ -69,6 +73,11 @@ impl Faults {
     pub fn garbage(&self, on: bool) {
         self.garbage.store(on, Ordering::Relaxed);
     }
+    /// Time between bookmarks of a quiet stream.
+    pub fn bookmarks(&self, every: Duration) {
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        self.bookmarks_ms.store(every_ms.max(1), Ordering::Relaxed);
+    }
     /// Sends this object damaged (its spec is a number), or as it is again.
     pub fn corrupt(&self, name: &str, on: bool) {
         let mut corrupt = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,6 +103,9 @@ impl Faults {
     pub(super) fn has_too_many(&self) -> bool {
         let less = |left: u64| left.checked_sub(1);
         self.too_many.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+    pub(super) fn bookmarks_every(&self) -> Duration {
+        Duration::from_millis(self.bookmarks_ms.load(Ordering::Relaxed))
     }
     pub(super) fn is_corrupt(&self, name: &str) -> bool {
         self.corrupt.lock().unwrap_or_else(PoisonError::into_inner).contains(name)

@@ -107,9 +107,8 @@ pub(super) struct Target {
 
 impl Target {
     fn parse(path: &str) -> Option<Self> {
-        let rest = path
-            .strip_prefix("/api/v1/")
-            .or_else(|| path.strip_prefix("/apis/discovery.k8s.io/v1/"))?;
+        let groups = ["/api/v1/", "/apis/discovery.k8s.io/v1/", "/apis/networking.k8s.io/v1/"];
+        let rest = groups.iter().find_map(|group| path.strip_prefix(group))?;
         let mut parts = rest.trim_end_matches('/').split('/');
         let mut resource = parts.next()?;
         let mut namespace = "";
@@ -171,7 +170,7 @@ fn list(target: &Target, query: &BTreeMap<String, String>, shared: &Shared) -> R
         items.push(damaged(shared, &key, json));
         last = key;
     }
-    let token = if rest.peek().is_some() { last.replace('/', "%2F") } else { String::new() };
+    let token = if rest.peek().is_some() { last } else { String::new() };
     let mut text = format!(
         r#"{{"kind":"List","apiVersion":"v1","metadata":{{"resourceVersion":"{version}","continue":"{token}"}},"items":["#
     )

@@ -42,16 +42,20 @@ pub(crate) struct Objects {
     latest: watch::Sender<u64>,
 }
 
-/// The plural that paths use.
-pub(super) fn resource(kind: &str) -> Option<&'static str> {
-    Some(match kind {
-        "Service" => "services",
-        "EndpointSlice" => "endpointslices",
-        "Node" => "nodes",
-        "Pod" => "pods",
-        "Namespace" => "namespaces",
-        _ => return None,
-    })
+/// What is kept: kind, the plural that paths use, and the version of the API that it belongs to.
+const RESOURCES: [(&str, &str, &str); 6] = [
+    ("Service", "services", "v1"),
+    ("EndpointSlice", "endpointslices", "discovery.k8s.io/v1"),
+    ("Node", "nodes", "v1"),
+    ("Pod", "pods", "v1"),
+    ("Namespace", "namespaces", "v1"),
+    ("ServiceCIDR", "servicecidrs", "networking.k8s.io/v1"),
+];
+
+/// Kind and API version of a resource's objects.
+pub(super) fn kind_of(resource: &str) -> Option<(&'static str, &'static str)> {
+    let found = RESOURCES.iter().find(|(_, plural, _)| *plural == resource)?;
+    Some((found.0, found.2))
 }
 
 impl Objects {
@@ -66,7 +70,11 @@ impl Objects {
 
     pub(crate) fn put(&self, mut object: Value) -> Result<()> {
         let kind = object["kind"].as_str().context("an object without a kind")?;
-        let Some(resource) = resource(kind) else { bail!("{kind} is not kept here") };
+        let Some((_, resource, api)) = RESOURCES.iter().copied().find(|(own, ..)| *own == kind)
+        else {
+            bail!("{kind} is not kept here")
+        };
+        object["apiVersion"] = api.into();
         let name = object["metadata"]["name"].as_str().context("an object without a name")?;
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         let key = format!("{namespace}/{name}");

@@ -16,8 +16,6 @@ use super::{
     store::Happening,
 };
 
-/// Time between bookmarks of a quiet stream.
-const BOOKMARKS: Duration = Duration::from_secs(5);
 /// Bytes that are sent in one piece at most, so that a reader can begin.
 const CHUNK: usize = 256 << 10;
 
@@ -103,7 +101,8 @@ impl Stream {
         if !out.is_empty() {
             return Some(out.freeze());
         }
-        let mut quiet = time::interval_at(time::Instant::now() + BOOKMARKS, BOOKMARKS);
+        let every = self.shared.faults.bookmarks_every();
+        let mut quiet = time::interval_at(time::Instant::now() + every, every);
         loop {
             self.latest.borrow_and_update();
             match self.shared.objects.since(&self.resource, self.version) {
@@ -143,7 +142,10 @@ impl Stream {
         let annotations =
             if end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         let version = self.version;
-        let object = format!(r#"{{"metadata":{{"resourceVersion":"{version}"{annotations}}}}}"#);
+        let (kind, api) = super::store::kind_of(&self.resource).unwrap_or_default();
+        let object = format!(
+            r#"{{"kind":"{kind}","apiVersion":"{api}","metadata":{{"resourceVersion":"{version}"{annotations}}}}}"#
+        );
         line(out, "BOOKMARK", object.as_bytes());
     }
 }

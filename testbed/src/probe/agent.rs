@@ -36,6 +36,15 @@ pub enum Ask {
         /// Milliseconds at most.
         timeout_ms: u64,
     },
+    /// A message of this many bytes, which must come back as it is.
+    Echo {
+        /// Where to.
+        to: SocketAddr,
+        /// Length of the message: for datagrams 65,507 at most.
+        bytes: usize,
+        /// One unconnected datagram; otherwise a TCP connection.
+        udp: bool,
+    },
     /// Run on this processor only.
     Pin {
         /// Its number.

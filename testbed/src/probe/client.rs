@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     agent::{Ask, Load, Seen},
-    echo::{canonical, println_now},
+    echo::{ECHO, canonical, println_now},
     measure,
 };
 
@@ -49,6 +49,7 @@ pub fn serve_agent() -> Result<()> {
                 });
                 serde_json::to_string(&seen)?
             }
+            Ask::Echo { to, bytes, udp } => serde_json::to_string(&seen(|| echo(to, bytes, udp)))?,
             Ask::Pin { cpu } => serde_json::to_string(&seen(|| measure::pin(cpu)))?,
             Ask::Compare { one, other, udp, count } => {
                 serde_json::to_string(&measure::compare(one, other, udp, count)?)?
@@ -161,6 +162,31 @@ fn datagram(
     socket.send_to(b"who\n", to)?;
     let (length, from) = socket.recv_from(&mut buffer)?;
     Ok((String::from_utf8_lossy(&buffer[..length]).into_owned(), Some(from)))
+}
+
+/// A long message and the same one back.
+fn echo(to: SocketAddr, bytes: usize, udp: bool) -> io::Result<Answer> {
+    let filling = (b'a'..=b'z').cycle().take(bytes.saturating_sub(ECHO.len() + 1));
+    let message: Vec<u8> = ECHO.bytes().chain(filling).chain([b'\n']).collect();
+    let mut back = vec![0; message.len()];
+    let peer = if udp {
+        let socket = udp_socket(to, false)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.send_to(&message, to)?;
+        let (length, from) = socket.recv_from(&mut back)?;
+        back.truncate(length);
+        from
+    } else {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&message)?;
+        stream.read_exact(&mut back)?;
+        stream.peer_addr()?
+    };
+    if back != message {
+        return Err(io::Error::other("something else came back"));
+    }
+    Ok((String::new(), Some(peer)))
 }
 
 /// Connections at a steady rate, whether the earlier ones are answered or not.

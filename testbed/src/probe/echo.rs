@@ -1,4 +1,5 @@
-//! Echo servers: they answer every line, and every datagram, with their name and the peer they see.
+//! Echo servers: they answer every line, and every datagram, with their name and the peer they see;
+//! what begins with [`ECHO`] comes back as it is.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -12,6 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::measure;
 
+/// What comes back as it is begins with this.
+pub(super) const ECHO: &str = "echo ";
 /// A connection that says nothing for so long is let go.
 const IDLE: Duration = Duration::from_secs(120);
 
@@ -72,15 +75,24 @@ fn answer(mut stream: TcpStream, name: &str) -> Option<()> {
         if lines.read_line(&mut line).ok()? == 0 {
             return Some(());
         }
-        stream.write_all(format!("{name} {peer}\n").as_bytes()).ok()?;
+        if line.starts_with(ECHO) {
+            stream.write_all(line.as_bytes()).ok()?;
+        } else {
+            stream.write_all(format!("{name} {peer}\n").as_bytes()).ok()?;
+        }
     }
 }
 
 fn datagrams(socket: &UdpSocket, name: &str) {
     let mut buffer = [0u8; 65_536];
     loop {
-        let Ok((_, peer)) = socket.recv_from(&mut buffer) else { continue };
-        let _client_gone = socket.send_to(format!("{name} {}", canonical(peer)).as_bytes(), peer);
+        let Ok((length, peer)) = socket.recv_from(&mut buffer) else { continue };
+        let message = &buffer[..length];
+        let _client_gone = if message.starts_with(ECHO.as_bytes()) {
+            socket.send_to(message, peer)
+        } else {
+            socket.send_to(format!("{name} {}", canonical(peer)).as_bytes(), peer)
+        };
     }
 }
 

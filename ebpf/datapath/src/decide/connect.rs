@@ -70,6 +70,9 @@ pub fn settle_connect<T: TableMut>(
         if request.protocol == protocol::UDP {
             tables.note_peer(request.socket, &choice.backend);
         }
+    } else if request.protocol == protocol::UDP {
+        // It may go to that very backend now, by its own address: then it is not ours to end.
+        tables.forget_peer(request.socket);
     }
     verdict.action(request)
 }

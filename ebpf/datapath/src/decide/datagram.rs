@@ -20,9 +20,14 @@ use crate::{
 #[inline(always)]
 pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32) -> Action {
     let own = tables.record();
-    if own.connected() && frontend_of(&own).is(&request.to) && tables.peer().is(&backend_of(&own)) {
-        // A connected socket that names its own Service: the kernel takes replies of its peer only.
-        return Action::Rewrite(backend_of(&own));
+    if own.connected() {
+        if !tables.peer().is(&backend_of(&own)) {
+            // No hook sees connect(AF_UNSPEC): this is the first that is heard of it.
+            tables.forget_peer(request.socket);
+        } else if frontend_of(&own).is(&request.to) {
+            // A connected socket that names its own Service: the kernel takes its peer's replies only.
+            return Action::Rewrite(backend_of(&own));
+        }
     }
     let (frontend, set) = match translatable(tables, request) {
         Ok(found) => found,

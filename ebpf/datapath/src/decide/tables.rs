@@ -72,6 +72,8 @@ pub trait TableMut: Tables {
     fn drop_record(&self);
     /// PEERS: this (connected UDP) socket was sent to this backend.
     fn note_peer(&self, socket: u64, backend: &SocketAddress);
+    /// PEERS: this socket is no longer where it was sent to, if it ever was.
+    fn forget_peer(&self, socket: u64);
     /// Who this socket is connected to now; port 0 when it is not.
     fn peer(&self) -> SocketAddress;
     /// Adds one to a counter of a service.

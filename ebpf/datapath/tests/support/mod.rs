@@ -30,6 +30,7 @@ pub(crate) struct World {
     pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
     pub(crate) record: Cell<SocketRecord>,
     pub(crate) peer: Cell<SocketAddress>,
+    pub(crate) peers: RefCell<BTreeMap<u64, SocketAddress>>,
     pub(crate) counters: RefCell<BTreeMap<u32, ServiceCounters>>,
     pub(crate) totals: Cell<TotalCounters>,
     /// Frontend look-ups that still answer with a word of another key.
@@ -154,7 +155,12 @@ impl TableMut for World {
     fn drop_record(&self) {
         self.record.set(SocketRecord::default());
     }
-    fn note_peer(&self, _socket: u64, _backend: &SocketAddress) {}
+    fn note_peer(&self, socket: u64, backend: &SocketAddress) {
+        self.peers.borrow_mut().insert(socket, *backend);
+    }
+    fn forget_peer(&self, socket: u64) {
+        self.peers.borrow_mut().remove(&socket);
+    }
     fn peer(&self) -> SocketAddress {
         self.peer.get()
     }

@@ -1,0 +1,140 @@
+//! Why a list or a watch ended, and what a person can do about it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use towpath_model::{Kind, Problem};
+
+use super::lines::TooLong;
+use crate::source::LoopEnded;
+
+/// Why a list or a watch ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error(transparent)]
+    Loop(#[from] LoopEnded),
+    #[error("the store asks for a new list")]
+    Asked,
+    #[error("the version is too old: {0}")]
+    Gone(String),
+    #[error("the server does not stream lists: {0}")]
+    NoStreaming(String),
+    #[error("nothing was heard for {0:?}")]
+    Silence(Duration),
+    #[error("the server answers {0}: {1}")]
+    Status(StatusCode, String, Option<Duration>),
+    /// What was sent cannot be read, and would not be readable when it is sent again.
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("the connection is not secure: {0}")]
+    Untrusted(String),
+    #[error("{0}")]
+    Broken(String),
+    #[error("the server ended the stream")]
+    End,
+}
+
+impl From<TooLong> for Ended {
+    fn from(error: TooLong) -> Self {
+        Self::Unreadable(error.to_string())
+    }
+}
+
+impl Ended {
+    /// A watch does not go on from its version after this: everything is listed again. Refused
+    /// connections, 401, 403, 429 and most other failures are no reason for a list: client-go's
+    /// rule, because a list costs the server a thousand times what a watch costs.
+    pub(super) fn loses_the_version(&self) -> bool {
+        match self {
+            Self::Gone(_) | Self::Unreadable(_) | Self::Asked => true,
+            // The server does not know this version, or not yet: its past was replaced.
+            Self::Status(StatusCode::GATEWAY_TIMEOUT, why, _) => why.contains("Too large resource"),
+            Self::Status(code, ..) => matches!(
+                *code,
+                StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY
+            ),
+            _ => false,
+        }
+    }
+
+    /// Credentials or certificates may have been replaced on disk.
+    pub(super) const fn asks_for_credentials(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::UNAUTHORIZED, ..) | Self::Untrusted(_))
+    }
+
+    /// Another address of the API server may do better.
+    pub(super) fn blames_the_address(&self) -> bool {
+        match self {
+            Self::Silence(_) | Self::Broken(_) | Self::Untrusted(_) => true,
+            Self::Status(code, ..) => code.is_server_error(),
+            _ => false,
+        }
+    }
+
+    /// What `status` says while it is so. Refusals are said at once, because they do not pass by
+    /// themselves; others once they are `lasting`.
+    pub(super) fn problem(&self, kind: Kind, lasting: bool) -> Option<Problem> {
+        let what = resource(kind);
+        let action = match self {
+            Self::Status(StatusCode::UNAUTHORIZED, ..) => {
+                "check the credentials of this daemon (token, certificate, kubeconfig); they are \
+                 read again with every attempt"
+                    .to_owned()
+            }
+            Self::Status(StatusCode::FORBIDDEN, ..) => {
+                format!("allow this daemon's account to get, list and watch {what}")
+            }
+            Self::Untrusted(_) => "check the certificate authority and the address of the API \
+                 server in the kubeconfig; they are read again with every attempt"
+                .to_owned(),
+            _ if lasting => {
+                "what is known stays in force; check that the API server can be reached".to_owned()
+            }
+            _ => return None,
+        };
+        Some(Problem::new(None, &format!("watch of {what}"), &self.to_string(), &action))
+    }
+}
+
+/// The API's plural of a kind.
+pub(super) const fn resource(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "services",
+        Kind::EndpointSlice => "endpointslices",
+        Kind::Node => "nodes",
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// A failed request, as what it is.
+pub(super) fn of_request(error: &(dyn std::error::Error + 'static)) -> Ended {
+    match tls_error(error) {
+        Some(tls) => Ended::Untrusted(tls.to_string()),
+        None => Ended::Broken(causes(error)),
+    }
+}
+
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    // An I/O error is not the source of what it carries: it passes itself over.
+    let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match carried {
+        Some(carried) => tls_error(carried),
+        None => tls_error(error.source()?),
+    }
+}

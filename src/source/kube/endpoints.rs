@@ -1,0 +1,149 @@
+//! Where the API server really is: the endpoints of `default/kubernetes`, remembered on disk.
+//!
+//! All current slices count (dual stack has one per family). What left them goes, except the last
+//! of all: an API server that says it has no endpoints is still asked where it was.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, Read as _},
+    net::SocketAddr,
+    path::Path,
+};
+
+use towpath_model::{EndpointSlice, Event, Kind, Object, ObjectName, Problem};
+
+/// More API servers than any cluster has.
+const ENDPOINTS_MAX: usize = 64;
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// The endpoints as far as they are known.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    /// From the disk; in force until a list was complete.
+    remembered: Vec<SocketAddr>,
+    slices: BTreeMap<ObjectName, Vec<SocketAddr>>,
+    /// Slices of the list under way.
+    seen: Option<BTreeSet<ObjectName>>,
+}
+
+impl Endpoints {
+    pub(super) const fn new(remembered: Vec<SocketAddr>) -> Self {
+        Self { remembered, slices: BTreeMap::new(), seen: None }
+    }
+
+    /// Each once, sorted.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let all = self.slices.values().flatten().chain(&self.remembered);
+        let all: BTreeSet<SocketAddr> = all.copied().collect();
+        all.into_iter().take(ENDPOINTS_MAX).collect()
+    }
+
+    /// Takes what concerns them; answers whether the addresses are others now.
+    pub(super) fn hear(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Init(Kind::EndpointSlice) => self.seen = Some(BTreeSet::new()),
+            Event::Apply(Object::EndpointSlice(slice)) => return self.apply(slice),
+            Event::Bad(key, _) if key.kind == Kind::EndpointSlice => {
+                if let Some(seen) = &mut self.seen {
+                    seen.insert(key.name.clone());
+                }
+            }
+            Event::Delete(Kind::EndpointSlice, name) if self.slices.contains_key(name) => {
+                return self.change(|this| drop(this.slices.remove(name)));
+            }
+            Event::InitDone(Kind::EndpointSlice) => return self.change(Self::end_list),
+            _ => {}
+        }
+        false
+    }
+
+    fn apply(&mut self, slice: &EndpointSlice) -> bool {
+        let name = &slice.meta.name;
+        let ours = &*slice.service.namespace == "default" && &*slice.service.name == "kubernetes";
+        if !ours && !self.slices.contains_key(name) {
+            return false;
+        }
+        if let Some(seen) = self.seen.as_mut().filter(|_| ours) {
+            seen.insert(name.clone());
+        }
+        self.change(|this| {
+            if ours {
+                this.slices.insert(name.clone(), of_slice(slice));
+            } else {
+                this.slices.remove(name);
+            }
+        })
+    }
+
+    fn end_list(&mut self) {
+        if let Some(seen) = self.seen.take() {
+            self.slices.retain(|name, _| seen.contains(name));
+        }
+        if self.slices.values().any(|slice| !slice.is_empty()) {
+            self.remembered.clear();
+        }
+    }
+
+    /// Changes something, but never to nothing at all.
+    fn change(&mut self, how: impl FnOnce(&mut Self)) -> bool {
+        let before = self.addresses();
+        how(self);
+        if self.addresses().is_empty() {
+            self.remembered.clone_from(&before);
+        } else if self.seen.is_none() && self.slices.values().any(|slice| !slice.is_empty()) {
+            self.remembered.clear();
+        }
+        before != self.addresses()
+    }
+}
+
+fn of_slice(slice: &EndpointSlice) -> Vec<SocketAddr> {
+    let port =
+        slice.ports.iter().find(|port| &*port.name == "https").or_else(|| slice.ports.first());
+    let Some(port) = port else { return Vec::new() };
+    let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready);
+    ready.map(|endpoint| SocketAddr::new(endpoint.addr, port.port)).collect()
+}
+
+/// Written beside and renamed, so that a crash never leaves half a file.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub(super) fn remember(path: &Path, endpoints: &[SocketAddr]) -> io::Result<()> {
+    let text: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
+    if fs::read_to_string(path).is_ok_and(|known| known == text) {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, text)?;
+    fs::rename(fresh, path)
+}
+
+/// What was remembered. A missing file is an empty one; of a damaged one, what can be read.
+pub(super) fn recall(path: &Path) -> (Vec<SocketAddr>, Option<Problem>) {
+    let mut bytes = Vec::new();
+    let read =
+        fs::File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
+    let why = match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
+        Err(error) => Some(error.to_string()),
+        Ok(_) => None,
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().map(|line| line.parse::<SocketAddr>());
+    let good: Vec<SocketAddr> = lines.clone().flatten().take(ENDPOINTS_MAX).collect();
+    let bad = lines.filter(Result::is_err).count();
+    let why = why.or_else(|| (bad > 0).then(|| format!("{bad} of its lines are no addresses")));
+    let problem = why.map(|why| {
+        let action = "it is written anew as soon as the API server is reached";
+        Problem::new(None, &path.display().to_string(), &why, action)
+    });
+    (good, problem)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! A list in pages, for servers that do not stream lists.
+
+use std::sync::atomic::Ordering;
+
+use kube::Client;
+use towpath_model::{Event, wire::decode_list};
+
+use super::{
+    ended::Ended,
+    lines::event_of_bad,
+    request,
+    watch::{Stand, Watch},
+};
+
+/// A page, or a whole list of a server that takes no limit together with version 0: far above what
+/// the largest cluster has.
+const PAGE_BYTES_MAX: usize = 256 << 20;
+const PAGE_OBJECTS: u32 = 500;
+
+impl Watch {
+    pub(super) async fn paged_list(
+        &mut self,
+        client: &Client,
+        stand: &mut Stand,
+    ) -> Result<(), Ended> {
+        let quorum = self.quorum();
+        let silence = self.settings.patience.silence;
+        self.health.lists.fetch_add(1, Ordering::Relaxed);
+        self.nameless = false;
+        let mut token = String::new();
+        loop {
+            let first = token.is_empty();
+            let mut query = Vec::new();
+            if !self.no_pages {
+                query.push(format!("limit={PAGE_OBJECTS}"));
+            }
+            if !first {
+                query.push(format!("continue={}", request::escaped(&token)));
+            } else if quorum.is_none() {
+                query.push("resourceVersion=0".to_owned());
+            }
+            let target = format!("{}?{}", request::path(self.kind, None), query.join("&"));
+            let response = request::get(client, &target, silence).await.inspect_err(|ended| {
+                // Lists that take longer than a token lives would never end.
+                self.no_pages |= !first && matches!(ended, Ended::Gone(_));
+            })?;
+            let body = request::whole(response.into_body(), PAGE_BYTES_MAX, silence).await?;
+            let mut events = Vec::new();
+            if first {
+                self.again.forget_all();
+                events.push(Event::Init(self.kind));
+            }
+            let meta = self.read_page(&body, &mut events)?;
+            if meta.resource_version.is_empty() {
+                // Anything else in JSON would be an empty list: everything would be deleted.
+                return Err(Ended::Unreadable("a list without a version".to_owned()));
+            }
+            self.heard();
+            token = meta.r#continue;
+            if token.is_empty() {
+                events.extend(self.end_of_list());
+                self.send(events).await?;
+                self.delivered(quorum);
+                self.no_pages = false;
+                *stand = Stand::Watch { version: meta.resource_version };
+                return Ok(());
+            }
+            self.send(events).await?;
+        }
+    }
+
+    fn read_page(
+        &mut self,
+        json: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<towpath_model::wire::ListMeta, Ended> {
+        let meta = decode_list(self.kind, json, |item| {
+            let event = match item.map(Event::Apply).or_else(event_of_bad) {
+                Ok(event) => event,
+                Err(problem) => {
+                    self.is_nameless(&problem);
+                    self.nameless = true;
+                    return;
+                }
+            };
+            self.is_news(&event, "");
+            events.push(event);
+        });
+        meta.map_err(|problem| Ended::Unreadable(problem.to_string()))
+    }
+}

@@ -1,0 +1,141 @@
+//! One request to the API server: bounded in time and in size.
+
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::{Client, client::Body};
+use tokio::time;
+use towpath_model::{Kind, ObjectName};
+
+use super::ended::{Ended, of_request, resource};
+
+/// What is read of an answer that is a refusal.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// A server that asks for more time than this is asked again all the same.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// The path of a kind, or of one object.
+pub(super) fn path(kind: Kind, name: Option<&ObjectName>) -> String {
+    let group = match kind {
+        Kind::Service | Kind::Node => "/api/v1",
+        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1",
+    };
+    let what = resource(kind);
+    match name {
+        None => format!("{group}/{what}"),
+        Some(name) if name.namespace.is_empty() => {
+            format!("{group}/{what}/{}", escaped(&name.name))
+        }
+        Some(name) => {
+            let (namespace, name) = (escaped(&name.namespace), escaped(&name.name));
+            format!("{group}/namespaces/{namespace}/{what}/{name}")
+        }
+    }
+}
+
+/// Names, versions and tokens come from the server and go back to it: percent-encoded (RFC 3986,
+/// 2.3), so that no text of them can change the request.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // A segment of dots alone would be another path.
+    if text.bytes().all(|byte| byte == b'.') { out.replace('.', "%2E") } else { out }
+}
+
+/// Sends a GET; anything but success is an `Ended`.
+pub(super) async fn get(
+    client: &Client,
+    target: &str,
+    silence: Duration,
+) -> Result<Response<Body>, Ended> {
+    let request = Request::get(target)
+        // A newer server leaves managedFields out when asked (KEP-5958); older ones ignore it.
+        .header(header::ACCEPT, "application/json;drop=metadata.managedFields, application/json")
+        .body(Body::empty())
+        .map_err(|error| Ended::Broken(error.to_string()))?;
+    let response = time::timeout(silence, client.send(request))
+        .await
+        .map_err(|_elapsed| Ended::Silence(silence))?
+        .map_err(|error| of_request(&error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    // A refusal is one whether or not its reason can be read.
+    let body = whole(response.into_body(), REFUSAL_BYTES_MAX, silence.min(REFUSAL_PATIENCE));
+    let text = body.await.map(|body| reason(&body)).unwrap_or_default();
+    Err(if status == StatusCode::GONE {
+        Ended::Gone(text)
+    } else {
+        Ended::Status(status, text, after)
+    })
+}
+
+/// The message of a `Status`, or the beginning of whatever it is.
+fn reason(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Status {
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Status>(body) {
+        Ok(status) => status.message,
+        Err(_not_a_status) => String::from_utf8_lossy(body).into_owned(),
+    };
+    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A whole body, of this size at most; `silence` is the patience with each piece of it.
+pub(super) async fn whole(mut body: Body, max: usize, silence: Duration) -> Result<Vec<u8>, Ended> {
+    let mut bytes = Vec::new();
+    loop {
+        let frame = time::timeout(silence, body.frame());
+        let frame = frame.await.map_err(|_elapsed| Ended::Silence(silence))?;
+        let Some(frame) = frame else { return Ok(bytes) };
+        let frame = frame.map_err(|error| Ended::Broken(error.to_string()))?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > max {
+            let why = format!("the server sent more than {} MiB in one answer", max >> 20);
+            return Err(Ended::Unreadable(why));
+        }
+        bytes.extend_from_slice(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_server_calls_its_objects_leaves_their_place() {
+        let of = |namespace: &str, name: &str| {
+            path(Kind::EndpointSlice, Some(&ObjectName::new(namespace, name)))
+        };
+        let base = "/apis/discovery.k8s.io/v1/namespaces";
+        assert_eq!(of("shop", "cart-7x.y"), format!("{base}/shop/endpointslices/cart-7x.y"));
+        assert_eq!(
+            of("..", "a/../b?x#y z"),
+            format!("{base}/%2E%2E/endpointslices/a%2F..%2Fb%3Fx%23y%20z")
+        );
+        assert_eq!(path(Kind::Node, Some(&ObjectName::new("", "n"))), "/api/v1/nodes/n");
+        assert_eq!(path(Kind::Service, None), "/api/v1/services");
+    }
+
+    #[test]
+    fn a_refusal_is_said_in_the_servers_words() {
+        assert_eq!(reason(br#"{"kind":"Status","message":"no such\nthing"}"#), "no such thing");
+        assert_eq!(reason(b"<html>\xff"), "<html>\u{fffd}");
+    }
+}

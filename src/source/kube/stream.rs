@@ -1,0 +1,179 @@
+//! A streaming list that goes on as a watch, or a watch from a version.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use kube::{Client, client::Body};
+use tokio::time;
+use towpath_model::Event;
+
+use super::{
+    doubt::Ticket,
+    ended::Ended,
+    lines::{Lines, Said, read},
+    request,
+    watch::{Stand, Watch},
+};
+
+/// What the stream is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Listing, from a quorum or out of a cache.
+    List(Option<Ticket>),
+    Watch,
+}
+
+impl Watch {
+    pub(super) async fn stream(&mut self, client: &Client, stand: &mut Stand) -> Result<(), Ended> {
+        let patience = self.settings.patience;
+        let lasts = patience.watch.mul_f64(1.0 + self.backoff.share());
+        let mut query = format!(
+            "watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion=",
+            lasts.as_secs().max(1)
+        );
+        let phase = match &*stand {
+            Stand::Watch { version } => {
+                query.push_str(&request::escaped(version));
+                Phase::Watch
+            }
+            Stand::List => {
+                let quorum = self.quorum();
+                query.push_str(if quorum.is_some() { "" } else { "0" });
+                query.push_str("&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+                Phase::List(quorum)
+            }
+        };
+        let target = format!("{}?{query}", request::path(self.kind, None));
+        let response = match request::get(client, &target, patience.silence).await {
+            Err(Ended::Status(
+                StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY,
+                why,
+                _,
+            )) if phase != Phase::Watch => return Err(Ended::NoStreaming(why)),
+            other => other?,
+        };
+        if phase != Phase::Watch {
+            self.health.lists.fetch_add(1, Ordering::Relaxed);
+            self.again.forget_all();
+            self.nameless = false;
+            self.send(vec![Event::Init(self.kind)]).await?;
+        }
+        self.heard();
+        if phase == Phase::Watch {
+            self.healthy();
+        }
+        // A server that does not end the watch when it was asked to is left, a while later.
+        let ends = time::sleep(lasts + patience.silence);
+        tokio::select! {
+            result = self.follow(response.into_body(), stand, phase) => result,
+            () = ends => Ok(()),
+        }
+    }
+
+    /// Reads until the stream ends.
+    async fn follow(
+        &mut self,
+        mut body: Body,
+        stand: &mut Stand,
+        mut phase: Phase,
+    ) -> Result<(), Ended> {
+        let silence: Duration = self.settings.patience.silence;
+        let mut lines = Lines::default();
+        let mut heard = time::Instant::now();
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                () = time::sleep_until(heard + silence) => return Err(Ended::Silence(silence)),
+                object = self.again.found(), if phase == Phase::Watch => {
+                    self.found(object).await?;
+                    continue;
+                }
+                // Not when a quorum is being asked already: another list follows, if it has to.
+                () = self.doubt.is_raised(), if !matches!(phase, Phase::List(Some(_))) => {
+                    return Err(Ended::Asked);
+                }
+            };
+            let Some(frame) = frame else {
+                return match phase {
+                    Phase::List(_) => Err(Ended::Broken("the list was cut short".to_owned())),
+                    Phase::Watch => Ok(()),
+                };
+            };
+            let frame = frame.map_err(|error| Ended::Broken(error.to_string()))?;
+            let Some(chunk) = frame.data_ref() else { continue };
+            let mut said = Vec::new();
+            let whole = lines.take(chunk, |line| said.push(read(self.kind, line)));
+            heard = time::Instant::now();
+            self.heard();
+            self.hand_over(said, stand, &mut phase).await?;
+            whole?;
+        }
+    }
+
+    /// Sends on what a chunk said, up to the first line that ends the stream.
+    async fn hand_over(
+        &mut self,
+        said: Vec<Said>,
+        stand: &mut Stand,
+        phase: &mut Phase,
+    ) -> Result<(), Ended> {
+        let mut events = Vec::with_capacity(said.len() + 1);
+        let mut delivered = None;
+        let mut ended = Ok(());
+        for said in said {
+            let version = match said {
+                Said::Event(event, version) => {
+                    if self.is_news(&event, &version) {
+                        events.push(event);
+                    }
+                    version
+                }
+                Said::Nameless(problem, version) => {
+                    self.is_nameless(&problem);
+                    self.nameless |= *phase != Phase::Watch;
+                    version
+                }
+                Said::Bookmark(version, end) => {
+                    if end && let Phase::List(quorum) = *phase {
+                        if version.is_empty() {
+                            let why = "a list ends without a version".to_owned();
+                            ended = Err(Ended::Unreadable(why));
+                            break;
+                        }
+                        events.extend(self.end_of_list());
+                        delivered = Some(quorum);
+                        *phase = Phase::Watch;
+                    }
+                    version
+                }
+                Said::Error(code, why) => {
+                    ended = Err(of_status(code, why));
+                    break;
+                }
+                Said::Garbage(why) => {
+                    ended = Err(Ended::Unreadable(format!("not a line of a watch: {why}")));
+                    break;
+                }
+            };
+            // What was said before the list ended is of no order: only its end counts.
+            if *phase == Phase::Watch && !version.is_empty() {
+                *stand = Stand::Watch { version };
+            }
+        }
+        self.send(events).await?;
+        if let Some(quorum) = delivered {
+            self.delivered(quorum);
+        }
+        ended
+    }
+}
+
+/// An error in the stream is the answer that the request would have had.
+fn of_status(code: u16, why: String) -> Ended {
+    match StatusCode::from_u16(code) {
+        Ok(StatusCode::GONE) => Ended::Gone(why),
+        Ok(code) => Ended::Status(code, why, None),
+        Err(_no_code) => Ended::Broken(format!("error {code} in the stream: {why}")),
+    }
+}

@@ -1,0 +1,113 @@
+//! A loop that breaks down is started again, and it is said.
+
+use std::{future::Future, time::Instant};
+
+use tokio::task::{JoinError, JoinSet};
+
+use super::backoff::{Backoff, Next};
+use crate::source::LoopEnded;
+
+/// Runs `start` again and again until it ends by itself; after every panic `report` is called with
+/// how many there were, and the reason. It stops together with its caller.
+pub(super) async fn supervise<Run>(
+    mut backoff: Backoff,
+    mut start: impl FnMut() -> Run,
+    mut report: impl FnMut(u64, &str),
+) -> LoopEnded
+where
+    Run: Future<Output = LoopEnded> + Send + 'static,
+{
+    let mut times = 0;
+    loop {
+        let began = Instant::now();
+        // A set of one: it aborts what runs in it when this future is dropped.
+        let mut task = JoinSet::new();
+        task.spawn(start());
+        let error = match task.join_next().await {
+            Some(Err(error)) if error.is_panic() => error,
+            Some(Ok(ended)) => return ended,
+            // The runtime stops.
+            Some(Err(_)) | None => return LoopEnded,
+        };
+        times += 1;
+        report(times, &reason(error));
+        tokio::time::sleep(backoff.after_failure(began.elapsed(), Next::List)).await;
+    }
+}
+
+fn reason(error: JoinError) -> String {
+    let panic = match error.try_into_panic() {
+        Ok(panic) => panic,
+        Err(error) => return error.to_string(),
+    };
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
+        time::Duration,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_panics_is_started_again_with_growing_waits_and_each_time_is_told() {
+        let starts = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&starts);
+        let mut told = Vec::new();
+        let began = tokio::time::Instant::now();
+        let backoff = Backoff::new(Duration::from_millis(800), Duration::from_secs(30));
+        let LoopEnded = supervise(
+            backoff,
+            || {
+                let start = counted.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    match start {
+                        0 => panic!("out of cheese"),
+                        1..4 => panic!("again: {start}"),
+                        _ => LoopEnded,
+                    }
+                }
+            },
+            |times, why| told.push(format!("{times} {why}")),
+        )
+        .await;
+        assert_eq!(told, ["1 out of cheese", "2 again: 1", "3 again: 2", "4 again: 3"]);
+        // Half of 0.8 + 1.6 + 3.2 + 6.4 s.
+        assert!(began.elapsed() >= Duration::from_secs(6), "{:?}", began.elapsed());
+        assert_eq!(starts.load(Ordering::Relaxed), 5);
+    }
+
+    #[tokio::test]
+    async fn it_stops_with_its_caller() {
+        let alive = Arc::new(());
+        let held = Arc::clone(&alive);
+        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
+        let start = move || {
+            let held = Arc::clone(&held);
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+                LoopEnded
+            }
+        };
+        let task = tokio::spawn(supervise(backoff, start, |_, _| ()));
+        tokio::task::yield_now().await;
+        task.abort();
+        drop(task.await);
+        for _ in 0..100 {
+            if Arc::strong_count(&alive) == 1 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it runs on");
+    }
+}

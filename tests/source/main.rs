@@ -1,0 +1,14 @@
+//! The API server as a source, over loopback: each fault on its own, and what is heard in spite of it.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+mod address;
+mod cuts;
+mod kubeconfig;
+mod lists;
+mod objects;
+mod pace;
+mod quorum;
+mod refusals;
+mod silence;
+mod support;
+mod tls;

@@ -1,0 +1,124 @@
+//! Streams that say nothing.
+
+use std::time::{Duration, Instant};
+
+use towpath::source::kube::Patience;
+use towpath_model::Kind;
+
+use crate::support::{
+    Ear, QUICK, Reply, Script, Then, bookmark, end, line, nothing, quiet, service,
+};
+
+/// Patience of a third of a second, for what takes 90 s in life.
+const SHORT: Patience = Patience { silence: Duration::from_millis(300), ..QUICK };
+
+fn ear(server: &Script) -> Ear {
+    Ear::with(&server.url(), SHORT, tempfile::tempdir().unwrap())
+}
+
+#[tokio::test]
+async fn a_stream_that_is_silent_for_too_long_is_opened_again_from_its_version() {
+    let server = Script::start(|ask| match (ask.of(Kind::Service), ask.nth) {
+        (false, _) => nothing(),
+        (true, 0) => Reply::lines(&[line("ADDED", &service("a", 1, 1)), end(5)], Then::Hold),
+        (true, _) => Reply::lines(&[line("MODIFIED", &service("a", 6, 2))], Then::Hold),
+    })
+    .await;
+    let mut ear = ear(&server);
+    ear.until("a", |ear| ear.services() == ["a:1"]).await;
+    ear.until("the change", |ear| ear.services() == ["a:2"]).await;
+    let asked = server.asked_of(Kind::Service);
+    assert_eq!(asked[1].version(), "5");
+    let waited = asked[1].at - asked[0].at;
+    assert!(waited >= SHORT.silence && waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test]
+async fn bookmarks_keep_a_stream_alive_and_bring_its_version_on() {
+    let api = towpath_testbed::api::Api::new();
+    api.faults().bookmarks(Duration::from_millis(50));
+    api.put(service("a", 0, 1)).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    api.serve(listener).unwrap();
+    let mut ear = Ear::with(&format!("http://{addr}"), SHORT, tempfile::tempdir().unwrap());
+    ear.until_synced().await;
+    ear.listen(SHORT.silence * 4).await;
+    for kind in Kind::ALL {
+        let health = ear.health.of(kind);
+        let of =
+            |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((of(&health.errors), of(&health.lists)), (0, 1), "{kind}");
+        assert!(health.connected.load(std::sync::atomic::Ordering::Relaxed));
+    }
+    let server = Script::start(|ask| match (ask.of(Kind::Service), ask.nth) {
+        (false, _) => nothing(),
+        (true, 0) => Reply::lines(&[end(5), bookmark(70)], Then::Close),
+        (true, _) => quiet(),
+    })
+    .await;
+    let mut ear = Ear::to(&server.url());
+    ear.until("a watch", |_| server.asked_of(Kind::Service).len() > 1).await;
+    assert_eq!(server.asked_of(Kind::Service)[1].version(), "70");
+}
+
+#[tokio::test]
+async fn a_server_that_takes_the_connection_and_never_answers_is_given_up() {
+    let server = Script::start(|ask| match ask.nth {
+        0 => Reply { bytes: Vec::new(), then: Then::Hold },
+        _ => nothing(),
+    })
+    .await;
+    let mut ear = ear(&server);
+    ear.until_synced().await;
+}
+
+#[tokio::test]
+async fn a_refusal_whose_reason_never_comes_is_a_refusal() {
+    let server = Script::start(|ask| match ask.nth {
+        0 => {
+            let head = "HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\nhalf a rea";
+            Reply { bytes: head.into(), then: Then::Hold }
+        }
+        _ => nothing(),
+    })
+    .await;
+    let began = Instant::now();
+    let mut ear = ear(&server);
+    ear.until_synced().await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_page_that_stops_half_way_is_given_up() {
+    let server = Script::start(|ask| match ask.nth {
+        _ if ask.lists() => Reply::status(422, "", "no streaming"),
+        _ if ask.has("watch=1") => quiet(),
+        1 => {
+            let head = "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n{\"metadata\":{";
+            Reply { bytes: head.into(), then: Then::Hold }
+        }
+        _ => Reply::whole(200, "", r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#),
+    })
+    .await;
+    let mut ear = ear(&server);
+    ear.until_synced().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_the_server_does_not_end_in_time_is_ended_here() {
+    let patience = Patience { watch: Duration::from_millis(200), ..SHORT };
+    let ticking: Vec<String> = vec![end(5)];
+    let server = Script::start(move |ask| match (ask.of(Kind::Service), ask.lists()) {
+        (false, _) => nothing(),
+        (true, true) => Reply::lines(&ticking, Then::Close),
+        // Bytes, all the time: no silence, and no end.
+        (true, false) => Reply { bytes: quiet().bytes, then: Then::Drip },
+    })
+    .await;
+    let mut ear = Ear::with(&server.url(), patience, tempfile::tempdir().unwrap());
+    ear.until("a watch and its successor", |_| server.asked_of(Kind::Service).len() > 2).await;
+    let asked = server.asked_of(Kind::Service);
+    let lived = asked[2].at - asked[1].at;
+    assert!(lived >= Duration::from_millis(500), "{lived:?}");
+}
