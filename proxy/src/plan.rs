@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -85,8 +86,17 @@ impl ServicePlan {
     }
 
     /// Every proxied Service.
-    pub fn services(&self) -> impl Iterator<Item = &PlannedService> {
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &PlannedService> {
         self.services.values().map(AsRef::as_ref)
+    }
+
+    /// Those after this name; all of them for `None`.
+    pub fn services_after(
+        &self,
+        name: Option<&ObjectName>,
+    ) -> impl Iterator<Item = &PlannedService> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.services.range((from, Bound::Unbounded)).map(|(_, service)| service.as_ref())
     }
 
     /// One proxied Service.
@@ -121,9 +131,41 @@ impl ServicePlan {
         own.chain(self.claims.problems()).chain(withheld).collect()
     }
 
+    /// One problem for each Service that lost a frontend to another.
+    #[must_use]
+    pub fn contested(&self) -> Vec<Problem> {
+        self.claims.problems()
+    }
+
+    /// Claims to frontends after this one; all of them for `None`.
+    pub fn claims_after(
+        &self,
+        key: Option<&FrontendKey>,
+    ) -> impl Iterator<Item = (&FrontendKey, &Claim)> {
+        self.claims.after(key)
+    }
+
     /// healthCheckNodePorts to serve.
     pub fn health_checks(&self) -> impl Iterator<Item = &HealthCheck> {
         self.services.values().filter_map(|service| service.health_check.as_ref())
+    }
+
+    /// What of one Service differs from one compiled from scratch, in words; nothing must.
+    #[must_use]
+    pub fn difference(&self, view: &View<'_>, name: &ObjectName) -> Option<String> {
+        let zone = view.own_node().and_then(|node| node.zone.clone());
+        let fresh = planned(view, name, &self.config, zone.as_deref());
+        if fresh.as_ref() != self.service(name) {
+            return Some(format!("the plan of Service {name} differs from a fresh one"));
+        }
+        let held = fresh.is_none_or(|fresh| self.claims.hold(&fresh));
+        (!held).then(|| format!("a claim of Service {name} to a frontend is missing"))
+    }
+
+    /// Do the node addresses differ from those of the view?
+    #[must_use]
+    pub fn node_addresses_differ(&self, view: &View<'_>) -> bool {
+        node_addresses(view) != self.node_addresses
     }
 
     /// What is different from a plan compiled from scratch, in words; nothing must be. Service by

@@ -50,10 +50,16 @@ fn status() -> StatusReply {
             endpoint_slices: 0,
             nodes: 0,
             problems: Vec::new(),
-            kernel: KernelReply { maps: Vec::new(), pending: false, longest_write_us: 0 },
+            kernel: KernelReply {
+                maps: Vec::new(),
+                pending: false,
+                longest_write_us: 0,
+                programs_reattached: 0,
+            },
             audit: None,
         },
         map_bytes: 0,
+        stale_udp: None,
         ports: Vec::new(),
         not_served: Vec::new(),
     }
@@ -333,4 +339,13 @@ fn get_maybe(at: SocketAddr) -> Option<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
+}
+
+#[tokio::test]
+async fn a_server_that_panics_takes_the_thread_with_it() {
+    let mut servers = tokio::task::JoinSet::new();
+    servers.spawn(std::future::pending());
+    servers.spawn(async { panic!("on purpose") });
+    let ended = tokio::spawn(super::outlive(servers)).await.unwrap_err();
+    assert_eq!(ended.into_panic().downcast_ref::<&str>(), Some(&"on purpose"));
 }
