@@ -2,6 +2,8 @@
 
 #[path = "../../src/source/manifests/files.rs"]
 mod files;
+#[path = "../../src/source/manifests/kept.rs"]
+mod kept;
 #[path = "../../src/source/manifests/state.rs"]
 mod state;
 #[path = "../../src/source/manifests/world.rs"]
@@ -42,13 +44,14 @@ impl Directory {
         if let Some(kept) = kept {
             fs::write(run_dir.join("allocations.json"), kept).unwrap();
         }
+        let copies = kept::Kept::new(&run_dir);
         let settings = ManifestSettings {
             cluster_ip_ranges: RANGES.iter().filter_map(|range| Cidr::parse(range)).collect(),
             run_dir,
             node_name: "n0".to_owned(),
         };
         let world = world::World::new(&settings);
-        let mut directory = Self { _dir: dir, files: files::Files::new(yaml), world };
+        let mut directory = Self { _dir: dir, files: files::Files::new(yaml, copies), world };
         // A file is read when it has not changed for a while.
         let now = Instant::now();
         for seconds in [0, 10, 20] {

@@ -154,11 +154,16 @@ impl ServicePlan {
     #[must_use]
     pub fn difference(&self, view: &View<'_>, name: &ObjectName) -> Option<String> {
         let zone = view.own_node().and_then(|node| node.zone.clone());
-        let fresh = planned(view, name, &self.config, zone.as_deref());
+        let fresh = planned(view, name, self, zone.as_deref());
         if fresh.as_ref() != self.service(name) {
             return Some(format!("the plan of Service {name} differs from a fresh one"));
         }
-        let held = fresh.is_none_or(|fresh| self.claims.hold(&fresh));
+        let withheld = fresh.as_ref().and_then(|fresh| self.identities.withheld_by(fresh));
+        if withheld.as_ref() != self.withheld.get(name) {
+            return Some(format!("whether Service {name} is withheld differs from a fresh plan"));
+        }
+        // One that is withheld claims nothing.
+        let held = withheld.is_some() || fresh.is_none_or(|fresh| self.claims.hold(&fresh));
         (!held).then(|| format!("a claim of Service {name} to a frontend is missing"))
     }
 
