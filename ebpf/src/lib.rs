@@ -8,6 +8,7 @@ mod attach;
 mod cleanup;
 mod error;
 mod grace;
+mod grow;
 mod live;
 mod load;
 mod lock;
