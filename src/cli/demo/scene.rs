@@ -160,8 +160,13 @@ impl Scene {
         }
     }
 
-    /// Takes the programs out of force on every node; the daemons go on.
-    pub(super) fn detach(&self) -> Result<()> {
+    /// Takes the programs out of force on every node; the daemons, which would bring them back, end
+    /// first.
+    pub(super) fn detach(&mut self) -> Result<()> {
+        for daemon in &mut self.daemons {
+            daemon.kill()?;
+            daemon.wait()?;
+        }
         for bed in &self.cluster.nodes {
             let settings = towpath_ebpf::Settings {
                 pin_root: bed.bpffs.join("towpath"),
