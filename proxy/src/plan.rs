@@ -13,6 +13,7 @@ use crate::{
     claims::{Claim, Claims},
     compile::{Surroundings, compile, is_proxied},
     config::ProxyConfig,
+    health_ports,
     identity::node_identity,
     planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService},
 };
@@ -95,12 +96,12 @@ impl ServicePlan {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let own = self.services.values().flat_map(|service| service.problems.iter().cloned());
-        own.chain(self.claims.problems()).collect()
+        own.chain(self.claims.problems()).chain(health_ports::problems(&self.services)).collect()
     }
 
-    /// healthCheckNodePorts to serve.
+    /// healthCheckNodePorts to serve, each once.
     pub fn health_checks(&self) -> impl Iterator<Item = &HealthCheck> {
-        self.services.values().filter_map(|service| service.health_check.as_ref())
+        health_ports::served(&self.services)
     }
 
     /// What is different from a plan compiled from scratch, in words; nothing must be. Service by
