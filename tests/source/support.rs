@@ -94,6 +94,8 @@ pub(crate) enum Then {
     Flood,
     /// It stays open, and a byte that means nothing comes now and then.
     Drip,
+    /// It stays open, and a bookmark comes now and then.
+    Bookmarks,
 }
 
 /// Bytes as they go over the wire.
@@ -273,6 +275,11 @@ pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Then::Drip => {
             while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Then::Bookmarks => {
+            while stream.write_all(bookmark(7).as_bytes()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
