@@ -38,6 +38,16 @@ fn metric_names() {
     check("metrics.txt", &(Metrics::names().unwrap().join("\n") + "\n"));
 }
 
+#[test]
+fn every_metric_is_documented_and_nothing_else_is() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut documented: Vec<_> = rows.map(str::to_owned).collect();
+    documented.sort();
+    assert_eq!(documented, Metrics::names().unwrap());
+}
+
 /// A reply with every field at work.
 fn status() -> StatusReply {
     let map = |name: &str| api::MapReply { name: name.into(), entries: 7, capacity: 100 };
@@ -69,10 +79,12 @@ fn status() -> StatusReply {
                 maps: vec![map("FRONTENDS"), map("SERVICES")],
                 pending: false,
                 longest_write_us: 42,
+                programs_reattached: 0,
             },
             audit: Some(api::AuditReply { age_ms: 30_000, differences: Vec::new() }),
         },
         map_bytes: 4096,
+        stale_udp: Some(api::StaleUdpReply { ended: 3, in_pods_at_most: 2 }),
         ports: vec!["healthz: can not listen on 0.0.0.0:10256".into()],
         not_served: vec!["SCTP".into()],
     }

@@ -1,11 +1,13 @@
 //! The live kernel: batches into maps, maps into an image.
 
 use std::{
-    collections::BTreeMap,
     io,
     mem::offset_of,
     os::fd::{AsFd as _, BorrowedFd},
-    sync::atomic::{Ordering, fence},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
 };
 
 use aya::{Ebpf, maps::MapData};
@@ -22,6 +24,7 @@ use crate::{
     lock::WriterLock,
     mapped::Mapped,
     probe::host_netns_cookie,
+    reader::KernelReader,
     {load, sys},
 };
 
@@ -34,13 +37,14 @@ pub struct LiveKernel {
     ebpf: Ebpf,
     settings: Settings,
     capacities: Capacities,
-    frontends: MapData,
-    node_addresses: MapData,
-    services: Mapped<ServiceRecord>,
-    backends: Mapped<BackendRecord>,
+    // Shared with whoever reads beside us: a second mapping would count twice in RSS.
+    frontends: Arc<MapData>,
+    node_addresses: Arc<MapData>,
+    services: Arc<Mapped<ServiceRecord>>,
+    backends: Arc<Mapped<BackendRecord>>,
     counters: Mapped<ServiceCounters>,
     totals: Mapped<TotalCounters>,
-    config: Mapped<ConfigRecord>,
+    config: Arc<Mapped<ConfigRecord>>,
 }
 
 impl std::fmt::Debug for LiveKernel {
@@ -87,11 +91,11 @@ impl LiveKernel {
             },
             counters: map(settings, MapName::Counters)?,
             totals: map(settings, MapName::Totals)?,
-            frontends,
-            node_addresses,
-            services,
-            backends,
-            config,
+            frontends: Arc::new(frontends),
+            node_addresses: Arc::new(node_addresses),
+            services: Arc::new(services),
+            backends: Arc::new(backends),
+            config: Arc::new(config),
             settings: settings.clone(),
             ebpf: {
                 attach_checked(&mut ebpf, settings)?;
@@ -176,29 +180,23 @@ impl LiveKernel {
         Ok(())
     }
 
-    fn read_image(&self) -> io::Result<Image> {
-        let mut image = Image::with_capacities(self.capacities);
-        let frontends = sys::dump::<FrontendKey, FrontendWord>(self.frontends.fd().as_fd())?;
-        image.frontends = frontends.into_iter().collect();
-        let addresses = sys::dump::<Addr, NodeAddressValue>(self.node_addresses.fd().as_fd())?;
-        image.node_addresses = addresses.into_iter().collect();
-        image.services = (0..self.services.len())
-            .filter_map(|index| Some((index, self.services.get(index)?)))
-            .filter(|(_, record)| record.identity != 0)
-            .collect::<BTreeMap<_, _>>();
-        let used = |slot: &u32| {
-            self.backends.get(*slot).is_some_and(|record| record != BackendRecord::default())
-        };
-        let written = (0..self.backends.len()).rev().find(used).map_or(0, |last| last + 1);
-        image.backends = (0..written).filter_map(|slot| self.backends.get(slot)).collect();
-        image.config = self.config.get(0).unwrap_or_default();
-        Ok(image)
+    /// A view of what the maps hold that any thread may have, beside the one writer.
+    #[must_use]
+    pub fn reader(&self) -> KernelReader {
+        KernelReader {
+            capacities: self.capacities,
+            frontends: Arc::clone(&self.frontends),
+            node_addresses: Arc::clone(&self.node_addresses),
+            services: Arc::clone(&self.services),
+            backends: Arc::clone(&self.backends),
+            config: Arc::clone(&self.config),
+        }
     }
 }
 
 impl Kernel for LiveKernel {
     fn read(&mut self) -> Result<Image, KernelError> {
-        self.read_image().map_err(|error| system(MapName::Frontends, "reading", &error))
+        self.reader().read()
     }
 
     fn apply(&mut self, batch: &Batch) -> Applied {
@@ -315,6 +313,6 @@ const fn full(map: MapName, capacity: u32) -> KernelError {
     KernelError::Full { map, capacity }
 }
 
-fn system(map: MapName, what: &str, error: &io::Error) -> KernelError {
+pub(crate) fn system(map: MapName, what: &str, error: &io::Error) -> KernelError {
     KernelError::System { map, what: what.to_owned(), cause: error.to_string() }
 }

@@ -12,7 +12,7 @@ use towpath_image::{
     },
 };
 
-use crate::{Error, Settings, sys};
+use crate::{Error, Settings, grow, sys};
 
 /// The socket programs and their maps, built by `cargo xtask bpf` and checked in.
 static SOCKETS: &[u8] = include_bytes_aligned!("../objects/sockets.o");
@@ -59,6 +59,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, Error> {
     for shape in &SHAPES {
         check_shape(&maps.join(shape.name), shape)?;
     }
+    grow::grow(settings)?;
     let mut loader = EbpfLoader::new();
     for shape in &SHAPES {
         loader.map_max_entries(shape.name, (shape.elements)(&settings.capacities));
@@ -69,7 +70,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, Error> {
 }
 
 /// The object that this kernel can load.
-fn object() -> &'static [u8] {
+pub(crate) fn object() -> &'static [u8] {
     if sys::has_set_retval() { SOCKETS } else { SOCKETS_EPERM }
 }
 

@@ -13,7 +13,7 @@ pub struct Settings {
     pub cgroup_root: PathBuf,
     /// Directory for the writer's lock.
     pub run_dir: PathBuf,
-    /// Sizes of maps that do not exist yet.
+    /// Sizes of the maps. One that exists and is smaller grows; a larger one stays as it is.
     pub capacities: Capacities,
     /// Identity of the cluster, when it is known: pins of another one are refused.
     pub cluster: Option<u64>,

@@ -40,10 +40,10 @@ use support::{
 };
 use towpath_ebpf::{Error, LiveKernel, cleanup, detach, probe, program_runs};
 use towpath_image::{
-    Applied, Batch, Image, Kernel as _, Op,
+    Applied, Batch, Image, Kernel as _, Observed as _, Op,
     datapath::{
-        BackendRecord, Empty, FrontendKey, FrontendWord, ServiceRecord, SetChoice, SetWord,
-        protocol,
+        BackendRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord,
+        SetChoice, SetWord, protocol,
     },
 };
 
@@ -57,7 +57,7 @@ fn service(index: u32, base: u32) -> Vec<Op> {
         sets: [SetWord::new(base, 1, 1), SetWord::empty(Empty::Leave, 1)],
         ..ServiceRecord::default()
     };
-    let key = vip(u8::try_from(index).unwrap());
+    let key = vip(u8::try_from(index % 256).unwrap());
     vec![
         Op::WriteBackends {
             base,
@@ -177,13 +177,84 @@ fn programs_are_replaced_under_connects_without_a_gap() {
 
 #[test]
 #[ignore = "needs root"]
+fn maps_grow_under_connects_without_a_gap_and_keep_what_they_hold() {
+    let mut plane = Plane::new("grow");
+    let backend = Family::V4.backend(1);
+    let at_vip = SocketAddr::new(Family::V4.vip(1), 80);
+    serve(&backend.to_string());
+    serve(&at_vip.to_string());
+    let index = plane.service(&[backend]);
+    plane.cluster_ip(at_vip.ip(), 80, index, 0);
+    plane.node("10.2.0.1", 1, NodeAddressValue::OWN);
+    let mut settings = plane.bed.settings.clone();
+    let mut before = plane.kernel.as_mut().unwrap().read().unwrap();
+    let stop = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut asked = BTreeMap::<String, u64>::new();
+            while !stop.load(Ordering::Relaxed) {
+                *asked.entry(tcp(at_vip).unwrap().0).or_default() += 1;
+            }
+            asked
+        });
+        drop(plane.kernel.take());
+        let mut grown = Vec::new();
+        for _ in 0..5 {
+            let sizes = &mut settings.capacities;
+            sizes.frontends += 1_000;
+            sizes.services += 100;
+            sizes.backends += 10_000;
+            sizes.node_addresses += 1;
+            grown.push(LiveKernel::open(&settings).and_then(|mut kernel| Ok(kernel.read()?)));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let asked = client.join().expect("the client");
+        before.capacities = settings.capacities;
+        assert_eq!(grown.pop().unwrap().expect("the fifth"), before);
+        assert!(grown.iter().all(Result::is_ok), "{grown:?}");
+        asked
+    });
+    let total: u64 = asked.values().sum();
+    let by = asked.get(&backend.to_string());
+    assert!(total > 100 && by == Some(&total), "the VIP never answers: {asked:?}");
+    let mut kernel = LiveKernel::open(&settings).expect("opens");
+    assert!(kernel.service_counters(index).translated > 0, "what was counted is kept");
+    let last = settings.capacities.services - 1;
+    assert_eq!(kernel.apply(&Batch { ops: service(last, 10_000) }).failure, None, "there is room");
+    assert_eq!(fs::read_dir(settings.maps_dir()).unwrap().count(), 11, "nothing is left beside");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_map_that_was_half_grown_is_grown_by_the_next_daemon() {
+    let mut bed = Bed::new("halfgrown");
+    let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
+    assert_eq!(kernel.apply(&Batch { ops: service(1, 0) }).failure, None);
+    let mut before = kernel.read().unwrap();
+    drop(kernel);
+    // As if a daemon had died with one larger map beside, and another one moved over already.
+    let maps = bed.settings.maps_dir();
+    let beside = HashMap::<MapData, [u8; 20], u64>::create(999, 0).unwrap();
+    beside.pin(maps.join("FRONTENDS-new")).unwrap();
+    bed.settings.capacities.services = 128;
+    drop(LiveKernel::open(&bed.settings).expect("grows one"));
+    bed.settings.capacities.frontends = 128;
+    let mut kernel = LiveKernel::open(&bed.settings).expect("grows the other");
+    before.capacities = bed.settings.capacities;
+    assert_eq!(kernel.read().unwrap(), before);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn a_daemon_killed_at_any_moment_is_repaired_by_the_next() {
-    let bed = Bed::new("killed");
+    let mut bed = Bed::new("killed");
     for round in 0..24u64 {
         if round % 8 == 0 {
             // From nothing, three times.
             cleanup(&bed.settings, false).unwrap();
         }
+        // Every other daemon has more room, so some die while they grow the maps.
+        bed.settings.capacities.backends += u32::try_from(round % 2).unwrap() * 1_000;
         // SAFETY: the child only opens the kernel and waits to be killed.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Child => {
@@ -342,10 +413,10 @@ fn another_run_directory_does_not_make_a_second_writer() {
 
 #[test]
 #[ignore = "needs root"]
-fn the_size_of_a_map_that_exists_wins_and_another_shape_is_refused() {
+fn a_map_never_becomes_smaller_and_another_shape_is_refused() {
     let mut bed = Bed::new("shape");
     drop(LiveKernel::open(&bed.settings).expect("opens"));
-    bed.settings.capacities.frontends = 9999;
+    bed.settings.capacities.frontends = 9;
     let mut kernel = LiveKernel::open(&bed.settings).expect("adopts");
     assert_eq!(kernel.read().unwrap().capacities.frontends, 64);
     drop(kernel);

@@ -134,6 +134,11 @@ impl Store {
         self.bad.values().chain(services).chain(slices).chain(nodes)
     }
 
+    /// Objects that could not be understood.
+    pub fn bad(&self) -> impl Iterator<Item = &Problem> {
+        self.bad.values()
+    }
+
     /// Kinds whose last list waits for a second one, and how many objects it would remove.
     pub fn braked(&self) -> impl Iterator<Item = (Kind, usize)> {
         self.braked.iter().map(|(kind, names)| (*kind, names.len()))

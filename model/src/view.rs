@@ -18,7 +18,7 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// All Services by name.
-    pub fn services(&self) -> impl Iterator<Item = &'a Arc<Service>> + use<'a> {
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &'a Arc<Service>> + use<'a> {
         self.tables.services.values()
     }
     /// One Service.
@@ -40,11 +40,11 @@ impl<'a> View<'a> {
             .filter_map(move |name| slices.get(name))
     }
     /// All slices by name.
-    pub fn slices(&self) -> impl Iterator<Item = &'a Arc<EndpointSlice>> + use<'a> {
+    pub fn slices(&self) -> impl ExactSizeIterator<Item = &'a Arc<EndpointSlice>> + use<'a> {
         self.tables.slices.values()
     }
     /// All nodes by name.
-    pub fn nodes(&self) -> impl Iterator<Item = &'a Arc<Node>> + use<'a> {
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &'a Arc<Node>> + use<'a> {
         self.tables.nodes.values()
     }
     /// This node's own object; `None` while it is missing or misnamed.

@@ -136,6 +136,8 @@ fn labels_decide_who_serves() {
 #[test]
 fn names_are_found_in_objects_that_cannot_be_read() {
     let named = |json: &str| identify(json.as_bytes()).map(|(kind, name)| format!("{kind} {name}"));
+    let twice = r#"{"kind":"Service","kind":"Service","metadata":{"namespace":"d","name":"s"}}"#;
+    assert_eq!(named(twice).as_deref(), Some(" d/s"), "a kind written twice hides no name");
     assert_eq!(
         named(r#"{"kind":"Service","metadata":{"namespace":"d","name":"a","labels":7},"spec":8}"#),
         Some("Service d/a".into())

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -110,6 +111,24 @@ impl Claims {
             }
             None => claims.first(),
         }
+    }
+
+    /// Are all claims of this Service among them?
+    pub(crate) fn hold(&self, service: &PlannedService) -> bool {
+        let known = |(key, claim): (FrontendKey, Claim)| {
+            self.by_key.get(&key).is_some_and(|claims| claims.binary_search(&claim).is_ok())
+        };
+        claims_of(service).all(known)
+    }
+
+    /// Every claim to a frontend after `key`.
+    pub(crate) fn after(
+        &self,
+        key: Option<&FrontendKey>,
+    ) -> impl Iterator<Item = (&FrontendKey, &Claim)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.by_key.range((from, Bound::Unbounded));
+        keys.flat_map(|(key, claims)| claims.iter().map(move |claim| (key, claim)))
     }
 
     /// Every frontend with the claim in force.

@@ -1,8 +1,10 @@
 //! Stable 64-bit identities: what a restarted daemon recognises pinned records by.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::planned::ServicePortId;
 
-/// FNV-1a with a final mix: repeatable over versions, architectures and runs. Never 0, because 0
+/// For names that only administrators choose: FNV-1a with a final mix: repeatable over versions, architectures and runs. Never 0, because 0
 /// marks an unused record.
 struct Fnv(u64);
 
@@ -27,16 +29,29 @@ impl Fnv {
 }
 
 /// Of a service port; `node` for the record that answers one remote node's NodePort.
+///
+/// The names are chosen by tenants, so this is the beginning of a SHA-256: to meet a given Service
+/// takes some 2^64 attempts, and whoever does is refused ([`crate::ServicePlan::withheld`]). A keyed
+/// hash would have to be stored with the maps; a wider one would change every key that names a record.
 #[must_use]
 pub fn service_identity(id: &ServicePortId, node: Option<&str>) -> u64 {
-    Fnv::new()
-        .part(&id.service.namespace)
-        .part(&id.service.name)
-        .part(&id.port)
-        .part(id.protocol.as_str())
-        .part(id.family.as_str())
-        .part(node.unwrap_or_default())
-        .finish()
+    let parts = [
+        &*id.service.namespace,
+        &*id.service.name,
+        &*id.port,
+        id.protocol.as_str(),
+        id.family.as_str(),
+        node.unwrap_or_default(),
+    ];
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+        // Keeps parts apart: UTF-8 text does not contain it.
+        hash.update([0xff]);
+    }
+    let first = hash.finalize().iter().take(8).fold(0, |word, byte| word << 8 | u64::from(*byte));
+    // 0 marks an unused record.
+    first.max(1)
 }
 
 /// Of a node, by its name.
@@ -76,5 +91,16 @@ mod tests {
     #[test]
     fn identities_never_change_between_versions() {
         assert_eq!(node_identity("node-a"), 8_846_218_144_835_266_496);
+        let id = ServicePortId {
+            service: ObjectName::new("a", "b"),
+            port: "c".into(),
+            protocol: Protocol::Tcp,
+            family: Family::V4,
+        };
+        assert_eq!(
+            service_identity(&id, None),
+            18_182_419_615_872_366_833,
+            "SHA-256, by another program"
+        );
     }
 }

@@ -199,7 +199,16 @@ impl Layout {
     fn want(&mut self, delta: &PlanDelta) {
         for (identity, record) in &delta.records {
             if let Some(record) = record {
-                self.records.insert(*identity, record.clone());
+                let former = self.former.get(identity).cloned();
+                let before = self.records.insert(*identity, record.clone());
+                // An identity that went over to another Service (two names with one hash): the record
+                // of the first one stays as it is until nothing leads there.
+                let owner = before.map(|before| before.owner).or(former);
+                if owner.is_some_and(|owner| owner != record.owner)
+                    && let Some(index) = self.index_of.remove(identity)
+                {
+                    self.orphans.insert(index, true);
+                }
                 self.former.remove(identity);
             } else if let Some(gone) = self.records.remove(identity)
                 && self.index_of.contains_key(identity)

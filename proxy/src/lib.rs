@@ -11,6 +11,7 @@ mod config;
 mod explain;
 mod extents;
 mod health_ports;
+mod identities;
 mod identity;
 mod indices;
 mod layout;

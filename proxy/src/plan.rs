@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -14,6 +15,7 @@ use crate::{
     compile::{Surroundings, compile, is_proxied},
     config::ProxyConfig,
     health_ports,
+    identities::{Identities, problem, shorten},
     identity::node_identity,
     planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService},
 };
@@ -22,7 +24,12 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServicePlan {
     config: ProxyConfig,
+    /// Bits of an identity that are used; all but in tests of collisions.
+    identity_bits: u32,
     services: BTreeMap<ObjectName, Arc<PlannedService>>,
+    identities: Identities,
+    /// Services with an identity of another one, and which: they have no records and no frontends.
+    withheld: BTreeMap<ObjectName, ObjectName>,
     claims: Claims,
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
     /// Zone the plan was made for; the outer `None`: nothing was planned yet.
@@ -54,8 +61,18 @@ impl ServicePlan {
     /// An empty plan.
     #[must_use]
     pub fn new(config: ProxyConfig) -> Self {
+        Self::with_short_identities(config, u64::BITS)
+    }
+
+    /// An empty plan whose identities have so few bits that they collide: to see what becomes of
+    /// Services whose names have the same hash.
+    #[must_use]
+    pub fn with_short_identities(config: ProxyConfig, bits: u32) -> Self {
         Self {
             config,
+            identity_bits: bits,
+            identities: Identities::default(),
+            withheld: BTreeMap::new(),
             services: BTreeMap::new(),
             claims: Claims::default(),
             node_addresses: BTreeMap::new(),
@@ -70,14 +87,29 @@ impl ServicePlan {
     }
 
     /// Every proxied Service.
-    pub fn services(&self) -> impl Iterator<Item = &PlannedService> {
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &PlannedService> {
         self.services.values().map(AsRef::as_ref)
+    }
+
+    /// Those after this name; all of them for `None`.
+    pub fn services_after(
+        &self,
+        name: Option<&ObjectName>,
+    ) -> impl Iterator<Item = &PlannedService> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.services.range((from, Bound::Unbounded)).map(|(_, service)| service.as_ref())
     }
 
     /// One proxied Service.
     #[must_use]
     pub fn service(&self, name: &ObjectName) -> Option<&PlannedService> {
         self.services.get(name).map(AsRef::as_ref)
+    }
+
+    /// Services that are not served because an identity of theirs is another's; and whose.
+    #[must_use]
+    pub const fn withheld(&self) -> &BTreeMap<ObjectName, ObjectName> {
+        &self.withheld
     }
 
     /// The claim in force for a frontend.
@@ -96,12 +128,52 @@ impl ServicePlan {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let own = self.services.values().flat_map(|service| service.problems.iter().cloned());
-        own.chain(self.claims.problems()).chain(health_ports::problems(&self.services)).collect()
+        let withheld = self.withheld.iter().map(|(service, owner)| problem(service, owner));
+        own.chain(self.contested()).chain(withheld).collect()
+    }
+
+    /// One problem for each Service that lost a frontend or a healthCheckNodePort to another.
+    #[must_use]
+    pub fn contested(&self) -> Vec<Problem> {
+        let mut problems = self.claims.problems();
+        problems.extend(health_ports::problems(&self.services));
+        problems
+    }
+
+    /// Claims to frontends after this one; all of them for `None`.
+    pub fn claims_after(
+        &self,
+        key: Option<&FrontendKey>,
+    ) -> impl Iterator<Item = (&FrontendKey, &Claim)> {
+        self.claims.after(key)
     }
 
     /// healthCheckNodePorts to serve, each once.
     pub fn health_checks(&self) -> impl Iterator<Item = &HealthCheck> {
         health_ports::served(&self.services)
+    }
+
+    /// What of one Service differs from one compiled from scratch, in words; nothing must.
+    #[must_use]
+    pub fn difference(&self, view: &View<'_>, name: &ObjectName) -> Option<String> {
+        let zone = view.own_node().and_then(|node| node.zone.clone());
+        let fresh = planned(view, name, self, zone.as_deref());
+        if fresh.as_ref() != self.service(name) {
+            return Some(format!("the plan of Service {name} differs from a fresh one"));
+        }
+        let withheld = fresh.as_ref().and_then(|fresh| self.identities.withheld_by(fresh));
+        if withheld.as_ref() != self.withheld.get(name) {
+            return Some(format!("whether Service {name} is withheld differs from a fresh plan"));
+        }
+        // One that is withheld claims nothing.
+        let held = withheld.is_some() || fresh.is_none_or(|fresh| self.claims.hold(&fresh));
+        (!held).then(|| format!("a claim of Service {name} to a frontend is missing"))
+    }
+
+    /// Do the node addresses differ from those of the view?
+    #[must_use]
+    pub fn node_addresses_differ(&self, view: &View<'_>) -> bool {
+        node_addresses(view) != self.node_addresses
     }
 
     /// What is different from a plan compiled from scratch, in words; nothing must be. Service by
@@ -110,16 +182,23 @@ impl ServicePlan {
     pub fn differences(&self, view: &View<'_>) -> Vec<String> {
         let mut differences = Vec::new();
         let zone = view.own_node().and_then(|node| node.zone.clone());
-        let mut claims = Claims::default();
+        let (mut claims, mut identities) = (Claims::default(), Identities::default());
         let mut names: BTreeSet<&ObjectName> = self.services.keys().collect();
         for service in view.services() {
             let name = &service.meta.name;
             names.remove(name);
-            let fresh = planned(view, name, &self.config, zone.as_deref());
+            let fresh = planned(view, name, self, zone.as_deref());
             if fresh.as_ref() != self.service(name) {
                 differences.push(format!("the plan of Service {name} differs from a fresh one"));
             }
-            claims.replace(None, fresh.as_ref());
+            identities.replace(None, fresh.as_ref());
+            claims.replace(None, fresh.as_ref().filter(|_| !self.withheld.contains_key(name)));
+        }
+        let withheld = |service: &Arc<PlannedService>| {
+            Some((service.name.clone(), identities.withheld_by(service)?))
+        };
+        if !self.services.values().filter_map(withheld).eq(self.withheld.clone()) {
+            differences.push("the Services that are withheld differ from fresh ones".to_owned());
         }
         let gone = names.into_iter().map(|name| format!("Service {name} is planned and gone"));
         differences.extend(gone);
@@ -132,10 +211,16 @@ impl ServicePlan {
         differences
     }
 
+    /// A Service that is not withheld.
+    fn served(&self, name: &ObjectName) -> Option<Arc<PlannedService>> {
+        self.services.get(name).filter(|_| !self.withheld.contains_key(name)).cloned()
+    }
+
     /// The whole plan as a delta from nothing: what a layout that knows nothing must be told.
     #[must_use]
     pub fn everything(&self) -> PlanDelta {
-        let records = self.services.values().flat_map(|service| &service.ports);
+        let served = self.services.values().filter(|s| !self.withheld.contains_key(&s.name));
+        let records = served.flat_map(|service| &service.ports);
         let records = records.flat_map(|port| port.records());
         PlanDelta {
             records: records.map(|r| (r.identity, Some(r.clone()))).collect(),
@@ -195,32 +280,59 @@ fn replan(
     delta: &mut PlanDelta,
     problems: &mut Vec<Problem>,
 ) {
-    let zone = plan.zone.as_ref().and_then(|zone| zone.as_deref());
-    let new = planned(view, name, &plan.config, zone).map(Arc::new);
+    let zone = plan.zone.clone().flatten();
+    let new = planned(view, name, plan, zone.as_deref()).map(Arc::new);
     let old = plan.services.get(name).cloned();
     if old == new {
         return;
-    }
-    delta.services.insert(name.clone());
-    diff(&records(old.as_deref()), &records(new.as_deref()), &mut delta.records);
-    for key in plan.claims.replace(old.as_deref(), new.as_deref()) {
-        delta.frontends.insert(key, plan.claims.owner(&key).map(target));
     }
     if let Some(new) = &new {
         let known = old.as_ref().map_or(&[][..], |old| &old.problems);
         problems.extend(new.problems.iter().filter(|p| !known.contains(p)).cloned());
     }
+    let mut names = plan.identities.replace(old.as_deref(), new.as_deref());
+    names.insert(name.clone());
+    let before: Vec<_> = names.iter().map(|name| plan.served(name)).collect();
     match new {
         Some(new) => plan.services.insert(name.clone(), new),
         None => plan.services.remove(name),
     };
+    for name in &names {
+        let service = plan.services.get(name);
+        match service.and_then(|service| plan.identities.withheld_by(service)) {
+            Some(owner) => {
+                if plan.withheld.insert(name.clone(), owner.clone()).is_none() {
+                    problems.push(problem(name, &owner));
+                }
+            }
+            None => drop(plan.withheld.remove(name)),
+        }
+    }
+    let after: Vec<_> = names.iter().map(|name| plan.served(name)).collect();
+    // An identity may go from one Service to another: what goes comes first.
+    let mut come = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for (old, new) in before.iter().zip(&after) {
+        let mut changed = BTreeMap::new();
+        diff(&records(old.as_deref()), &records(new.as_deref()), &mut changed);
+        let (there, gone): (BTreeMap<_, _>, _) =
+            changed.into_iter().partition(|(_, r)| r.is_some());
+        come.extend(there);
+        delta.records.extend::<BTreeMap<_, _>>(gone);
+        keys.extend(plan.claims.replace(old.as_deref(), new.as_deref()));
+    }
+    delta.records.extend(come);
+    for key in keys {
+        delta.frontends.insert(key, plan.claims.owner(&key).map(target));
+    }
+    delta.services.extend(names);
 }
 
 /// One Service from the view; `None` when it is not proxied.
 fn planned(
     view: &View<'_>,
     name: &ObjectName,
-    config: &ProxyConfig,
+    plan: &ServicePlan,
     zone: Option<&str>,
 ) -> Option<PlannedService> {
     let service = view.service(name).filter(|service| is_proxied(service))?;
@@ -230,7 +342,12 @@ fn planned(
         view.slices_of(name).filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);
     let slices: Vec<&EndpointSlice> = ours.map(AsRef::as_ref).collect();
     let place = Place { node: view.own_node_name(), zone };
-    Some(compile(service, &slices, Surroundings { config, place }))
+    let around = Surroundings { config: &plan.config, place };
+    let mut planned = compile(service, &slices, around);
+    if plan.identity_bits < u64::BITS {
+        shorten(&mut planned, plan.identity_bits);
+    }
+    Some(planned)
 }
 
 const fn target(claim: &Claim) -> FrontendTarget {

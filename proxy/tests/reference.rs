@@ -7,6 +7,8 @@
 
 #[path = "reference/answers.rs"]
 mod answers;
+#[path = "reference/collisions.rs"]
+mod collisions;
 #[path = "reference/kernel.rs"]
 mod kernel;
 #[path = "reference/world.rs"]

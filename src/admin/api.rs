@@ -25,10 +25,25 @@ pub struct StatusReply {
     pub state: StateReply,
     /// Bytes of the kernel's maps.
     pub map_bytes: u64,
+    /// Connected UDP sockets whose endpoint is gone; absent: not known yet.
+    #[serde(default)]
+    pub stale_udp: Option<StaleUdpReply>,
     /// Ports that could not be bound, and why.
     pub ports: Vec<String>,
     /// What is not served, and why: traffic of these kinds passes as if Towpath were not there.
     pub not_served: Vec<String>,
+}
+
+/// Connected UDP sockets that were sent to an endpoint which no Service uses any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StaleUdpReply {
+    /// Sockets of the host's network namespace that were ended since the daemon started, so that
+    /// their owners connect again.
+    pub ended: u64,
+    /// Sockets inside pods, at most: they are not touched, and one that was closed since counts until
+    /// its record is displaced by a newer socket's.
+    pub in_pods_at_most: u64,
 }
 
 /// Where cluster state comes from, and how well it is heard.
@@ -93,6 +108,9 @@ pub struct KernelReply {
     pub pending: bool,
     /// Longest time spent on one batch, microseconds.
     pub longest_write_us: u64,
+    /// Programs that were found detached from outside, and brought back.
+    #[serde(default)]
+    pub programs_reattached: u64,
 }
 
 /// One map.

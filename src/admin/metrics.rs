@@ -11,15 +11,18 @@ use prometheus::{
 };
 use towpath_image::{Batch, Image};
 use towpath_model::Changes;
-use towpath_proxy::PlanDelta;
 
 /// Every metric, with its own registry.
 pub struct Metrics {
     registry: Registry,
     sync_duration: Histogram,
+    programming: Histogram,
     last_sync: Gauge,
+    last_queued: Gauge,
     endpoint_changes: IntCounter,
+    endpoint_changes_pending: IntGauge,
     service_changes: IntCounter,
+    service_changes_pending: IntGauge,
     pub(crate) no_local: IntGaugeVec,
     healthz: IntCounterVec,
     livez: IntCounterVec,
@@ -28,7 +31,9 @@ pub struct Metrics {
     kernel_write_errors: IntCounter,
     audits: IntCounter,
     audit_divergence: IntCounter,
+    reattached: IntCounter,
     pub(crate) services: IntGauge,
+    pub(crate) services_failed: IntGauge,
     pub(crate) problems: IntGauge,
     pub(crate) map_entries: IntGaugeVec,
     pub(crate) map_max_entries: IntGaugeVec,
@@ -39,6 +44,7 @@ pub struct Metrics {
     pub(crate) verdicts: IntGaugeVec,
     pub(crate) flows_evicted: IntGauge,
     stale_udp_ended: IntCounter,
+    pub(crate) stale_udp: IntGauge,
     listen_failures: IntCounterVec,
     connections_refused: IntCounterVec,
 }
@@ -57,26 +63,46 @@ impl Metrics {
                 "kubeproxy_sync_proxy_rules_duration_seconds",
                 "Time to bring the kernel up to date",
             )?,
-            last_sync: register(
+            programming: register(
                 r,
-                Gauge::new(
-                    "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
-                    "When the kernel last was brought up to date",
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "kubeproxy_network_programming_duration_seconds",
+                        "From the change of a Pod or Service that the slice's annotation names to \
+                         the kernel",
+                    )
+                    .buckets(PROGRAMMING_BUCKETS.to_vec()),
                 )?,
             )?,
-            endpoint_changes: register(
+            last_sync: time(
                 r,
-                IntCounter::new(
-                    "kubeproxy_sync_proxy_rules_endpoint_changes_total",
-                    "Changes of EndpointSlices",
-                )?,
+                "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+                "When the kernel last was brought up to date",
             )?,
-            service_changes: register(
+            last_queued: time(
                 r,
-                IntCounter::new(
-                    "kubeproxy_sync_proxy_rules_service_changes_total",
-                    "Changes of Services",
-                )?,
+                "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+                "When a change was last heard of",
+            )?,
+            endpoint_changes_pending: gauge(
+                r,
+                "kubeproxy_sync_proxy_rules_endpoint_changes_pending",
+                "Changes of EndpointSlices heard of and not yet in the kernel",
+            )?,
+            service_changes_pending: gauge(
+                r,
+                "kubeproxy_sync_proxy_rules_service_changes_pending",
+                "Changes of Services heard of and not yet in the kernel",
+            )?,
+            endpoint_changes: counter(
+                r,
+                "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+                "Changes of EndpointSlices",
+            )?,
+            service_changes: counter(
+                r,
+                "kubeproxy_sync_proxy_rules_service_changes_total",
+                "Changes of Services",
             )?,
             no_local: gauges(
                 r,
@@ -91,24 +117,30 @@ impl Metrics {
                 "towpath_change_latency_seconds",
                 "From the receipt of a change to the kernel",
             )?,
-            kernel_writes: register(
+            kernel_writes: counter(r, "towpath_kernel_writes_total", "Operations on kernel maps")?,
+            kernel_write_errors: counter(
                 r,
-                IntCounter::new("towpath_kernel_writes_total", "Operations on kernel maps")?,
+                "towpath_kernel_write_errors_total",
+                "Batches that stopped early",
             )?,
-            kernel_write_errors: register(
+            audits: counter(r, "towpath_audits_total", "Audits made")?,
+            audit_divergence: counter(
                 r,
-                IntCounter::new("towpath_kernel_write_errors_total", "Batches that stopped early")?,
+                "towpath_audit_divergence_total",
+                "Differences found by audits, must stay 0",
             )?,
-            audits: register(r, IntCounter::new("towpath_audits_total", "Audits made")?)?,
-            audit_divergence: register(
+            reattached: counter(
                 r,
-                IntCounter::new(
-                    "towpath_audit_divergence_total",
-                    "Differences found by audits, must stay 0",
-                )?,
+                "towpath_programs_reattached_total",
+                "Programs found detached from outside and brought back, must stay 0",
             )?,
-            services: register(r, IntGauge::new("towpath_services", "Services routed")?)?,
-            problems: register(r, IntGauge::new("towpath_problems", "Problems of objects")?)?,
+            services: gauge(r, "towpath_services", "Services routed")?,
+            services_failed: gauge(
+                r,
+                "towpath_services_failed",
+                "Services whose last change is not in the kernel",
+            )?,
+            problems: gauge(r, "towpath_problems", "Problems of objects")?,
             map_entries: gauges(r, "towpath_bpf_map_entries", "Elements in use", "map")?,
             map_max_entries: gauges(r, "towpath_bpf_map_max_entries", "Elements at most", "map")?,
             watch_connected: gauges(r, "towpath_watch_connected", "Stream is open", "kind")?,
@@ -140,16 +172,21 @@ impl Metrics {
                 "Flows by what became of them, over the Services that exist",
                 "verdict",
             )?,
-            stale_udp_ended: register(
+            stale_udp_ended: counter(
                 r,
-                IntCounter::new(
-                    "towpath_stale_udp_sockets_ended_total",
-                    "Connected UDP sockets of the host ended because their endpoint is gone",
-                )?,
+                "towpath_stale_udp_sockets_ended_total",
+                "Connected UDP sockets of the host ended because their endpoint is gone",
             )?,
-            flows_evicted: register(
+            stale_udp: gauge(
                 r,
-                IntGauge::new("towpath_flows_evicted", "Flow entries of live sockets pushed out")?,
+                "towpath_stale_udp_sockets",
+                "Connected UDP sockets inside pods whose endpoint is gone, at most: a socket \
+                     that was closed since counts until its record is displaced",
+            )?,
+            flows_evicted: gauge(
+                r,
+                "towpath_flows_evicted",
+                "Flow entries of live sockets pushed out",
             )?,
             listen_failures: counters(
                 r,
@@ -224,8 +261,7 @@ impl Metrics {
     pub(crate) fn wrote(&self, batch: &Batch, took: Duration) {
         self.sync_duration.observe(took.as_secs_f64());
         self.kernel_writes.inc_by(batch.ops.len() as u64);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_sync.set(now.as_secs_f64());
+        self.last_sync.set(now_seconds());
     }
 
     pub(crate) fn stale_udp_ended(&self, sockets: u64) {
@@ -236,12 +272,38 @@ impl Metrics {
         self.kernel_write_errors.inc();
     }
 
-    pub(crate) fn changed(&self, changes: &Changes, delta: &PlanDelta, took: Duration) {
+    /// Events came in.
+    pub(crate) fn heard(&self, services: usize, slices: usize) {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.service_changes_pending.add(number(services));
+        self.endpoint_changes_pending.add(number(slices));
+        self.last_queued.set(now_seconds());
+    }
+
+    /// What came in was planned.
+    pub(crate) fn changed(&self, changes: &Changes) {
         self.service_changes.inc_by(changes.services.len() as u64);
         self.endpoint_changes.inc_by(changes.slices.len() as u64);
-        if !delta.is_empty() {
-            self.change_latency.observe(took.as_secs_f64());
-        }
+    }
+
+    /// Everything that came in is in the kernel.
+    pub(crate) fn nothing_waits(&self) {
+        self.service_changes_pending.set(0);
+        self.endpoint_changes_pending.set(0);
+    }
+
+    /// A change is in the kernel, so long after it was received.
+    pub(crate) fn in_force(&self, took: Duration) {
+        self.change_latency.observe(took.as_secs_f64());
+    }
+
+    /// A change is in the kernel, so many seconds after it was made.
+    pub(crate) fn programmed(&self, seconds: f64) {
+        self.programming.observe(seconds);
+    }
+
+    pub(crate) fn reattached(&self, programs: usize) {
+        self.reattached.inc_by(programs as u64);
     }
 
     pub(crate) fn audited(&self, differences: usize) {
@@ -256,6 +318,16 @@ impl Metrics {
     pub(crate) fn livez(&self, status: StatusCode) {
         self.livez.with_label_values(&[status.as_str()]).inc();
     }
+}
+
+/// kube-proxy's range, which ends at five minutes, and what is below its smallest bucket.
+const PROGRAMMING_BUCKETS: [f64; 20] = [
+    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0,
+    60.0, 120.0, 180.0, 300.0,
+];
+
+fn now_seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn register<M: prometheus::core::Collector + Clone + 'static>(
@@ -274,6 +346,18 @@ fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, p
     ];
     let options = HistogramOpts::new(name, help).buckets(buckets);
     register(registry, Histogram::with_opts(options)?)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::new(name, help)?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+fn time(registry: &Registry, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+    register(registry, Gauge::new(name, help)?)
 }
 
 fn gauges(

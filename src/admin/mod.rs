@@ -54,11 +54,11 @@ pub trait Answers: Send + Sync {
 /// Threads that wait for the loop's answers at most; health is answered without any.
 const WAITING_MAX: usize = 16;
 
-/// Starts the servers. They end with the process.
+/// Starts the servers. They end with the process: their thread ends only when one of them panics.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub fn start(admin: Admin) -> std::io::Result<()> {
+pub fn start(admin: Admin) -> std::io::Result<thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(WAITING_MAX)
         .enable_all()
@@ -94,10 +94,21 @@ pub fn start(admin: Admin) -> std::io::Result<()> {
             }
             servers.spawn(socket::serve(Arc::clone(&admin)));
             servers.spawn(node_port_health::serve(Arc::clone(&admin)));
-            while servers.join_next().await.is_some() {}
+            outlive(servers).await;
         });
-    })?;
-    Ok(())
+    })
+}
+
+/// Waits for servers that never end. A panic of one is a panic of all: a daemon without `/healthz`
+/// would be restarted for a reason that nobody finds, one without its socket could not be asked.
+async fn outlive(mut servers: tokio::task::JoinSet<()>) {
+    while let Some(ended) = servers.join_next().await {
+        if let Err(error) = ended
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 #[cfg(test)]

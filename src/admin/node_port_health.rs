@@ -27,7 +27,8 @@ pub(super) async fn serve(admin: Arc<Admin>) {
     loop {
         let ports: Vec<u16> = wanted.borrow_and_update().iter().map(|check| check.port).collect();
         open.retain(|port, server| {
-            let keep = ports.contains(port);
+            // One that ended by itself (it never should) is opened anew.
+            let keep = ports.contains(port) && !server.is_finished();
             if !keep {
                 server.abort();
                 admin.ports.closed(&listener(*port));

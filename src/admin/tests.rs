@@ -50,10 +50,16 @@ fn status() -> StatusReply {
             endpoint_slices: 0,
             nodes: 0,
             problems: Vec::new(),
-            kernel: KernelReply { maps: Vec::new(), pending: false, longest_write_us: 0 },
+            kernel: KernelReply {
+                maps: Vec::new(),
+                pending: false,
+                longest_write_us: 0,
+                programs_reattached: 0,
+            },
             audit: None,
         },
         map_bytes: 0,
+        stale_udp: None,
         ports: Vec::new(),
         not_served: Vec::new(),
     }
@@ -402,4 +408,13 @@ fn who_asks_nothing_is_not_waited_for() {
     }
     let (seconds, answer) = kept.join().unwrap();
     assert!((4..8).contains(&seconds) && answer.starts_with(b"HTTP/1.1 200 "), "{seconds} s");
+}
+
+#[tokio::test]
+async fn a_server_that_panics_takes_the_thread_with_it() {
+    let mut servers = tokio::task::JoinSet::new();
+    servers.spawn(std::future::pending());
+    servers.spawn(async { panic!("on purpose") });
+    let ended = tokio::spawn(super::outlive(servers)).await.unwrap_err();
+    assert_eq!(ended.into_panic().downcast_ref::<&str>(), Some(&"on purpose"));
 }

@@ -1,26 +1,23 @@
 //! Questions to the loop, from the admin thread.
 
 use std::{
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use super::run::NOT_SERVED;
+use super::{run::NOT_SERVED, stale_udp::StaleUdp};
 use crate::{
     admin::{
         Answers, Metrics,
         api::{ServicesReply, SourceReply, StatusReply, StreamReply, VERSION},
     },
-    reconcile::{self, Clock, State, Wake},
+    reconcile::{self, Asker, Clock},
     source::Health,
 };
 
-/// The loop answers within this, or it hangs.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// What is needed to ask.
 pub(super) struct LoopAnswers {
-    pub(super) wakes: tokio::sync::mpsc::Sender<Wake>,
+    pub(super) asker: Asker,
     pub(super) health: Health,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
@@ -28,22 +25,10 @@ pub(super) struct LoopAnswers {
     pub(super) source: &'static str,
     pub(super) map_bytes: u64,
     pub(super) ports: Arc<crate::admin::Ports>,
+    pub(super) stale_udp: Arc<StaleUdp>,
 }
 
 impl LoopAnswers {
-    fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&State) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        let question = Box::new(move |state: &State| {
-            // Whoever asked may have given up: then nobody misses the answer.
-            let _given_up = reply.try_send(question(state));
-        });
-        self.wakes.try_send(Wake::Ask(question)).ok()?;
-        answer.recv_timeout(PATIENCE).ok()
-    }
-
     fn streams(&self) -> Vec<StreamReply> {
         let now = self.clock.now_ms();
         let stream = |(kind, health): (towpath_model::Kind, Arc<crate::source::KindHealth>)| {
@@ -72,19 +57,20 @@ impl Answers for LoopAnswers {
             uptime_ms: self.clock.now_ms(),
             source: SourceReply { kind: self.source.to_owned(), streams: self.streams() },
             state: {
-                let mut state = self.ask(reconcile::status)?;
+                let mut state = self.asker.ask(reconcile::status)?;
                 let notes = self.health.notes();
                 state.problems.extend(notes.iter().map(ToString::to_string));
                 state
             },
             map_bytes: self.map_bytes,
+            stale_udp: self.stale_udp.reply(),
             ports: self.ports.failures(),
             not_served: NOT_SERVED.iter().map(|text| (*text).to_owned()).collect(),
         })
     }
 
     fn services(&self, name: Option<String>) -> Option<ServicesReply> {
-        self.ask(move |state| reconcile::services(state, name.as_deref()))
+        reconcile::services(&self.asker, name.as_deref())
     }
 
     fn gather(&self) {
@@ -101,9 +87,7 @@ impl Answers for LoopAnswers {
                 metrics.watch_age.with_label_values(kind).set(age);
             }
         }
-        let metrics = Arc::clone(metrics);
-        let gathered = self.ask(move |state| reconcile::gather(state, &metrics));
-        if gathered.is_none() {
+        if reconcile::gather(&self.asker, metrics).is_none() {
             tracing::warn!("the loop did not answer in time: metrics are stale");
         }
     }

@@ -1,7 +1,11 @@
 //! Build, run and drain the daemon.
 
 mod answers;
+mod cluster;
+mod preflight;
 mod run;
 mod stale_udp;
+mod threads;
 
+pub use preflight::missing_features;
 pub use run::run;

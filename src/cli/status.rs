@@ -89,6 +89,7 @@ fn render(reply: &StatusReply, paint: Paint) -> String {
     source(&mut text, &reply.source, state.synced, paint);
     kernel(&mut text, reply, paint);
     audit(&mut text, state, paint);
+    stale_udp(&mut text, reply);
     list(&mut text, paint, "Ports not open", &reply.ports);
     list(&mut text, paint, "Problems", &state.problems);
     list(
@@ -162,9 +163,24 @@ fn audit(text: &mut String, state: &StateReply, paint: Paint) {
         many => paint.bad(&format!("{many} DIFFERENCES")),
     };
     text.push_str(&format!("  last audit {} ago: {found}\n", age(audit.age_ms)));
+    if state.kernel.programs_reattached > 0 {
+        let programs = state.kernel.programs_reattached;
+        text.push_str(&format!("  {programs} programs were detached from outside, and are back\n"));
+    }
     for difference in &audit.differences {
         text.push_str(&format!("    {}\n", printable(difference)));
     }
+}
+
+/// What the numbers mean stands beside them: one is an upper bound.
+fn stale_udp(text: &mut String, reply: &StatusReply) {
+    let Some(found) = &reply.stale_udp else { return };
+    text.push_str(&format!(
+        "  connected UDP sockets whose endpoint is gone: {} of the host ended, {} inside pods at most \
+         (closed ones count until their record is displaced; a client that gets no answers must \
+         connect again)\n",
+        found.ended, found.in_pods_at_most
+    ));
 }
 
 fn list(text: &mut String, paint: Paint, title: &str, items: &[String]) {
@@ -180,7 +196,7 @@ fn list(text: &mut String, paint: Paint, title: &str, items: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{AuditReply, KernelReply, MapReply, StreamReply};
+    use crate::admin::api::{AuditReply, KernelReply, MapReply, StaleUdpReply, StreamReply};
 
     fn stream(connected: bool) -> StreamReply {
         StreamReply {
@@ -212,10 +228,12 @@ mod tests {
                     maps: vec![MapReply { name: "BACKENDS".into(), entries: 5, capacity: 10 }],
                     pending: false,
                     longest_write_us: 42,
+                    programs_reattached: 0,
                 },
                 audit: Some(AuditReply { age_ms: 60_000, differences: Vec::new() }),
             },
             map_bytes: 8_192,
+            stale_udp: None,
             ports: Vec::new(),
             not_served: vec!["SCTP".into()],
         }
@@ -241,6 +259,17 @@ Not served yet: passes as if Towpath were not there
   - SCTP
 ";
         assert_eq!(render(&reply(), Paint::PLAIN), expected);
+    }
+
+    #[test]
+    fn what_happened_to_sockets_and_programs_is_said() {
+        let mut changed = reply();
+        changed.stale_udp = Some(StaleUdpReply { ended: 3, in_pods_at_most: 2 });
+        changed.state.kernel.programs_reattached = 8;
+        let text = render(&changed, Paint::PLAIN);
+        let sockets = "endpoint is gone: 3 of the host ended, 2 inside pods at most";
+        assert!(text.contains(sockets) && text.contains("8 programs were detached"), "{text}");
+        assert!(is_well(&changed), "nothing of it needs a person now");
     }
 
     #[test]

@@ -1,11 +1,17 @@
 //! What the loop answers: status and services, as the control socket gives them out.
 
-use std::net::IpAddr;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    ops::Bound,
+    sync::Arc,
+};
 
-use towpath_image::datapath::{BackendRecord, FrontendKey, FrontendKind, SetWord};
-use towpath_proxy::{FrontendSource, PlannedFrontend, PlannedPort, PlannedRecord, PlannedSet};
+use towpath_image::datapath::{BackendRecord, FrontendKey, FrontendKind, FrontendWord};
+use towpath_model::{ObjectName, select::Why};
+use towpath_proxy::{FrontendSource, PlannedFrontend, PlannedPort, PlannedService};
 
-use super::{Outcome, State};
+use super::{Asker, Outcome, Part, State, ask::portion, in_force};
 use crate::admin::{
     Metrics,
     api::{
@@ -13,6 +19,9 @@ use crate::admin::{
         MapReply, PortReply, ServiceReply, ServicesReply, SetReply, StateReply,
     },
 };
+
+/// Problems that a reply spells out at most.
+const PROBLEMS_MAX: usize = 500;
 
 /// The loop's part of `towpath status`.
 #[must_use]
@@ -25,26 +34,14 @@ pub fn status(state: &State) -> StateReply {
         entries: entries as u64,
         capacity: u64::from(capacity),
     };
-    let mut problems: Vec<String> = state.store.problems().map(ToString::to_string).collect();
-    problems.extend(state.plan.problems().iter().map(ToString::to_string));
-    problems.extend(state.layout.refused().map(|r| format!("Service {}: {}", r.service, r.why)));
-    problems.extend(state.effects.graces.problem());
-    problems.extend(view.own_node_problem().iter().map(ToString::to_string));
-    for (kind, objects) in state.store.braked() {
-        problems.push(format!(
-            "{kind}: the last list would remove {objects} objects; waiting for a second one"
-        ));
-    }
-    problems.sort();
-    problems.dedup();
     let in_force = image.services.values().flat_map(|record| record.sets);
     let backends: usize = in_force.map(|word| usize::from(word.count())).sum();
     StateReply {
         synced: view.synced().is_some(),
-        services: state.plan.services().count() as u64,
-        endpoint_slices: view.slices().count() as u64,
-        nodes: view.nodes().count() as u64,
-        problems,
+        services: state.plan.services().len() as u64,
+        endpoint_slices: view.slices().len() as u64,
+        nodes: view.nodes().len() as u64,
+        problems: problems(state),
         kernel: KernelReply {
             maps: vec![
                 map("FRONTENDS", image.frontends.len(), capacities.frontends),
@@ -54,6 +51,7 @@ pub fn status(state: &State) -> StateReply {
             ],
             pending: state.layout.pending(),
             longest_write_us: u64::try_from(state.longest_write.as_micros()).unwrap_or(u64::MAX),
+            programs_reattached: state.guard.reattached(),
         },
         audit: state.audited.as_ref().map(|finding| AuditReply {
             age_ms: state.clock.now_ms().saturating_sub(finding.at_ms),
@@ -62,31 +60,89 @@ pub fn status(state: &State) -> StateReply {
     }
 }
 
-/// `towpath services [NAME]`. `name`: `namespace/name`, or a name in any namespace.
-#[must_use]
-pub fn services(state: &State, name: Option<&str>) -> ServicesReply {
-    let matches = |service: &towpath_proxy::PlannedService| {
-        name.is_none_or(|name| service.name.to_string() == name || &*service.name.name == name)
-    };
-    let services = state.plan.services().filter(|service| matches(service)).map(|service| {
-        let entry = state.ledger.entry(&service.name);
-        ServiceReply {
-            name: service.name.to_string(),
-            ports: service.ports.iter().map(|port| port_reply(state, port)).collect(),
-            problems: service.problems.iter().map(ToString::to_string).collect(),
-            last_change: entry.map(|entry| LastChangeReply {
-                age_ms: state.clock.now_ms().saturating_sub(entry.received_ms),
-                took_us: entry.took_us,
-                failed: match &entry.outcome {
-                    Outcome::Done => None,
-                    Outcome::Failed(why) => Some(why.clone()),
-                },
-            }),
+/// What is wrong with objects, with room and with writes.
+fn problems(state: &State) -> Vec<String> {
+    let view = state.store.view();
+    let mut problems: Vec<String> = Vec::new();
+    if state.is_planned() {
+        let known = state.troubles.iter().chain(state.store.bad());
+        problems.extend(known.take(PROBLEMS_MAX).map(ToString::to_string));
+    } else {
+        problems.extend(state.store.problems().take(PROBLEMS_MAX).map(ToString::to_string));
+    }
+    let contested = state.plan.contested();
+    problems.extend(contested.iter().take(PROBLEMS_MAX).map(ToString::to_string));
+    for name in state.ledger.failed().take(PROBLEMS_MAX) {
+        if let Some(Outcome::Failed(why)) = state.ledger.entry(name).map(|entry| &entry.outcome) {
+            problems.push(format!("Service {name}: {why}"));
         }
+    }
+    problems.extend(state.effects.graces.problem());
+    problems.extend(state.guard.problem().map(str::to_owned));
+    problems.extend(view.own_node_problem().iter().map(ToString::to_string));
+    for (kind, objects) in state.store.braked() {
+        problems.push(format!(
+            "{kind}: the last list would remove {objects} objects; waiting for a second one"
+        ));
+    }
+    problems.sort();
+    problems.dedup();
+    if problems.len() > PROBLEMS_MAX {
+        let more = problems.len() - PROBLEMS_MAX;
+        problems.truncate(PROBLEMS_MAX);
+        problems.push(format!("{more} further problems or more: these first, then ask again"));
+    }
+    problems
+}
+
+/// `towpath services [NAME]`. `name`: `namespace/name`, or a name in any namespace. `None`: the loop
+/// did not answer.
+#[must_use]
+pub fn services(asker: &Asker, name: Option<&str>) -> Option<ServicesReply> {
+    let mut services = Vec::new();
+    let name = name.map(str::to_owned);
+    asker.walk(
+        move |state, from| some_services(state, name.as_deref(), from),
+        |mut part| services.append(&mut part),
+    )?;
+    Some(ServicesReply { api_version: crate::admin::api::VERSION.to_owned(), services })
+}
+
+fn some_services(
+    state: &State,
+    name: Option<&str>,
+    from: Option<ObjectName>,
+) -> Part<Vec<ServiceReply>, ObjectName> {
+    let mut found = Vec::new();
+    let next = portion(state.plan.services_after(from.as_ref()), |service| {
+        let asked_for = |name: &str| match name.split_once('/') {
+            Some((namespace, name)) => {
+                &*service.name.namespace == namespace && &*service.name.name == name
+            }
+            None => &*service.name.name == name,
+        };
+        if name.is_none_or(asked_for) {
+            found.push(service_reply(state, service));
+        }
+        service.name.clone()
     });
-    ServicesReply {
-        api_version: crate::admin::api::VERSION.to_owned(),
-        services: services.collect(),
+    (found, next)
+}
+
+fn service_reply(state: &State, service: &PlannedService) -> ServiceReply {
+    let entry = state.ledger.entry(&service.name);
+    ServiceReply {
+        name: service.name.to_string(),
+        ports: service.ports.iter().map(|port| port_reply(state, port)).collect(),
+        problems: service.problems.iter().map(ToString::to_string).collect(),
+        last_change: entry.map(|entry| LastChangeReply {
+            age_ms: state.clock.now_ms().saturating_sub(entry.received_ms),
+            took_us: entry.took_us,
+            failed: match &entry.outcome {
+                Outcome::Done => None,
+                Outcome::Failed(why) => Some(why.clone()),
+            },
+        }),
     }
 }
 
@@ -97,13 +153,14 @@ fn port_reply(state: &State, port: &PlannedPort) -> PortReply {
         name: name.to_owned(),
         why: port.why[choice].as_str().to_owned(),
         backends: port.record.sets[choice].backends.iter().map(backend).collect(),
-        agrees: agrees(state, &port.record, choice),
+        agrees: in_force::set(&state.layout, &port.record, choice),
     };
+    let nodes = nodes_of(port);
     let mut sets = Vec::new();
-    if port.why[0] != towpath_model::select::Why::NotUsed {
+    if port.why[0] != Why::NotUsed {
         sets.push(set(0, "cluster"));
     }
-    if port.why[1] != towpath_model::select::Why::NotUsed {
+    if port.why[1] != Why::NotUsed {
         sets.push(set(1, "local"));
     }
     PortReply {
@@ -111,7 +168,7 @@ fn port_reply(state: &State, port: &PlannedPort) -> PortReply {
         port: port.number,
         protocol: port.id.protocol.as_str().to_owned(),
         family: port.id.family.as_str().to_owned(),
-        frontends: port.frontends.iter().filter_map(|f| frontend(f, port)).collect(),
+        frontends: port.frontends.iter().filter_map(|f| frontend(f, &nodes)).collect(),
         ready: port.counts.ready as u64,
         serving: port.counts.serving as u64,
         terminating: port.counts.terminating as u64,
@@ -127,30 +184,18 @@ fn port_reply(state: &State, port: &PlannedPort) -> PortReply {
     }
 }
 
-/// Does what was written say what is planned?
-fn agrees(state: &State, record: &PlannedRecord, choice: usize) -> bool {
-    let image = state.layout.image();
-    let index = state.layout.index_of(record.identity);
-    let held = index.and_then(|index| image.services.get(&index));
-    let same = |word: SetWord, set: &PlannedSet| {
-        if set.backends.is_empty() {
-            word.count() == 0 && word.meaning() == set.empty
-        } else {
-            image.extent(word) == &*set.backends
-        }
-    };
-    held.is_some_and(|held| same(held.sets[choice], &record.sets[choice]))
-}
-
-fn frontend(frontend: &PlannedFrontend, port: &PlannedPort) -> Option<FrontendReply> {
+fn frontend(
+    frontend: &PlannedFrontend,
+    nodes: &BTreeMap<FrontendKey, &str>,
+) -> Option<FrontendReply> {
     let address = match (frontend.source, frontend.key.kind()?) {
         (FrontendSource::Guard, _) => return None,
         (_, FrontendKind::Vip) => IpAddr::from(frontend.key.addr).to_string(),
         (_, FrontendKind::Node) => "every node's addresses".to_owned(),
-        (_, FrontendKind::NodeLocal) => of_node(&frontend.key, port)?,
+        (_, FrontendKind::NodeLocal) => format!("node {}", nodes.get(&frontend.key)?),
         (_, FrontendKind::Guard) => return None,
     };
-    let ranges = frontend.flags & towpath_image::datapath::FrontendWord::SOURCE_RANGES != 0;
+    let ranges = frontend.flags & FrontendWord::SOURCE_RANGES != 0;
     Some(FrontendReply {
         address,
         port: u16::from_be(frontend.key.port),
@@ -159,48 +204,117 @@ fn frontend(frontend: &PlannedFrontend, port: &PlannedPort) -> Option<FrontendRe
     })
 }
 
-fn of_node(key: &FrontendKey, port: &PlannedPort) -> Option<String> {
-    let is = |node: &str| {
-        FrontendKey::node_local(
-            port.frontends.first().map_or(key.addr, |first| first.key.addr),
-            towpath_proxy::node_identity(node),
-            port.node_port,
-            key.protocol,
-        ) == *key
+/// Which node each remote node's own nodePort is for.
+fn nodes_of(port: &PlannedPort) -> BTreeMap<FrontendKey, &str> {
+    let Some(first) = port.frontends.first().map(|first| first.key) else {
+        return BTreeMap::new();
     };
-    port.per_node.iter().map(|(node, _)| node).find(|node| is(node)).map(|n| format!("node {n}"))
+    let key = |node: &str| {
+        let identity = towpath_proxy::node_identity(node);
+        FrontendKey::node_local(first.addr, identity, port.node_port, first.protocol)
+    };
+    port.per_node.iter().map(|(node, _)| (key(node), &**node)).collect()
 }
 
 fn backend(record: &BackendRecord) -> BackendReply {
     BackendReply { address: IpAddr::from(record.addr).to_string(), port: u16::from_be(record.port) }
 }
 
-/// Brings metrics up to date that are read, not counted.
-pub fn gather(state: &State, metrics: &Metrics) {
-    let status = status(state);
-    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    metrics.services.set(number(status.services));
-    metrics.problems.set(i64::try_from(status.problems.len()).unwrap_or(i64::MAX));
+/// Of these UDP endpoints, those that no Service uses. `None`: the loop did not answer, or does not
+/// know yet.
+#[must_use]
+pub fn unused_udp(asker: &Asker, endpoints: BTreeSet<SocketAddr>) -> Option<BTreeSet<SocketAddr>> {
+    let endpoints = Arc::new(endpoints);
+    let mut unused = BTreeSet::new();
+    let mut known = true;
+    let portion = move |state: &State, from: Option<SocketAddr>| {
+        let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = Vec::new();
+        let next = portion(endpoints.range((from, Bound::Unbounded)), |endpoint| {
+            if !state.udp.contains(endpoint) {
+                found.push(*endpoint);
+            }
+            *endpoint
+        });
+        (state.is_planned().then_some(found), next)
+    };
+    asker.walk(portion, |part| match part {
+        Some(part) => unused.extend(part),
+        None => known = false,
+    })?;
+    known.then_some(unused)
+}
+
+/// Brings metrics up to date that are read, not counted. `None`: the loop did not answer.
+#[must_use]
+pub fn gather(asker: &Asker, metrics: &Metrics) -> Option<()> {
+    let (status, failed, evicted) = asker.ask(|state| {
+        let evicted = state.kernel.counters().flows_evicted;
+        (status(state), state.ledger.failed().len(), evicted)
+    })?;
+    metrics.services.set(gauge(status.services));
+    metrics.problems.set(gauge(status.problems.len() as u64));
+    metrics.services_failed.set(gauge(failed as u64));
+    metrics.flows_evicted.set(gauge(evicted));
     for map in &status.kernel.maps {
-        metrics.map_entries.with_label_values(&[map.name.as_str()]).set(number(map.entries));
-        metrics.map_max_entries.with_label_values(&[map.name.as_str()]).set(number(map.capacity));
+        metrics.map_entries.with_label_values(&[map.name.as_str()]).set(gauge(map.entries));
+        metrics.map_max_entries.with_label_values(&[map.name.as_str()]).set(gauge(map.capacity));
     }
-    let mut sums = [0u64; 4];
-    let mut no_local = 0;
-    for port in state.plan.services().flat_map(|service| &service.ports) {
-        no_local += i64::from(port.why[1] == towpath_model::select::Why::NoneLocal);
+    let mut sums = Sums::default();
+    asker.walk(some_sums, |part| sums.add(&part))?;
+    metrics.no_local.with_label_values(&["internal"]).set(gauge(sums.no_local[0]));
+    metrics.no_local.with_label_values(&["external"]).set(gauge(sums.no_local[1]));
+    let names = ["translated", "refused", "no_local", "untranslated"];
+    for (name, sum) in names.iter().zip(sums.verdicts) {
+        metrics.verdicts.with_label_values(&[name]).set(gauge(sum));
+    }
+    Some(())
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Over all Services.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    verdicts: [u64; 4],
+    /// Ports with a Local policy, internal and external, and no local endpoint.
+    no_local: [u64; 2],
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        let pairs = self.verdicts.iter_mut().zip(other.verdicts);
+        pairs.chain(self.no_local.iter_mut().zip(other.no_local)).for_each(|(sum, n)| *sum += n);
+    }
+
+    fn count(&mut self, state: &State, port: &PlannedPort) {
+        if port.why[1] == Why::NoneLocal {
+            let local = |external: bool| {
+                port.frontends.iter().any(|frontend| {
+                    let is = |flag: u8| frontend.flags & flag != 0;
+                    is(FrontendWord::LOCAL_SET) && is(FrontendWord::EXTERNAL) == external
+                })
+            };
+            self.no_local[0] += u64::from(local(false));
+            self.no_local[1] += u64::from(local(true));
+        }
         let indices = port.records().filter_map(|r| state.layout.index_of(r.identity));
         for counters in indices.map(|index| state.kernel.service_counters(index)) {
-            sums[0] += counters.translated;
-            sums[1] += counters.refused;
-            sums[2] += counters.no_local;
-            sums[3] += counters.untranslated;
+            self.verdicts[0] += counters.translated;
+            self.verdicts[1] += counters.refused;
+            self.verdicts[2] += counters.no_local;
+            self.verdicts[3] += counters.untranslated;
         }
     }
-    metrics.no_local.with_label_values(&["internal"]).set(no_local);
-    let names = ["translated", "refused", "no_local", "untranslated"];
-    for (name, sum) in names.iter().zip(sums) {
-        metrics.verdicts.with_label_values(&[name]).set(number(sum));
-    }
-    metrics.flows_evicted.set(number(state.kernel.counters().flows_evicted));
+}
+
+fn some_sums(state: &State, from: Option<ObjectName>) -> Part<Sums, ObjectName> {
+    let mut sums = Sums::default();
+    let next = portion(state.plan.services_after(from.as_ref()), |service| {
+        service.ports.iter().for_each(|port| sums.count(state, port));
+        service.name.clone()
+    });
+    (sums, next)
 }

@@ -22,7 +22,7 @@ pub struct Graces {
 }
 
 impl Graces {
-    /// Starts the thread; it ends when the last `Graces` or the loop is gone.
+    /// Starts the thread; it ends when the last `Graces` or the loop is gone, and must not before.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -30,11 +30,11 @@ impl Graces {
         clock: Clock,
         wait: fn() -> std::io::Result<()>,
         wakes: mpsc::Sender<Wake>,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, thread::JoinHandle<()>)> {
         let (requests, inbox) = std_mpsc::sync_channel(1);
         let failure = Arc::new(Mutex::new(None));
         let noted = Arc::clone(&failure);
-        thread::Builder::new().name("grace".into()).spawn(move || {
+        let waiting = thread::Builder::new().name("grace".into()).spawn(move || {
             while inbox.recv().is_ok() {
                 let began = clock.now_ms();
                 let failed = wait().err().map(|error| error.to_string());
@@ -48,7 +48,7 @@ impl Graces {
                 }
             }
         })?;
-        Ok(Self { requests, failure })
+        Ok((Self { requests, failure }, waiting))
     }
 
     /// Why nothing that is retired can be used again, as long as that is so.
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_wait_that_fails_is_a_problem_until_one_succeeds() {
         let (wakes, mut inbox) = mpsc::channel(4);
-        let graces = Graces::start(Clock::start(), wait, wakes).expect("a thread");
+        let (graces, _waiting) = Graces::start(Clock::start(), wait, wakes).expect("a thread");
         assert_eq!(graces.problem(), None);
         graces.request();
         let patience = std::time::Instant::now() + Duration::from_secs(10);

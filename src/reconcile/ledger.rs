@@ -1,6 +1,12 @@
-//! What became of each Service's last change: pending, done or failed, and how long it took.
+//! What became of each Service's last change: done or failed, and how long it took.
+//!
+//! A change waits from the moment it was heard until the kernel holds it: through writes that fail
+//! and tables without room. Whoever waits is judged again after every write.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use towpath_model::ObjectName;
 
@@ -9,7 +15,7 @@ use towpath_model::ObjectName;
 pub enum Outcome {
     /// In the kernel.
     Done,
-    /// Not in the kernel, and why; the state before it is still in force.
+    /// Not in the kernel yet, and why. It is tried again.
     Failed(String),
 }
 
@@ -20,25 +26,58 @@ pub struct Entry {
     pub outcome: Outcome,
     /// When the change was received (daemon's milliseconds).
     pub received_ms: u64,
-    /// From received to in force, microseconds.
+    /// From received to in force (or to the last attempt), microseconds.
     pub took_us: u64,
+}
+
+/// A change that is not in the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    since: Instant,
+    since_ms: u64,
 }
 
 /// One entry per Service that exists, so its size is that of the plan.
 #[derive(Debug, Default)]
 pub struct Ledger {
     entries: BTreeMap<ObjectName, Entry>,
+    waiting: BTreeMap<ObjectName, Waiting>,
 }
 
 impl Ledger {
-    /// Notes what became of a Service's change.
-    pub fn record(&mut self, service: ObjectName, entry: Entry) {
-        self.entries.insert(service, entry);
+    /// A change of this Service is about to be written.
+    pub(super) fn received(&mut self, service: ObjectName, since: Instant, since_ms: u64) {
+        self.waiting.insert(service, Waiting { since, since_ms });
     }
 
     /// The Service is gone.
-    pub fn forget(&mut self, service: &ObjectName) {
+    pub(super) fn forget(&mut self, service: &ObjectName) {
         self.entries.remove(service);
+        self.waiting.remove(service);
+    }
+
+    /// Notes what became of everything that waits. Answers the longest time that a change which is
+    /// done now has taken.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        mut judge: impl FnMut(&ObjectName) -> Outcome,
+    ) -> Option<Duration> {
+        let mut longest = None;
+        let entries = &mut self.entries;
+        self.waiting.retain(|service, waiting| {
+            let outcome = judge(service);
+            let took = now.saturating_duration_since(waiting.since);
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            let done = outcome == Outcome::Done;
+            if done {
+                longest = longest.max(Some(took));
+            }
+            let entry = Entry { outcome, received_ms: waiting.since_ms, took_us };
+            entries.insert(service.clone(), entry);
+            !done
+        });
+        longest
     }
 
     /// Its line, if it ever changed.
@@ -48,10 +87,7 @@ impl Ledger {
     }
 
     /// Services whose last change is not in the kernel.
-    pub fn failed(&self) -> impl Iterator<Item = (&ObjectName, &str)> {
-        self.entries.iter().filter_map(|(name, entry)| match &entry.outcome {
-            Outcome::Failed(why) => Some((name, why.as_str())),
-            Outcome::Done => None,
-        })
+    pub fn failed(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
+        self.waiting.keys()
     }
 }

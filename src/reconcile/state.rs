@@ -1,13 +1,22 @@
 //! What the loop owns, and one turn of it.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
+mod publish;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, mpsc as std_mpsc},
+    time::{Duration, Instant, SystemTime},
+};
 
 use tokio::sync::mpsc;
-use towpath_image::{Batch, Kernel, Observed};
-use towpath_model::{Changes, Event, Problem, Protocol, Relist, Store, Synced};
+use towpath_image::{Kernel, KernelError, Observed};
+use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store};
 use towpath_proxy::{HealthCheck, Layout, PlanDelta, ServicePlan, plan};
 
-use super::{Clock, Entry, Graces, Ledger, Outcome, audit, vitals::Vitals};
+use super::{
+    Clock, Finding, Graces, Ledger, guard::Guard, retry::Retry, triggers::Triggers,
+    troubles::Troubles, udp_endpoints::UdpEndpoints, vitals::Vitals,
+};
 use crate::admin::Metrics;
 
 /// The kernel, written and looked at.
@@ -22,8 +31,9 @@ pub struct Effects {
     pub graces: Graces,
     /// healthCheckNodePorts to serve.
     pub health_checks: tokio::sync::watch::Sender<Vec<HealthCheck>>,
-    /// UDP endpoints that are used no more; `None` when nobody wants to know.
-    pub removed_udp: Option<mpsc::Sender<BTreeSet<SocketAddr>>>,
+    /// Told when a UDP endpoint is used no more, and once when everything was listed: connected
+    /// sockets may be stale. `None` when nobody wants to know.
+    pub udp_gone: Option<std_mpsc::SyncSender<()>>,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
     /// Signs of life for the health endpoints.
@@ -38,13 +48,24 @@ pub struct State {
     pub(crate) layout: Layout,
     pub(crate) kernel: Box<dyn Door>,
     pub(crate) ledger: Ledger,
-    pub(crate) audited: Option<audit::Finding>,
+    pub(crate) audited: Option<Finding>,
     pub(crate) effects: Effects,
-    /// When the oldest event that is not yet in the kernel was received.
+    pub(super) guard: Guard,
+    pub(super) troubles: Troubles,
+    pub(super) udp: UdpEndpoints,
+    /// An endpoint went that sockets may be connected to, and nobody was told.
+    udp_gone: bool,
+    checks: BTreeMap<ObjectName, HealthCheck>,
+    triggers: Triggers,
+    retry: Retry,
+    /// When the oldest event that is not yet planned was received.
     waiting_since: Option<Instant>,
-    next_audit_ms: u64,
+    /// Everything was listed and planned once.
+    planned: bool,
+    /// The last audit found something: everything is to be written anew.
+    repair: bool,
     /// Longest time spent on writing one batch.
-    pub(crate) longest_write: std::time::Duration,
+    pub(crate) longest_write: Duration,
 }
 
 impl State {
@@ -58,7 +79,7 @@ impl State {
         plan: ServicePlan,
         mut kernel: Box<dyn Door>,
         effects: Effects,
-    ) -> Result<Self, towpath_image::KernelError> {
+    ) -> Result<Self, KernelError> {
         let image = kernel.read()?;
         effects.metrics.adopted(&image);
         Ok(Self {
@@ -70,15 +91,29 @@ impl State {
             ledger: Ledger::default(),
             audited: None,
             effects,
+            guard: Guard::default(),
+            troubles: Troubles::default(),
+            udp: UdpEndpoints::default(),
+            udp_gone: false,
+            checks: BTreeMap::new(),
+            triggers: Triggers::since(SystemTime::now()),
+            retry: Retry::default(),
             waiting_since: None,
-            next_audit_ms: 0,
-            longest_write: std::time::Duration::ZERO,
+            planned: false,
+            repair: false,
+            longest_write: Duration::ZERO,
         })
+    }
+
+    pub(super) fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.effects.vitals)
     }
 
     /// Takes events in. `at`: when they were received.
     pub(crate) fn hear(&mut self, events: Vec<Event>, at: Instant) {
         self.waiting_since.get_or_insert(at);
+        let of = |kind| events.iter().filter(|event| kind_of(event) == Some(kind)).count();
+        self.effects.metrics.heard(of(Kind::Service), of(Kind::EndpointSlice));
         for event in events {
             let Some(relist) = self.store.feed(event) else { continue };
             tracing::warn!(kind = %relist.0, "a list would remove too much: asking for a second one");
@@ -100,10 +135,36 @@ impl State {
         if self.layout.wants_grace() {
             self.effects.graces.request();
         }
-        if self.store.view().synced().is_some() && now >= self.next_audit_ms {
-            self.next_audit_ms = now + audit::EVERY_MS;
-            self.audit();
+        let back = self.guard.tick(self.kernel.as_mut(), now);
+        self.effects.metrics.reattached(back);
+    }
+
+    /// Says whose maps these are, now that it is known. On an error nothing may be written.
+    pub(crate) fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
+        self.kernel.bind(cluster)
+    }
+
+    /// An audit is finished. What it found is repaired in the next turn.
+    pub(crate) fn audited(&mut self, finding: Finding) {
+        self.effects.metrics.audited(finding.differences.len());
+        for difference in finding.differences.iter().take(20) {
+            tracing::error!(difference, "the kernel or the plan is not as it must be: repairing");
         }
+        let back = self.guard.look(self.kernel.as_mut(), self.clock.now_ms());
+        self.effects.metrics.reattached(back);
+        self.repair |= !finding.differences.is_empty();
+        self.audited = Some(finding);
+    }
+
+    /// Was everything listed and planned once?
+    pub(super) const fn is_planned(&self) -> bool {
+        self.planned
+    }
+
+    /// Is everything planned that was heard? Not so before the first lists are complete and while
+    /// the kernel refuses writes.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.planned && self.waiting_since.is_none()
     }
 
     /// Commit, plan, lay out, write, record. Nothing is written before every kind was listed: a
@@ -113,161 +174,96 @@ impl State {
             self.waiting_since = None;
             return;
         };
-        let (view, changes) = self.store.commit();
+        let heard = self.waiting_since.is_some();
         let rested = self.layout.has_rested(self.clock.now_ms());
-        if changes.is_empty() && !self.layout.pending() && !rested {
-            self.waiting_since = None;
+        let work = self.repair || rested || self.layout.pending();
+        if !(heard || work) || !self.retry.is_due(self.clock.now_ms(), heard) {
             return;
         }
-        let began = self.waiting_since.take();
+        let (view, changes) = self.store.commit();
+        let since = self.waiting_since.take().unwrap_or_else(Instant::now);
+        if changes.is_empty() && !work {
+            self.effects.metrics.nothing_waits();
+            return;
+        }
         let planning = Instant::now();
         let (delta, problems) = plan(&view, &changes, &mut self.plan);
-        if changes.synced {
-            let ms = planning.elapsed().as_millis();
-            let uptime_ms = self.clock.now_ms();
-            tracing::info!(
-                services = delta.services.len(),
-                ms,
-                uptime_ms,
-                "everything was listed: planned"
-            );
+        for name in touched(&changes, &delta) {
+            self.udp_gone |= self.udp.update(name, &self.plan, &view);
         }
         self.effects.vitals.node(view.own_node().is_none_or(|node| !node.going_away));
+        self.planned = true;
+        if changes.synced {
+            self.udp_gone = true;
+            let (ms, uptime_ms) = (planning.elapsed().as_millis(), self.clock.now_ms());
+            let services = delta.services.len();
+            tracing::info!(services, ms, uptime_ms, "everything was listed: planned");
+        }
         report(&problems);
-        self.publish(&delta, &synced);
-        self.record(&changes, &delta, began);
-        self.tell(&changes);
+        self.note(&changes, &delta, since);
+        if std::mem::take(&mut self.repair) {
+            self.write_anew(&synced);
+        } else {
+            self.write(&delta, &synced);
+        }
+        self.tell();
     }
 
-    fn publish(&mut self, delta: &PlanDelta, synced: &Synced) {
-        let now = self.clock.now_ms();
-        let laying_out = Instant::now();
-        let batch: Batch = self.layout.lay_out(delta, Some(synced), now);
-        let laid_out = laying_out.elapsed();
-        if batch.is_empty() {
-            self.effects.vitals.settled(now, self.layout.pending());
-            return;
-        }
-        let began = Instant::now();
-        let applied = self.kernel.apply(&batch);
-        let took = began.elapsed();
-        self.longest_write = self.longest_write.max(took);
-        let now = self.clock.now_ms();
-        self.layout.settle(&batch, &applied, now);
-        self.effects.metrics.wrote(&batch, took);
-        if batch.ops.len() > 1_000 {
-            let (layout_ms, write_ms) = (laid_out.as_millis(), took.as_millis());
-            tracing::info!(
-                operations = batch.ops.len(),
-                layout_ms,
-                write_ms,
-                "a large change is in force"
-            );
-        }
-        if let Some(failure) = &applied.failure {
-            let (done, of) = (applied.done, batch.ops.len());
-            tracing::error!(%failure, done, of, "the kernel took only part of a change");
-            self.effects.metrics.write_failed();
-        }
-        self.effects.vitals.settled(now, self.layout.pending());
-        if self.layout.wants_grace() {
-            self.effects.graces.request();
-        }
-    }
-
-    /// What became of each Service.
-    fn record(&mut self, changes: &Changes, delta: &PlanDelta, began: Option<Instant>) {
-        let took = began.map(|began| began.elapsed()).unwrap_or_default();
-        let received_ms = self.clock.now_ms();
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    /// What is kept per Service besides the plan.
+    fn note(&mut self, changes: &Changes, delta: &PlanDelta, since: Instant) {
+        self.troubles.read(changes);
+        self.triggers.heard(changes);
+        let waited = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since_ms = self.clock.now_ms().saturating_sub(waited);
         for name in &delta.services {
-            if self.plan.service(name).is_none() {
+            let service = self.plan.service(name);
+            self.troubles.planned(name, service);
+            match service.and_then(|service| service.health_check.as_ref()) {
+                Some(check) => self.checks.insert(name.clone(), check.clone()),
+                None => self.checks.remove(name),
+            };
+            if service.is_some() {
+                self.ledger.received(name.clone(), since, since_ms);
+            } else {
                 self.ledger.forget(name);
-                continue;
             }
-            let refused = self.layout.refused().find(|refused| refused.service == *name);
-            let outcome = refused.map_or(Outcome::Done, |r| Outcome::Failed(r.why.clone()));
-            self.ledger.record(name.clone(), Entry { outcome, received_ms, took_us });
         }
-        self.effects.metrics.changed(changes, delta, took);
+        self.effects.metrics.changed(changes);
     }
 
     /// Whoever serves or ends something because of the plan.
-    fn tell(&self, changes: &Changes) {
-        let checks: Vec<_> = self.plan.health_checks().cloned().collect();
+    fn tell(&mut self) {
         self.effects.health_checks.send_if_modified(|served| {
-            let differs = *served != checks;
+            let differs = !served.iter().eq(self.checks.values());
             if differs {
-                served.clone_from(&checks);
+                *served = self.checks.values().cloned().collect();
             }
             differs
         });
-        let Some(removed) = &self.effects.removed_udp else { return };
-        let gone = self.removed_udp(changes);
-        if !gone.is_empty() && removed.try_send(gone).is_err() {
-            // The next change tells again about its own; a socket missed here times out by itself.
-            tracing::warn!("too many removed UDP endpoints at once: some sockets are not ended");
-        }
-    }
-
-    /// UDP endpoints of changed slices that no set of their Service holds any more.
-    fn removed_udp(&self, changes: &Changes) -> BTreeSet<SocketAddr> {
-        let mut gone = BTreeSet::new();
-        for change in &changes.slices {
-            let Some(old) = &change.old else { continue };
-            let udp = old.ports.iter().filter(|port| port.protocol == Protocol::Udp);
-            let before = udp.flat_map(|port| {
-                old.endpoints.iter().map(|endpoint| SocketAddr::new(endpoint.addr, port.port))
-            });
-            let service = self.plan.service(&old.service);
-            let records = service.into_iter().flat_map(|s| &s.ports).flat_map(|p| p.records());
-            let used: BTreeSet<SocketAddr> = records
-                .flat_map(|record| record.sets.iter().flat_map(|set| set.backends.iter()))
-                .map(|b| SocketAddr::new(b.addr.into(), u16::from_be(b.port)))
-                .collect();
-            gone.extend(before.filter(|endpoint| !used.contains(endpoint)));
-        }
-        gone
-    }
-
-    /// Compares, repairs, remembers.
-    fn audit(&mut self) {
-        let finding = match audit::audit(self) {
-            Ok(finding) => finding,
-            Err(error) => {
-                tracing::error!(%error, "the audit could not read the kernel");
-                return;
+        // While the kernel refuses writes, a socket that is ended would be sent back.
+        if self.udp_gone && !self.retry.failing() {
+            self.udp_gone = false;
+            if let Some(told) = &self.effects.udp_gone {
+                // A full queue: whoever is told has yet to look, and will see this, too.
+                let _looks_anyway = told.try_send(());
             }
-        };
-        self.effects.metrics.audited(finding.differences.len());
-        if !finding.differences.is_empty() {
-            for difference in finding.differences.iter().take(20) {
-                tracing::error!(
-                    difference,
-                    "the kernel or the plan is not as it must be: repairing"
-                );
-            }
-            self.repair();
         }
-        self.audited = Some(finding);
     }
+}
 
-    /// Everything anew: the plan from scratch, the layout from what the kernel really holds.
-    fn repair(&mut self) {
-        let view = self.store.view();
-        let Some(synced) = view.synced() else { return };
-        let delta = audit::plan_from_scratch(self);
-        match self.kernel.read() {
-            Ok(image) => {
-                self.plan = delta;
-                let now = self.clock.now_ms();
-                self.layout.readopt(image, now);
-                let everything = self.plan.everything();
-                self.publish(&everything, &synced);
-            }
-            Err(error) => tracing::error!(%error, "the kernel could not be read for repair"),
-        }
+const fn kind_of(event: &Event) -> Option<Kind> {
+    match event {
+        Event::Apply(object) => Some(object.kind()),
+        Event::Delete(kind, _) => Some(*kind),
+        _ => None,
     }
+}
+
+/// Services that changed, or whose slices did.
+fn touched<'a>(changes: &'a Changes, delta: &'a PlanDelta) -> BTreeSet<&'a ObjectName> {
+    let slices = changes.slices.iter().flat_map(|change| [&change.old, &change.new]);
+    let of_slices = slices.flatten().map(|slice| &slice.service);
+    delta.services.iter().chain(of_slices).collect()
 }
 
 fn report(problems: &[Problem]) {
@@ -278,3 +274,6 @@ fn report(problems: &[Problem]) {
         tracing::warn!(more = problems.len() - 50, "further problems: see `towpath status`");
     }
 }
+
+#[cfg(test)]
+mod tests;

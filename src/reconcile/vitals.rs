@@ -10,6 +10,7 @@ pub struct Vitals {
     /// Since when something waits that did not get into the kernel; 0: nothing does.
     pending_since_ms: AtomicU64,
     node_leaves: AtomicBool,
+    dead: AtomicBool,
 }
 
 /// The loop ticks every second; this much silence means that it hangs.
@@ -20,6 +21,11 @@ const PENDING_MS: u64 = 60_000;
 impl Vitals {
     pub(super) fn ticked(&self, now: u64) {
         self.ticked_ms.store(now, Ordering::Relaxed);
+    }
+
+    /// The loop has ended by a panic: nobody need wait for its silence.
+    pub(super) fn died(&self) {
+        self.dead.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn settled(&self, now: u64, pending: bool) {
@@ -46,7 +52,8 @@ impl Vitals {
     /// The loop turns.
     #[must_use]
     pub fn alive(&self, now: u64) -> bool {
-        now.saturating_sub(self.ticked_ms.load(Ordering::Relaxed)) < HANGS_MS
+        !self.dead.load(Ordering::Relaxed)
+            && now.saturating_sub(self.ticked_ms.load(Ordering::Relaxed)) < HANGS_MS
     }
 
     /// The loop turns, and no change waits for the kernel too long. Healthy before the first sync,

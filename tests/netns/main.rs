@@ -3,6 +3,7 @@
 
 mod basics;
 mod cleanup;
+mod cluster;
 mod conformance;
 mod death;
 mod demo;
@@ -12,6 +13,7 @@ mod hostile;
 mod manifests;
 mod outage;
 mod policies;
+mod stale_udp;
 mod support;
 mod terminating;
 mod types;

@@ -65,7 +65,7 @@ impl Daemon {
         let Some(synced) = self.store.view().synced() else { return false };
         let (view, changes) = self.store.commit();
         let delta = if changes.is_empty() {
-            if !self.layout.pending() {
+            if !self.layout.pending() && !self.layout.has_rested(self.now) {
                 return false;
             }
             PlanDelta::default()

@@ -1,7 +1,9 @@
 //! Developer tasks. `cargo xtask help` lists them.
 
 mod bpf;
+mod fuzz;
 mod shell;
+mod soak;
 mod suite;
 mod tidy;
 
@@ -28,6 +30,10 @@ enum Task {
     Tidy,
     /// Rebuild the kernel programs (needs the BPF toolchain: ebpf/README.md)
     Bpf(bpf::BpfArgs),
+    /// Fuzz what reads what strangers send (fuzz/README.md)
+    Fuzz(fuzz::FuzzArgs),
+    /// Change and break everything for a while, under traffic; needs root
+    Soak(soak::SoakArgs),
     /// Benchmarks side by side with what a user would run instead
     Bench {
         /// Arguments of the benchmark program, e.g. `services --json`
@@ -41,6 +47,8 @@ fn main() -> ExitCode {
         Task::Test { only } => suite::run(&only),
         Task::Tidy => tidy::run(),
         Task::Bpf(args) => bpf::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Bench { args } => {
             shell::cargo(&["run", "--release", "-p", "towpath-bench", "--"]).args(args).run()
         }

@@ -18,7 +18,7 @@ const EDGES: &[Edge] = &[
     ("towpath-datapath", &[], Some(&[])),
     ("towpath-image", &["towpath-datapath"], Some(&["thiserror"])),
     ("towpath-model", &[], Some(&["serde", "serde_json", "thiserror"])),
-    ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror"])),
+    ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror", "sha2"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
     ("towpath-testbed", &[], None),
     ("xtask", &[], None),

@@ -17,11 +17,17 @@ pub struct Bad {
     pub problem: Box<Problem>,
 }
 
+/// Kind and name are read apart: a `kind` that is written twice must not hide the name.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct OfKind {
+    #[serde(deserialize_with = "text_or_anything")]
+    kind: Option<String>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Named {
-    #[serde(deserialize_with = "text_or_anything")]
-    kind: Option<String>,
     #[serde(deserialize_with = "map")]
     metadata: NamedMeta,
 }
@@ -49,7 +55,8 @@ pub fn identify(json: &[u8]) -> Option<(String, ObjectName)> {
     let named: Named = serde_json::from_slice(json).ok()?;
     let name = named.metadata.name.filter(|name| !name.is_empty())?;
     let namespace = named.metadata.namespace.unwrap_or_default();
-    Some((named.kind.unwrap_or_default(), ObjectName::new(&namespace, &name)))
+    let kind = serde_json::from_slice::<OfKind>(json).ok().and_then(|of| of.kind);
+    Some((kind.unwrap_or_default(), ObjectName::new(&namespace, &name)))
 }
 
 /// Reads one object of a kind.

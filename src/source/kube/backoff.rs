@@ -62,7 +62,7 @@ impl Backoff {
     }
 
     /// The next wait: between half and all of it.
-    fn wait(&mut self) -> Duration {
+    pub(super) fn wait(&mut self) -> Duration {
         let base = self.next;
         self.next = (base * 2).min(self.max);
         base.mul_f64(0.5 + 0.5 * self.share())

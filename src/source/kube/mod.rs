@@ -6,6 +6,7 @@
 mod address;
 mod again;
 mod backoff;
+mod cluster;
 mod configuration;
 mod connect;
 mod doubt;
@@ -29,6 +30,7 @@ use http::Uri;
 use tokio::task::JoinSet;
 use towpath_model::{Kind, Problem};
 
+pub use cluster::{Cluster, cluster};
 pub use configuration::ConnectError;
 
 use super::{Feed, Health, LoopEnded, Relists};

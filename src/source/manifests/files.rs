@@ -1,22 +1,26 @@
 //! The files of the directory: what is in them now, or was when they last could be read.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    collections::{BTreeMap, HashSet},
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use nix::fcntl::OFlag;
 use serde_json::Value;
 use towpath_model::Problem;
+
+use super::kept::Kept;
 
 /// Largest file that is read: far above what people write, far below what would hurt.
 const FILE_MAX: u64 = 3 << 20;
 /// Files at most.
 const FILES_MAX: usize = 10_000;
-/// Folders inside folders at most.
-const DEPTH_MAX: usize = 16;
+/// Directories at most: each one is looked at once, however many links lead to it.
+const DIRECTORIES_MAX: usize = 1_000;
 
 /// A change is read when two looks this far apart find the same: editors truncate, write, rename
 /// and delete in bursts, and half a file is often good YAML.
@@ -72,19 +76,25 @@ pub(super) enum Scan {
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    kept: Kept,
     known: BTreeMap<PathBuf, Known>,
     problem: Option<Problem>,
 }
 
 impl Files {
-    pub(super) const fn new(dir: PathBuf) -> Self {
-        Self { dir, known: BTreeMap::new(), problem: None }
+    pub(super) const fn new(dir: PathBuf, kept: Kept) -> Self {
+        Self { dir, kept, known: BTreeMap::new(), problem: None }
+    }
+
+    /// The directory could be read when it was last looked at.
+    pub(super) const fn readable(&self) -> bool {
+        self.problem.is_none()
     }
 
     /// Looks again. `written`: does somebody have this file open for writing?
     pub(super) fn scan(&mut self, now: Instant, written: impl Fn(&Path) -> bool) -> Scan {
-        let mut paths = BTreeMap::new();
-        if let Err(error) = list(&self.dir, 0, &mut paths) {
+        let mut found = Found::default();
+        if let Err(error) = found.list(&self.dir) {
             // The last good content stays: an unmounted directory must not empty the node.
             let known = self.problem.is_some();
             self.problem = Some(problem(
@@ -95,7 +105,7 @@ impl Files {
             return if known { Scan::Same } else { Scan::Read { more: false } };
         }
         let mended = self.problem.take().is_some();
-        let (ready, unsettled) = self.changes(&paths, now, written);
+        let (ready, unsettled) = self.changes(&found.files, now, written);
         let hold = unsettled.is_some_and(|began| now.duration_since(began) < TOGETHER);
         if ready.is_empty() || hold {
             return match (mended, unsettled) {
@@ -106,22 +116,23 @@ impl Files {
         }
         for (path, stamp) in ready {
             let Some(stamp) = stamp else {
+                self.kept.forget(&path);
                 self.known.remove(&path);
                 continue;
             };
             let result = read(&path);
-            let known = self.known.entry(path).or_default();
-            *known = match result {
+            let known = self.known.entry(path.clone()).or_default();
+            let first = known.stamp.is_none();
+            let (documents, problem) = match result {
                 Ok(documents) => {
-                    Known { stamp: Some(stamp), documents, problem: None, change: None }
+                    self.kept.keep(&path, &documents);
+                    (documents, None)
                 }
-                Err(problem) => Known {
-                    stamp: Some(stamp),
-                    documents: std::mem::take(&mut known.documents),
-                    problem: Some(problem),
-                    change: None,
-                },
+                // It broke while nobody was looking: what it held is what an earlier daemon saw.
+                Err(problem) if first => (self.kept.of(&path), Some(problem)),
+                Err(problem) => (std::mem::take(&mut known.documents), Some(problem)),
             };
+            *known = Known { stamp: Some(stamp), documents, problem, change: None };
         }
         Scan::Read { more: unsettled.is_some() }
     }
@@ -175,51 +186,70 @@ impl Files {
     }
 }
 
-/// YAML and JSON files; what editors and mounts leave lying around is none.
-fn list(dir: &Path, depth: usize, paths: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
-    if depth > DEPTH_MAX {
-        return Ok(());
-    }
-    let mut entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(fs::DirEntry::path);
-    for entry in entries {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        if name.starts_with(['.', '#']) || name.ends_with('~') {
-            continue;
-        }
-        // Follows links: a ConfigMap's files are links to links.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
-        if metadata.is_dir() {
-            list(&path, depth + 1, paths)?;
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
-            && paths.len() < FILES_MAX
+/// What a walk through the directory found.
+#[derive(Default)]
+struct Found {
+    files: BTreeMap<PathBuf, Stamp>,
+    /// Device and inode of the directories that were looked at: links may lead in circles.
+    directories: HashSet<(u64, u64)>,
+}
+
+impl Found {
+    /// YAML and JSON files; what editors and mounts leave lying around is none.
+    fn list(&mut self, dir: &Path) -> io::Result<()> {
+        let own = fs::metadata(dir)?;
+        if self.directories.len() == DIRECTORIES_MAX
+            || !self.directories.insert((own.dev(), own.ino()))
         {
-            let stamp = Stamp {
-                inode: metadata.ino(),
-                length: metadata.len(),
-                modified: (metadata.mtime(), metadata.mtime_nsec()),
-                changed: (metadata.ctime(), metadata.ctime_nsec()),
-            };
-            paths.insert(path, stamp);
+            return Ok(());
         }
+        let mut entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+        entries.sort_by_key(fs::DirEntry::path);
+        for entry in entries {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if name.starts_with(['.', '#']) || name.ends_with('~') {
+                continue;
+            }
+            // Follows links: a ConfigMap's files are links to links.
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if metadata.is_dir() {
+                self.list(&path)?;
+            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
+                && self.files.len() < FILES_MAX
+            {
+                let stamp = Stamp {
+                    inode: metadata.ino(),
+                    length: metadata.len(),
+                    modified: (metadata.mtime(), metadata.mtime_nsec()),
+                    changed: (metadata.ctime(), metadata.ctime_nsec()),
+                };
+                self.files.insert(path, stamp);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<Value>, Problem> {
     let advice = "correct it; what the file last held stays in force";
     let wrong = |why: String| problem(path, &why, advice);
-    let length = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-    if length > FILE_MAX {
-        let why = format!(
-            "{} MiB is more than the {} MiB that a file may have",
-            length >> 20,
-            FILE_MAX >> 20
-        );
+    // Whatever else bears such a name: opening a pipe must not wait, and a device never ends.
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|e| wrong(e.to_string()))?;
+    if !file.metadata().map_err(|e| wrong(e.to_string()))?.is_file() {
+        return Err(problem(path, "is not an ordinary file", "remove it"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    if bytes.len() as u64 > FILE_MAX {
+        let why = format!("is larger than the {} MiB that a file may have", FILE_MAX >> 20);
         return Err(problem(path, &why, "split it into smaller files"));
     }
-    let text = fs::read_to_string(path).map_err(|e| wrong(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|e| wrong(e.utf8_error().to_string()))?;
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
         let error = error.without_snippet();
         let place = error

@@ -5,15 +5,17 @@
 //! read keeps its last good content.
 
 mod files;
+mod kept;
 mod notices;
 mod state;
 mod world;
 
 use std::{path::PathBuf, time::Duration};
 
-use files::{SETTLE, Scan};
+use files::{Files, SETTLE, Scan};
+use kept::Kept;
 use notices::Notices;
-use tokio::time;
+use tokio::{task, time};
 use towpath_model::{Event, Kind, service::Cidr};
 
 use super::{Feed, Health, LoopEnded, Relists};
@@ -49,15 +51,23 @@ pub async fn run(
 ) -> Result<(), LoopEnded> {
     // Without notices the rescan alone finds changes.
     let mut notices = Notices::of(&settings.dir);
-    let mut files = files::Files::new(settings.dir.clone());
+    let mut files = Files::new(settings.dir.clone(), Kept::new(&settings.run_dir));
     let mut world = world::World::new(&settings);
     for kind in Kind::ALL {
         health.of(kind).lists.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
-    // What is there at the start is published as a whole, too.
+    // What is there at the start is published as a whole, too. A directory that cannot be read says
+    // nothing: an empty list would take away what an earlier daemon left in force.
     let mut changing = loop {
-        match files.scan(std::time::Instant::now(), |path| notices.written(path)) {
+        let scan;
+        (files, scan) = look(files, &notices).await?;
+        health.note("manifests", files.problems().cloned().collect());
+        match scan {
             Scan::Changing => time::sleep(SETTLE).await,
+            _ if !files.readable() => {
+                time::sleep(RESCAN).await;
+                notices = Notices::of(&settings.dir);
+            }
             Scan::Read { more } => break more,
             Scan::Same => break false,
         }
@@ -82,7 +92,9 @@ pub async fn run(
                 None => return Ok(()),
             },
         }
-        match files.scan(std::time::Instant::now(), |path| notices.written(path)) {
+        let scan;
+        (files, scan) = look(files, &notices).await?;
+        match scan {
             Scan::Same => changing = false,
             Scan::Changing => changing = true,
             Scan::Read { more } => {
@@ -94,6 +106,17 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Looks at the directory, on a thread that may wait for a disk.
+async fn look(mut files: Files, notices: &Notices) -> Result<(Files, Scan), LoopEnded> {
+    let writers = notices.writers();
+    let work = task::spawn_blocking(move || {
+        let scan = files.scan(std::time::Instant::now(), |path| writers.has(path));
+        (files, scan)
+    });
+    // It only fails when the runtime ends, or when a look panicked: then nothing can be said.
+    work.await.map_err(|_ended| LoopEnded)
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use notify::{
 use tokio::sync::mpsc;
 
 /// Files that were written to and not closed. More than there can be manifests are not kept.
-type Written = Arc<Mutex<HashSet<PathBuf>>>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Writers(Arc<Mutex<HashSet<PathBuf>>>);
 
 /// Files at most.
 const WRITTEN_MAX: usize = 10_000;
@@ -21,7 +22,7 @@ const WRITTEN_MAX: usize = 10_000;
 /// Notices of one directory.
 pub(super) struct Notices {
     rung: mpsc::Receiver<()>,
-    written: Written,
+    writers: Writers,
     /// Kept alive: notices end with it.
     watcher: Option<notify::RecommendedWatcher>,
 }
@@ -30,8 +31,8 @@ impl Notices {
     /// Starts to listen. A directory that cannot be listened to gives no notices.
     pub(super) fn of(dir: &Path) -> Self {
         let (bell, rung) = mpsc::channel(1);
-        let written = Written::default();
-        let begun = Arc::clone(&written);
+        let writers = Writers::default();
+        let begun = writers.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // An error means lost events: look.
             if event.as_ref().is_ok_and(|event| !matters(event, &begun)) {
@@ -50,7 +51,7 @@ impl Notices {
                 tracing::warn!(%dir, %error, "not notified of changes: looking every 2 s");
             })
             .ok();
-        Self { rung, written, watcher }
+        Self { rung, writers, watcher }
     }
 
     /// The next notice; never, when there are none.
@@ -60,15 +61,22 @@ impl Notices {
         }
     }
 
+    /// Who is writing, as far as it is known.
+    pub(super) fn writers(&self) -> Writers {
+        self.writers.clone()
+    }
+}
+
+impl Writers {
     /// Somebody began to write this file and did not close it yet.
-    pub(super) fn written(&self, path: &Path) -> bool {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 }
 
 /// Keeps the account of who writes. False for what our own looking causes: it must not ring.
-fn matters(event: &Event, written: &Written) -> bool {
-    let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+fn matters(event: &Event, writers: &Writers) -> bool {
+    let mut written = writers.0.lock().unwrap_or_else(PoisonError::into_inner);
     match event.kind {
         EventKind::Modify(ModifyKind::Data(_)) => {
             let room = WRITTEN_MAX.saturating_sub(written.len());
@@ -116,7 +124,7 @@ mod tests {
     async fn a_file_is_written_until_it_is_closed_or_gone() {
         async fn until(what: &str, notices: &Notices, path: &Path, wanted: bool) {
             let began = time::Instant::now();
-            while notices.written(path) != wanted {
+            while notices.writers().has(path) != wanted {
                 assert!(began.elapsed() < Duration::from_secs(10), "{what}");
                 time::sleep(Duration::from_millis(5)).await;
             }

@@ -220,3 +220,60 @@ async fn a_link_into_nothing_is_read_once_it_leads_to_something() {
     fs::write(&real, SERVICE).unwrap();
     bed.until("one endpoint", |s, _| endpoints(s, "web") == 1).await;
 }
+
+/// An empty list would take away what an earlier daemon left in force.
+#[tokio::test]
+async fn a_directory_that_is_not_there_at_the_start_says_nothing() {
+    let (base, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let dir = base.path().join("later");
+    let mut bed = Bed::start(&dir, run.path());
+    bed.until("the problem", |_, problems| problems.iter().any(|p| p.contains("cannot be read")))
+        .await;
+    let quiet = time::timeout(Duration::from_millis(300), bed.inbox.recv()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("web.yaml"), SERVICE).unwrap();
+    bed.until("the Service", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+}
+
+#[tokio::test]
+async fn a_file_that_broke_while_no_daemon_ran_is_what_it_last_was() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("web.yaml");
+    fs::write(&path, SERVICE).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the Service", |s, _| endpoints(s, "web") == 1).await;
+    drop(bed);
+    fs::write(&path, "}{ : [").unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the Service as it was, and its problem", |s, problems| {
+        endpoints(s, "web") == 1 && problems.iter().any(|p| p.contains("web.yaml"))
+    })
+    .await;
+    // Gone is gone, also for the next daemon.
+    fs::remove_file(&path).unwrap();
+    bed.until("its end", |s, _| ip(s, "web").is_none()).await;
+    assert_eq!(fs::read_dir(run.path().join("manifests")).unwrap().count(), 0);
+}
+
+/// Whatever lies in the directory: a pipe nobody writes to, a device without end, links in circles.
+#[tokio::test]
+async fn what_is_no_file_harms_only_itself() {
+    use std::os::unix::fs::symlink;
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    nix::unistd::mkfifo(&dir.path().join("pipe.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    symlink("/dev/zero", dir.path().join("zero.yaml")).unwrap();
+    for circle in ["a", "b", "c"] {
+        symlink(".", dir.path().join(circle)).unwrap();
+    }
+    fs::write(dir.path().join("web.yaml"), SERVICE).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the Service, and two problems", |s, problems| {
+        let named =
+            |name: &str| problems.iter().any(|p| p.contains(name) && p.contains("ordinary"));
+        endpoints(s, "web") == 1 && named("pipe.yaml") && named("zero.yaml")
+    })
+    .await;
+    fs::write(dir.path().join("api.yaml"), SERVICE.replace("web", "api")).unwrap();
+    bed.until("a change", |s, _| endpoints(s, "api") == 1).await;
+}

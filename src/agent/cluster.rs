@@ -1,0 +1,122 @@
+//! Which cluster this is. Maps that were pinned for another one are never written: a node that moved
+//! would give the old cluster's Services to the new one's pods.
+//!
+//! A cluster is known by the UID of its namespace kube-system. It is remembered in the run directory,
+//! so that pins of another cluster are refused before the API server answers.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use anyhow::{Result, anyhow};
+use tokio::sync::{mpsc, oneshot};
+use towpath_model::Problem;
+
+use crate::{
+    reconcile::Wake,
+    source::{
+        Health,
+        kube::{Cluster, KubeSettings, cluster},
+    },
+};
+
+const REMEMBERED: &str = "cluster";
+const ORIGIN: &str = "cluster identity";
+/// The start waits so long for an answer: whoever can list can also answer this.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was remembered; a file that is missing or damaged is none.
+pub(super) fn recall(run_dir: &Path) -> Option<u64> {
+    let text = fs::read_to_string(run_dir.join(REMEMBERED)).ok()?;
+    let uid = text.trim();
+    let sane = (1..=64).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic());
+    sane.then(|| towpath_image::cluster_identity(uid))
+}
+
+/// Written beside and renamed, so that a crash never leaves half a file.
+fn remember(run_dir: &Path, uid: &str) -> io::Result<()> {
+    let (path, text) = (run_dir.join(REMEMBERED), format!("{uid}\n"));
+    if fs::read_to_string(&path).is_ok_and(|known| known == text) {
+        return Ok(());
+    }
+    let fresh = path.with_extension("new");
+    fs::write(&fresh, text)?;
+    fs::rename(fresh, path)
+}
+
+/// Asks the API server which cluster it is, and whether the maps belong to it. Answers whether that
+/// is settled.
+///
+/// # Errors
+/// When the maps are another cluster's: nothing may be written.
+pub(super) async fn bind(
+    settings: &KubeSettings,
+    wakes: &mpsc::Sender<Wake>,
+    health: &Health,
+    patience: Duration,
+) -> Result<bool> {
+    let uid = match cluster(settings, patience).await? {
+        Cluster::Uid(uid) => uid,
+        Cluster::Absent => {
+            tracing::info!(
+                "the API server has no namespace kube-system: clusters are not told apart"
+            );
+            return Ok(true);
+        }
+        Cluster::Forbidden(said) => {
+            let action = "allow it: a rule with resources [namespaces], resourceNames \
+                          [kube-system], verbs [get]";
+            let why = format!(
+                "this node's pins cannot be told from another cluster's: the API server says {said}"
+            );
+            let problem = Problem::new(None, "get namespace kube-system", &why, action);
+            health.note(ORIGIN, vec![problem]);
+            return Ok(true);
+        }
+        Cluster::Unanswered(why) => {
+            tracing::warn!(why, "which cluster this is could not be asked yet: asking on");
+            return Ok(false);
+        }
+    };
+    let (reply, answer) = oneshot::channel();
+    let wake = Wake::Bind(towpath_image::cluster_identity(&uid), reply);
+    wakes.send(wake).await.map_err(|_ended| anyhow!("the control loop has ended"))?;
+    if let Err(error) = answer.await? {
+        // What is remembered is of the cluster that this node has left.
+        if let Err(error) = fs::remove_file(settings.run_dir.join(REMEMBERED)) {
+            tracing::debug!(%error, "nothing was remembered");
+        }
+        return Err(error.into());
+    }
+    if let Err(error) = remember(&settings.run_dir, &uid) {
+        let path = settings.run_dir.display();
+        tracing::warn!(%error, %path, "the cluster's identity cannot be remembered");
+    }
+    Ok(true)
+}
+
+/// Goes on asking, beside everything else, and never ends unless the maps are another cluster's.
+pub(super) async fn keep_asking(
+    settings: KubeSettings,
+    wakes: mpsc::Sender<Wake>,
+    health: Health,
+) -> Result<()> {
+    while !bind(&settings, &wakes, &health, Duration::from_secs(60)).await? {}
+    std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_the_same_cluster_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(recall(dir.path()), None);
+        let uid = "0c2b5a0e-6a3f-4f0e-9a7e-2f4b7d1c9e55";
+        remember(dir.path(), uid).unwrap();
+        assert_eq!(recall(dir.path()), Some(towpath_image::cluster_identity(uid)));
+        for damaged in ["", "\n", "a b", &"x".repeat(65), "\u{fffd}"] {
+            fs::write(dir.path().join(REMEMBERED), damaged).unwrap();
+            assert_eq!(recall(dir.path()), None, "{damaged:?}");
+        }
+    }
+}

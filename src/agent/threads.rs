@@ -1,0 +1,148 @@
+//! Threads that must not end before the daemon does.
+//!
+//! Each of them does one thing that nobody else does. When one ends, by a panic or otherwise, the
+//! daemon ends with it and says so: the pod is restarted, and what the kernel holds stays in force
+//! meanwhile. To go on without it would be a node that looks well and no longer follows the cluster;
+//! to restart one thread would be a second way to start, that nobody ever tries.
+
+use std::{any::Any, thread, time::Duration};
+
+/// Time between two looks.
+pub(super) const LOOK: Duration = Duration::from_millis(200);
+
+/// A thread ended that must not.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the {name} thread ended ({why}): the daemon stops, and what is in the kernel stays in force \
+     until the next one takes over; please report this with the log"
+)]
+pub(super) struct Ended {
+    name: &'static str,
+    why: String,
+}
+
+/// The threads.
+#[derive(Default)]
+pub(super) struct Threads {
+    running: Vec<(&'static str, Box<dyn Joins>)>,
+}
+
+/// A thread, whatever it answers.
+trait Joins {
+    fn is_over(&self) -> bool;
+    /// What its panic said, if it was one.
+    fn panic(self: Box<Self>) -> Option<String>;
+}
+
+impl<T> Joins for thread::JoinHandle<T> {
+    fn is_over(&self) -> bool {
+        self.is_finished()
+    }
+    fn panic(self: Box<Self>) -> Option<String> {
+        self.join().err().map(|panic| said(panic.as_ref()))
+    }
+}
+
+impl Threads {
+    /// One more.
+    pub(super) fn add<T: 'static>(&mut self, name: &'static str, thread: thread::JoinHandle<T>) {
+        self.running.push((name, Box::new(thread)));
+    }
+
+    /// Who has ended; of several, one that panicked: the others ended because of it.
+    pub(super) fn ended(&mut self) -> Option<Ended> {
+        let (over, running): (Vec<_>, _) =
+            std::mem::take(&mut self.running).into_iter().partition(|(_, thread)| thread.is_over());
+        self.running = running;
+        let mut found = None;
+        for (name, thread) in over {
+            match thread.panic() {
+                Some(why) => return Some(Ended { name, why }),
+                None => {
+                    found.get_or_insert_with(|| Ended { name, why: "without a reason".to_owned() })
+                }
+            };
+        }
+        found
+    }
+
+    /// Waits until one has ended.
+    pub(super) async fn first_end(&mut self) -> Ended {
+        loop {
+            let over = self.running.iter().any(|(_, thread)| thread.is_over());
+            // Also when one is over: what it dropped may end others before itself.
+            tokio::time::sleep(LOOK).await;
+            if over && let Some(ended) = self.ended() {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits until this one has ended, as it was told to; false: not within `patience`.
+    pub(super) async fn wait(&self, name: &str, patience: Duration) -> bool {
+        let over = async {
+            let runs = || self.running.iter().any(|(n, thread)| *n == name && !thread.is_over());
+            while runs() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(patience, over).await.is_ok()
+    }
+}
+
+/// What a panic says.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_else(|| "without a message".to_owned()))
+}
+
+/// Panics go into the log like everything else, with their thread and place.
+pub(super) fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let current = thread::current();
+        let thread = current.name().unwrap_or("unnamed");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("without a message");
+        tracing::error!(thread, place, message, "panic");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_ends_is_named_with_the_reason() {
+        let mut threads = Threads::default();
+        let (keep, kept) = std::sync::mpsc::channel::<()>();
+        threads.add("patient", thread::spawn(move || kept.recv()));
+        assert!(threads.ended().is_none());
+        threads.add("hasty", thread::spawn(|| panic!("no {}", "way")));
+        let ended = threads.first_end().await.to_string();
+        assert!(ended.starts_with("the hasty thread ended (panic: no way): "), "{ended}");
+        assert!(threads.ended().is_none(), "the other one runs");
+        assert!(!threads.wait("patient", Duration::from_millis(20)).await);
+        drop(keep);
+        assert!(threads.wait("patient", Duration::from_secs(5)).await);
+        let ended = threads.first_end().await.to_string();
+        assert!(ended.starts_with("the patient thread ended (without a reason): "), "{ended}");
+    }
+
+    #[tokio::test]
+    async fn of_several_the_one_that_panicked_is_the_reason() {
+        let mut threads = Threads::default();
+        let (held, follows) = std::sync::mpsc::channel::<()>();
+        threads.add("follower", thread::spawn(move || follows.recv().is_err()));
+        threads.add(
+            "first",
+            thread::spawn(move || {
+                drop(held);
+                thread::sleep(LOOK / 2);
+                panic!("it was me");
+            }),
+        );
+        let ended = threads.first_end().await.to_string();
+        assert!(ended.starts_with("the first thread ended (panic: it was me)"), "{ended}");
+    }
+}

@@ -1,0 +1,80 @@
+//! What each file last held, kept over restarts: a file that breaks while no daemon runs must not
+//! take away what the kernel serves.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    fs,
+    hash::{Hash as _, Hasher as _},
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A directory of copies, one file each.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    dir: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    /// Names are hashes: two paths may share one, and then the later one is kept.
+    path: PathBuf,
+    documents: Vec<Value>,
+}
+
+impl Kept {
+    /// Copies live in the run directory.
+    pub(super) fn new(run_dir: &Path) -> Self {
+        Self { dir: run_dir.join("manifests") }
+    }
+
+    fn file(&self, path: &Path) -> PathBuf {
+        // A version that hashes differently finds no copy, as on the first day.
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        self.dir.join(format!("{:016x}.json", hasher.finish()))
+    }
+
+    /// What the file held when it last could be read; nothing, when nobody knows.
+    pub(super) fn of(&self, path: &Path) -> Vec<Value> {
+        let text = match fs::read(self.file(path)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "its copy cannot be read");
+                return Vec::new();
+            }
+        };
+        match serde_json::from_slice::<Copy>(&text) {
+            Ok(copy) if copy.path == path => copy.documents,
+            Ok(_other) => Vec::new(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "its copy is damaged");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Written beside and renamed, so that a crash never leaves half a copy.
+    pub(super) fn keep(&self, path: &Path, documents: &[Value]) {
+        let copy = Copy { path: path.to_owned(), documents: documents.to_vec() };
+        let file = self.file(path);
+        let fresh = file.with_extension("new");
+        let kept = serde_json::to_vec(&copy)
+            .map_err(io::Error::other)
+            .and_then(|text| fs::create_dir_all(&self.dir).and_then(|()| fs::write(&fresh, text)))
+            .and_then(|()| fs::rename(&fresh, &file));
+        if let Err(error) = kept {
+            tracing::warn!(path = %path.display(), %error, "cannot be kept over a restart");
+        }
+    }
+
+    /// The file is gone.
+    pub(super) fn forget(&self, path: &Path) {
+        // One that was never kept, or cannot be removed, only costs its space.
+        let _gone = fs::remove_file(self.file(path));
+    }
+}
