@@ -8,28 +8,11 @@ use std::{
     collections::BTreeMap,
     future::Future,
     net::{IpAddr, Ipv6Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Whether a connection waits for the daemon (its question is being answered) or for its client.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Busy(Arc<AtomicBool>);
-
-impl Busy {
-    /// A question came, or was answered.
-    pub(super) fn set(&self, busy: bool) {
-        self.0.store(busy, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use super::http::Busy;
 
 /// The places of a listener.
 #[derive(Clone, Copy, Debug)]

@@ -18,8 +18,6 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connections::Busy;
-
 /// What is answered.
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -40,6 +38,22 @@ const HEADERS_MAX: usize = 64;
 pub(super) struct Asked {
     pub(super) path: String,
     pub(super) query: String,
+}
+
+/// Whether a connection waits for the daemon (its question is being answered) or for its client.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    /// A question came, or was answered.
+    pub(super) fn set(&self, busy: bool) {
+        self.0.store(busy, Ordering::Relaxed);
+    }
+
+    /// Is a question being answered?
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Serves one connection until it ends, or has lived long enough.

@@ -9,8 +9,8 @@ use tokio::net::{UnixListener, UnixStream};
 use super::{
     Admin,
     api::VERSION,
-    connections::{Admitted, Busy, Connections, Places},
-    http::{self as small, Answer, Asked, json, parameter},
+    connections::{Admitted, Connections, Places},
+    http::{self as small, Answer, Asked, Busy, json, parameter},
     ports::{Pauses, is_passing},
 };
 

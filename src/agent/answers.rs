@@ -104,7 +104,7 @@ mod tests {
         let (wakes, no_loop) = tokio::sync::mpsc::channel(1);
         drop(no_loop);
         let answers = LoopAnswers {
-            wakes,
+            asker: Asker::new(wakes),
             health: Health::default(),
             clock: Clock::start(),
             metrics: Arc::new(Metrics::new().unwrap()),
@@ -112,6 +112,7 @@ mod tests {
             source: "kube",
             map_bytes: 0,
             ports: Arc::default(),
+            stale_udp: Arc::default(),
         };
         let nodes = answers.health.of(Kind::Node);
         nodes.restarts.store(3, Ordering::Relaxed);
