@@ -177,7 +177,7 @@ impl Watch {
     /// An object can be understood again.
     pub(super) async fn found(&self, object: Object) -> Result<(), LoopEnded> {
         let events = vec![Event::Apply(object)];
-        self.api.notice(&events).await;
+        self.api.notice(&events);
         self.feed.send(events).await
     }
 
@@ -186,7 +186,7 @@ impl Watch {
         if events.is_empty() {
             return Ok(());
         }
-        self.api.notice(&events).await;
+        self.api.notice(&events);
         self.feed.send(events).await
     }
 
