@@ -66,6 +66,7 @@ fn status() -> StatusReply {
                 lists: 2,
                 errors: 1,
                 bad_objects: 1,
+                restarts: 1,
             }],
         },
         state: api::StateReply {

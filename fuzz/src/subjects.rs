@@ -50,7 +50,7 @@ pub(crate) fn http_exchange(bytes: &[u8]) -> Vec<u8> {
             let name = http_server::parameter(&asked.query, "name").unwrap_or_default();
             http_server::text(http::StatusCode::OK, format!("{} {name}", asked.path))
         };
-        let serving = http_server::serve(server, Arc::new(handler));
+        let serving = http_server::serve(server, Arc::new(handler), http_server::Busy::default());
         let asking = async {
             let (mut reader, mut writer) = tokio::io::split(client);
             // The server may have heard enough before it was all written.

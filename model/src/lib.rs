@@ -15,6 +15,7 @@ pub mod service;
 pub mod slice;
 mod store;
 pub mod synth;
+mod unroutable;
 mod view;
 pub mod wire;
 
@@ -27,5 +28,6 @@ pub use problem::Problem;
 pub use service::Service;
 pub use slice::{Endpoint, EndpointSlice, SlicePort};
 pub use store::Store;
+pub use unroutable::why_unroutable;
 pub use view::{Synced, View};
 pub use wire::{Bad, decode};

@@ -87,6 +87,71 @@ fn what_is_wrong_is_named_and_the_rest_is_in_force() {
     assert!(text.starts_with("Service d/s: "));
 }
 
+/// The addresses that lead to whoever asks, to its link or to many hosts.
+const SPECIAL: [&str; 9] = [
+    "127.0.0.1",
+    "169.254.169.254",
+    "224.0.0.1",
+    "0.0.0.0",
+    "::1",
+    "fe80::1",
+    "ff02::1",
+    "::",
+    "::ffff:127.0.0.1",
+];
+
+fn texts(addresses: &[std::net::IpAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_service_has_no_address_that_leads_to_whoever_asks() {
+    for special in SPECIAL {
+        let json = format!(
+            r#"{{"metadata":{{"name":"s"}},
+            "spec":{{"clusterIPs":["{special}","10.96.0.1","fd00::1"],"externalIPs":["{special}","1.1.1.1"]}},
+            "status":{{"loadBalancer":{{"ingress":[{{"ip":"{special}"}},{{"ip":"192.168.0.10"}}]}}}}}}"#
+        );
+        let Ok(Object::Service(s)) = decode(Kind::Service, json.as_bytes()) else { panic!() };
+        // The rest goes on; a load balancer may well have the address of a node.
+        assert_eq!(texts(&s.cluster_ips), ["10.96.0.1", "fd00::1"]);
+        assert_eq!(texts(&s.external_ips), ["1.1.1.1"]);
+        let balancer: Vec<_> = s.load_balancer.iter().map(|i| i.ip.to_string()).collect();
+        assert_eq!(balancer, ["192.168.0.10"]);
+        let text = why(&s.meta.problems);
+        for field in ["spec.clusterIPs", "spec.externalIPs", "status.loadBalancer.ingress"] {
+            assert!(text.contains(&format!("Service default/s: {field}: ")), "{special}: {text}");
+        }
+        assert_eq!(s.meta.problems.len(), 3, "{text}");
+    }
+}
+
+#[test]
+fn a_node_has_no_address_that_leads_to_whoever_asks_and_not_too_many() {
+    let node = |addresses: &[String]| {
+        let entry = |ip: &String| format!(r#"{{"type":"InternalIP","address":"{ip}"}}"#);
+        let entries: Vec<String> = addresses.iter().map(entry).collect();
+        let json = format!(
+            r#"{{"metadata":{{"name":"n"}},"status":{{"addresses":[{}]}}}}"#,
+            entries.join(",")
+        );
+        match decode(Kind::Node, json.as_bytes()) {
+            Ok(Object::Node(node)) => node,
+            other => panic!("{other:?}"),
+        }
+    };
+    for special in SPECIAL {
+        let n = node(&[special.to_owned(), "10.0.0.1".to_owned()]);
+        assert_eq!(texts(&n.addresses), ["10.0.0.1"], "{special}");
+        assert!(why(&n.meta.problems).starts_with("Node n: status.addresses: "), "{special}");
+    }
+    let many: Vec<String> = (0..100).map(|at| format!("10.0.0.{at}")).collect();
+    let n = node(&many);
+    assert_eq!(n.addresses.len(), 64);
+    assert!(why(&n.meta.problems).contains("100 addresses; only the first 64 are used"));
+    assert!(node(&many[..64]).meta.problems.is_empty());
+}
+
 #[test]
 fn a_proxied_load_balancer_address_is_marked() {
     let json = br#"{"metadata":{"name":"s"},"status":{"loadBalancer":{"ingress":[{"ip":"1.2.3.4","ipMode":"Proxy"},{"ip":"1.2.3.5","ipMode":"VIP"},{"hostname":"h"}]}}}"#;

@@ -8,6 +8,7 @@ use towpath_model::{
     EndpointSlice, Family, Key, Kind, Problem, Service,
     select::{self, Candidate, Place, Selection, Usage},
     service::{ServicePort, ServiceType, TrafficPolicy},
+    why_unroutable,
 };
 
 use crate::{
@@ -54,7 +55,7 @@ pub(crate) fn compile(
             let family = Family::of(*ip);
             let all = select::candidates(slices.iter().copied(), &port.name, port.protocol, family);
             let (usable, bad): (Vec<_>, Vec<_>) =
-                all.into_iter().partition(|c| why_refused(c.addr).is_none());
+                all.into_iter().partition(|c| why_unroutable(c.addr).is_none());
             refused.extend(bad.iter().map(|c| c.addr));
             ready_local.extend(
                 usable
@@ -65,7 +66,7 @@ pub(crate) fn compile(
             ports.push(compile_port(service, port, *ip, &usable, around, &mut problems));
         }
     }
-    let refused = refused.into_iter().filter_map(|addr| Some((addr, why_refused(addr)?)));
+    let refused = refused.into_iter().filter_map(|addr| Some((addr, why_unroutable(addr)?)));
     for (addr, why) in refused {
         problems.push(problem(
             service,
@@ -288,26 +289,6 @@ fn refuse_external_ips(service: &Service, config: &ProxyConfig, problems: &mut V
             &format!("{ip} is in no block of the externalIPs setting and is not served"),
             "allow its block in Towpath's configuration (externalIPs), or remove it",
         ));
-    }
-}
-
-/// Addresses that an endpoint must never have (CVE-2021-25737): they lead to the node itself, its
-/// link, or many hosts at once.
-fn why_refused(addr: IpAddr) -> Option<&'static str> {
-    let link_local = match addr {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    if addr.is_loopback() {
-        Some("a loopback address")
-    } else if link_local {
-        Some("a link-local address")
-    } else if addr.is_multicast() {
-        Some("a multicast address")
-    } else if addr.is_unspecified() {
-        Some("the unspecified address")
-    } else {
-        None
     }
 }
 

@@ -10,6 +10,7 @@ mod compile;
 mod config;
 mod explain;
 mod extents;
+mod health_ports;
 mod identities;
 mod identity;
 mod indices;

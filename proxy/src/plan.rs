@@ -14,6 +14,7 @@ use crate::{
     claims::{Claim, Claims},
     compile::{Surroundings, compile, is_proxied},
     config::ProxyConfig,
+    health_ports::HealthPorts,
     identities::{Identities, problem, shorten},
     identity::node_identity,
     planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService},
@@ -30,6 +31,7 @@ pub struct ServicePlan {
     /// Services with an identity of another one, and which: they have no records and no frontends.
     withheld: BTreeMap<ObjectName, ObjectName>,
     claims: Claims,
+    health_ports: HealthPorts,
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
     /// Zone the plan was made for; the outer `None`: nothing was planned yet.
     zone: Option<Option<Arc<str>>>,
@@ -74,6 +76,7 @@ impl ServicePlan {
             withheld: BTreeMap::new(),
             services: BTreeMap::new(),
             claims: Claims::default(),
+            health_ports: HealthPorts::default(),
             node_addresses: BTreeMap::new(),
             zone: None,
         }
@@ -128,13 +131,15 @@ impl ServicePlan {
     pub fn problems(&self) -> Vec<Problem> {
         let own = self.services.values().flat_map(|service| service.problems.iter().cloned());
         let withheld = self.withheld.iter().map(|(service, owner)| problem(service, owner));
-        own.chain(self.claims.problems()).chain(withheld).collect()
+        own.chain(self.contested()).chain(withheld).collect()
     }
 
-    /// One problem for each Service that lost a frontend to another.
+    /// One problem for each Service that lost a frontend or a healthCheckNodePort to another.
     #[must_use]
     pub fn contested(&self) -> Vec<Problem> {
-        self.claims.problems()
+        let mut problems = self.claims.problems();
+        problems.extend(self.health_ports.problems());
+        problems
     }
 
     /// Claims to frontends after this one; all of them for `None`.
@@ -145,9 +150,10 @@ impl ServicePlan {
         self.claims.after(key)
     }
 
-    /// healthCheckNodePorts to serve.
+    /// healthCheckNodePorts to serve, each once.
     pub fn health_checks(&self) -> impl Iterator<Item = &HealthCheck> {
-        self.services.values().filter_map(|service| service.health_check.as_ref())
+        let owners = self.health_ports.owners().filter_map(|name| self.services.get(name));
+        owners.filter_map(|service| service.health_check.as_ref())
     }
 
     /// What of one Service differs from one compiled from scratch, in words; nothing must.
@@ -163,7 +169,11 @@ impl ServicePlan {
             return Some(format!("whether Service {name} is withheld differs from a fresh plan"));
         }
         // One that is withheld claims nothing.
-        let held = withheld.is_some() || fresh.is_none_or(|fresh| self.claims.hold(&fresh));
+        let fresh = fresh.filter(|_| withheld.is_none());
+        let held = fresh.as_ref().is_none_or(|fresh| self.claims.hold(fresh));
+        if !fresh.is_none_or(|fresh| self.health_ports.hold(&fresh)) {
+            return Some(format!("the healthCheckNodePort of Service {name} is missing"));
+        }
         (!held).then(|| format!("a claim of Service {name} to a frontend is missing"))
     }
 
@@ -180,6 +190,7 @@ impl ServicePlan {
         let mut differences = Vec::new();
         let zone = view.own_node().and_then(|node| node.zone.clone());
         let (mut claims, mut identities) = (Claims::default(), Identities::default());
+        let mut health_ports = HealthPorts::default();
         let mut names: BTreeSet<&ObjectName> = self.services.keys().collect();
         for service in view.services() {
             let name = &service.meta.name;
@@ -189,7 +200,9 @@ impl ServicePlan {
                 differences.push(format!("the plan of Service {name} differs from a fresh one"));
             }
             identities.replace(None, fresh.as_ref());
-            claims.replace(None, fresh.as_ref().filter(|_| !self.withheld.contains_key(name)));
+            let served = fresh.as_ref().filter(|_| !self.withheld.contains_key(name));
+            claims.replace(None, served);
+            health_ports.replace(None, served);
         }
         let withheld = |service: &Arc<PlannedService>| {
             Some((service.name.clone(), identities.withheld_by(service)?))
@@ -201,6 +214,10 @@ impl ServicePlan {
         differences.extend(gone);
         if claims != self.claims {
             differences.push("the owners of frontends differ from fresh ones".to_owned());
+        }
+        if health_ports != self.health_ports {
+            differences
+                .push("the owners of healthCheckNodePorts differ from fresh ones".to_owned());
         }
         if node_addresses(view) != self.node_addresses {
             differences.push("the node addresses differ from fresh ones".to_owned());
@@ -317,6 +334,7 @@ fn replan(
         come.extend(there);
         delta.records.extend::<BTreeMap<_, _>>(gone);
         keys.extend(plan.claims.replace(old.as_deref(), new.as_deref()));
+        plan.health_ports.replace(old.as_deref(), new.as_deref());
     }
     delta.records.extend(come);
     for key in keys {

@@ -72,6 +72,10 @@ pub struct StreamReply {
     pub errors: u64,
     /// Objects that could not be understood.
     pub bad_objects: u64,
+    /// Times that the loop of this kind broke down and was started again; a daemon before this field
+    /// did not say.
+    #[serde(default)]
+    pub restarts: u64,
 }
 
 /// What the loop says.

@@ -1,6 +1,15 @@
-//! HTTP/1 for small questions: a bounded number of connections, heads and seconds.
+//! HTTP/1 for small questions: heads, bytes and seconds are bounded, and connections are where they
+//! are accepted.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -12,8 +21,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// What is answered.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// A head that takes longer is not answered.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first head of a connection that takes longer, from its first byte to its last, is not
+/// answered.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection waits so long for its next question, its head included.
+const KEPT_ALIVE: Duration = Duration::from_secs(5);
 /// A connection that lives longer is closed, kept alive or not: it bounds slow readers.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a request's head.
@@ -28,26 +40,61 @@ pub(super) struct Asked {
     pub(super) query: String,
 }
 
+/// Whether a connection waits for the daemon (its question is being answered) or for its client.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    /// A question came, or was answered.
+    pub(super) fn set(&self, busy: bool) {
+        self.0.store(busy, Ordering::Relaxed);
+    }
+
+    /// Is a question being answered?
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Serves one connection until it ends, or has lived long enough.
-pub(super) async fn serve<S, H, F>(stream: S, handler: Arc<H>)
+pub(super) async fn serve<S, H, F>(stream: S, handler: Arc<H>, busy: Busy)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send,
 {
+    let asked = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
-        let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(answer(&request, &*handler).await) }
+        first.store(true, Ordering::Relaxed);
+        let (handler, busy) = (Arc::clone(&handler), busy.clone());
+        async move {
+            busy.set(true);
+            let answer = answer(&request, &*handler).await;
+            // Whoever does not read the answer makes us wait, not the other way round.
+            busy.set(false);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(KEPT_ALIVE)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) | Err(_) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),
+    let nothing_asked = async {
+        tokio::time::sleep(HEAD_TIMEOUT).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = nothing_asked => return,
+        () = tokio::time::sleep(CONNECTION_TIMEOUT) => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "admin connection ended");
     }
 }
 

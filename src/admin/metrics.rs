@@ -40,6 +40,7 @@ pub struct Metrics {
     pub(crate) watch_connected: IntGaugeVec,
     pub(crate) watch_age: prometheus::GaugeVec,
     pub(crate) watch_bad_objects: IntGaugeVec,
+    pub(crate) watch_restarts: IntGaugeVec,
     pub(crate) verdicts: IntGaugeVec,
     pub(crate) flows_evicted: IntGauge,
     stale_udp_ended: IntCounter,
@@ -159,6 +160,12 @@ impl Metrics {
                 "Objects that could not be understood since the start",
                 "kind",
             )?,
+            watch_restarts: gauges(
+                r,
+                "towpath_watch_restarts",
+                "Times since the start that a watch broke down and was started again, must stay 0",
+                "kind",
+            )?,
             verdicts: gauges(
                 r,
                 "towpath_socket_verdicts",
@@ -222,7 +229,8 @@ impl Metrics {
             one.with_label_values(&["x"]);
         }
         let gauges = [&all.no_local, &all.map_entries, &all.map_max_entries, &all.verdicts];
-        for one in gauges.into_iter().chain([&all.watch_connected, &all.watch_bad_objects]) {
+        let watches = [&all.watch_connected, &all.watch_bad_objects, &all.watch_restarts];
+        for one in gauges.into_iter().chain(watches) {
             one.with_label_values(&["x"]);
         }
         all.watch_age.with_label_values(&["x"]);

@@ -4,6 +4,7 @@
 //! loop through [`Answers`]; health comes from its signs of life and never waits for it.
 
 pub mod api;
+mod connections;
 mod health;
 mod http;
 pub mod logging;

@@ -11,10 +11,11 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
 use super::{
     Admin,
+    connections::{Admitted, Connections, Places},
     http::{self, Answer, Asked},
 };
 
@@ -22,8 +23,9 @@ use super::{
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// Longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Connections of one listener at a time.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections of one listener at a time. A kubelet, a scraper and a load balancer's checks of one
+/// address need a few.
+const PLACES: Places = Places { all: 64, each: 16 };
 const BACKLOG: i32 = 128;
 
 /// Which listeners are wanted, and how each is.
@@ -169,28 +171,22 @@ where
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // Dropped with this task: connections of a listener that is no longer wanted end with it.
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = Connections::new(PLACES);
     loop {
-        let stream = match open.accept().await {
-            Ok((stream, _from)) => stream,
+        let (stream, from) = match open.accept().await {
+            Ok(accepted) => accepted,
             Err(error) if is_passing(&error) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
             Err(error) => return error,
         };
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            admin.metrics.connection_refused(group);
-            continue;
-        };
         let handler = Arc::clone(handler);
-        connections.spawn(async move {
-            http::serve(stream, handler).await;
-            drop(place);
-        });
+        let admitted =
+            connections.admit(Some(from.ip()), |busy| http::serve(stream, handler, busy));
+        if admitted != Admitted::Free {
+            admin.metrics.connection_refused(group);
+        }
     }
 }
 

@@ -4,15 +4,13 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Dur
 
 use http::StatusCode;
 use serde::Serialize;
-use tokio::{
-    net::{UnixListener, UnixStream},
-    sync::Semaphore,
-};
+use tokio::net::{UnixListener, UnixStream};
 
 use super::{
     Admin,
     api::VERSION,
-    http::{self as small, Answer, Asked, json, parameter},
+    connections::{Admitted, Connections, Places},
+    http::{self as small, Answer, Asked, Busy, json, parameter},
     ports::{Pauses, is_passing},
 };
 
@@ -20,8 +18,8 @@ use super::{
 const LISTENER: &str = "control socket";
 /// The loop answers within this time, or the asker is told that it did not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
-/// Connections at a time.
-const CONNECTIONS_MAX: usize = 16;
+/// Connections at a time; all of them are of one who may ask.
+const PLACES: Places = Places { all: 16, each: 16 };
 
 /// Listens and answers, for as long as the task lives.
 pub(super) async fn serve(admin: Arc<Admin>) {
@@ -60,9 +58,8 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = Connections::new(PLACES);
     let own = nix::unistd::geteuid().as_raw();
-    let mut connections = tokio::task::JoinSet::new();
     loop {
         let stream = match open.accept().await {
             Ok((stream, _from)) => stream,
@@ -72,21 +69,16 @@ async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
             }
             Err(error) => return error,
         };
-        while connections.try_join_next().is_some() {}
         // The mode of the socket says the same; this holds also where the mode was changed.
         if !stream.peer_cred().is_ok_and(|peer| may_ask(peer.uid(), own)) {
             tracing::warn!("refused a control connection of another user");
             continue;
         }
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let asked = Arc::clone(admin);
+        let admitted = connections.admit(None, |busy| connection(stream, asked, busy));
+        if admitted != Admitted::Free {
             admin.metrics.connection_refused("control");
-            continue;
-        };
-        let admin = Arc::clone(admin);
-        connections.spawn(async move {
-            connection(stream, admin).await;
-            drop(place);
-        });
+        }
     }
 }
 
@@ -94,8 +86,8 @@ const fn may_ask(peer: u32, own: u32) -> bool {
     peer == 0 || peer == own
 }
 
-async fn connection(stream: UnixStream, admin: Arc<Admin>) {
-    small::serve(stream, Arc::new(move |asked| reply(asked, Arc::clone(&admin)))).await;
+async fn connection(stream: UnixStream, admin: Arc<Admin>, busy: Busy) {
+    small::serve(stream, Arc::new(move |asked| reply(asked, Arc::clone(&admin))), busy).await;
 }
 
 async fn reply(asked: Asked, admin: Arc<Admin>) -> Answer {

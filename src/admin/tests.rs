@@ -322,23 +322,92 @@ fn too_much_is_refused() {
     drop(long.read_to_end(&mut answer));
     let answer = String::from_utf8_lossy(&answer).into_owned();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
-    let idle: Vec<_> = (0..80).map(|_| TcpStream::connect(at).unwrap()).collect();
-    eventually("the limit", || {
-        let text = stage.text();
-        let name = "towpath_admin_connections_refused_total{listener=\"healthz\"} ";
-        let counted = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
-        counted.filter(|refused| *refused >= 16)
-    });
-    drop(idle);
-    eventually("room again", || get_maybe(at).filter(|a| a.starts_with("HTTP/1.1 200 ")));
 }
 
-fn get_maybe(at: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect(at).ok()?;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+impl Stage {
+    fn refused(&self) -> u64 {
+        let name = "towpath_admin_connections_refused_total{listener=\"healthz\"} ";
+        let text = self.text();
+        let counted = text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+        counted.unwrap_or(0)
+    }
+}
+
+/// A connection from one of the loopback addresses.
+fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+#[test]
+fn nobody_keeps_a_probe_out() {
+    let stage = stage("127.0.0.1:0");
+    let at = stage.address("healthz");
+    // One address, and many; idle, in the middle of a head, and kept alive after an answer.
+    let from_one: Vec<_> = (0..80).map(|_| TcpStream::connect(at).unwrap()).collect();
+    eventually("the share of one address", || (stage.refused() >= 64).then_some(()));
+    assert!(get(at, "/livez").starts_with("HTTP/1.1 200 "));
+    let mut from_many: Vec<_> =
+        (0..120).map(|i| connect_from([127, 0, 1, i / 10 + 1], at)).collect();
+    for (i, stream) in from_many.iter_mut().enumerate() {
+        let head = ["GET /livez", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"][i % 2];
+        drop(stream.write_all(head.as_bytes()));
+    }
+    for _ in 0..5 {
+        assert!(get(at, "/livez").starts_with("HTTP/1.1 200 "));
+    }
+    eventually("the limit of all", || (stage.refused() >= 64 + 40).then_some(()));
+    drop((from_one, from_many));
+}
+
+#[test]
+fn who_asks_nothing_is_not_waited_for() {
+    let stage = stage("127.0.0.1:0");
+    let at = stage.address("healthz");
+    let lived = |head: &str| {
+        let (head, began) = (head.to_owned(), Instant::now());
+        std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(at).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let (mut bytes, mut answer) = (head.bytes(), Vec::new());
+            let mut buffer = [0; 4096];
+            loop {
+                // A byte now and then.
+                if let Some(byte) = bytes.next()
+                    && stream.write_all(&[byte]).is_err()
+                {
+                    break;
+                }
+                match stream.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(read) => answer.extend_from_slice(&buffer[..read]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_reset) => break,
+                }
+                assert!(began.elapsed() < Duration::from_secs(9), "it is waited for");
+            }
+            (began.elapsed().as_secs(), answer.len())
+        })
+    };
+    let slow = lived("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n");
+    let silent = lived("");
+    let kept = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let (began, mut answer) = (Instant::now(), Vec::new());
+        stream.set_read_timeout(Some(Duration::from_secs(9))).unwrap();
+        stream.read_to_end(&mut answer).unwrap();
+        (began.elapsed().as_secs(), answer)
+    });
+    for waited in [slow, silent] {
+        let (seconds, answered) = waited.join().unwrap();
+        assert!(seconds < 4 && answered == 0, "{seconds} s, {answered} bytes");
+    }
+    let (seconds, answer) = kept.join().unwrap();
+    assert!((4..8).contains(&seconds) && answer.starts_with(b"HTTP/1.1 200 "), "{seconds} s");
 }
 
 #[tokio::test]

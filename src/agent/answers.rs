@@ -40,6 +40,7 @@ impl LoopAnswers {
                 lists: health.lists.load(Ordering::Relaxed),
                 errors: health.errors.load(Ordering::Relaxed),
                 bad_objects: health.bad_objects.load(Ordering::Relaxed),
+                restarts: health.restarts.load(Ordering::Relaxed),
             }
         };
         self.health.all().into_iter().map(stream).collect()
@@ -77,8 +78,10 @@ impl Answers for LoopAnswers {
         for stream in self.streams() {
             let kind = &[stream.kind.as_str()];
             metrics.watch_connected.with_label_values(kind).set(i64::from(stream.connected));
-            let bad = i64::try_from(stream.bad_objects).unwrap_or(i64::MAX);
+            let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
+            let bad = count(stream.bad_objects);
             metrics.watch_bad_objects.with_label_values(kind).set(bad);
+            metrics.watch_restarts.with_label_values(kind).set(count(stream.restarts));
             if let Some(age_ms) = stream.last_event_age_ms {
                 let age = Duration::from_millis(age_ms).as_secs_f64();
                 metrics.watch_age.with_label_values(kind).set(age);
@@ -86,6 +89,40 @@ impl Answers for LoopAnswers {
         }
         if reconcile::gather(&self.asker, metrics).is_none() {
             tracing::warn!("the loop did not answer in time: metrics are stale");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_model::Kind;
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_of_a_stream_is_shown() {
+        let (wakes, no_loop) = tokio::sync::mpsc::channel(1);
+        drop(no_loop);
+        let answers = LoopAnswers {
+            asker: Asker::new(wakes),
+            health: Health::default(),
+            clock: Clock::start(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            node: "w1".into(),
+            source: "kube",
+            map_bytes: 0,
+            ports: Arc::default(),
+            stale_udp: Arc::default(),
+        };
+        let nodes = answers.health.of(Kind::Node);
+        nodes.restarts.store(3, Ordering::Relaxed);
+        nodes.bad_objects.store(2, Ordering::Relaxed);
+        let streams = answers.streams();
+        assert_eq!((streams[0].restarts, streams[0].bad_objects), (3, 2));
+        answers.gather();
+        let text = String::from_utf8(answers.metrics.text()).unwrap();
+        for line in ["towpath_watch_restarts", "towpath_watch_bad_objects"] {
+            assert!(text.contains(&format!("\n{line}{{kind=\"Node\"}} ")), "{text}");
         }
     }
 }

@@ -112,7 +112,8 @@ fn source(text: &mut String, source: &SourceReply, synced: bool, paint: Paint) {
     };
     let title = paint.heading(&format!("Source {}", printable(&source.kind)));
     text.push_str(&format!("\n{title}: {listed}\n"));
-    let mut table = Table::new(&["KIND", "STREAM", "LAST HEARD", "LISTS", "ERRORS", "BAD OBJECTS"]);
+    let titles = ["KIND", "STREAM", "LAST HEARD", "LISTS", "ERRORS", "BAD OBJECTS", "RESTARTS"];
+    let mut table = Table::new(&titles);
     for stream in &source.streams {
         let heard = stream.last_event_age_ms;
         table.row([
@@ -122,6 +123,7 @@ fn source(text: &mut String, source: &SourceReply, synced: bool, paint: Paint) {
             stream.lists.to_string(),
             stream.errors.to_string(),
             stream.bad_objects.to_string(),
+            stream.restarts.to_string(),
         ]);
     }
     text.push_str(&table.render("  "));
@@ -204,6 +206,7 @@ mod tests {
             lists: 1,
             errors: 0,
             bad_objects: 0,
+            restarts: 0,
         }
     }
 
@@ -244,8 +247,8 @@ towpath 0.1.0 on w1, pid 7, up 1h 2m: well
 routes 3 Services from 4 slices, 2 nodes
 
 Source kube: everything listed
-  KIND     STREAM     LAST HEARD  LISTS  ERRORS  BAD OBJECTS
-  Service  connected  2.0s ago    1      0       0
+  KIND     STREAM     LAST HEARD  LISTS  ERRORS  BAD OBJECTS  RESTARTS
+  Service  connected  2.0s ago    1      0       0            0
 
 Kernel: up to date, 8 KiB of maps, longest write 42 us
   MAP       ENTRIES  CAPACITY  USED

@@ -8,6 +8,7 @@ mod conformance;
 mod death;
 mod demo;
 mod endpoints;
+mod front;
 mod health;
 mod hostile;
 mod manifests;

@@ -1,9 +1,14 @@
 //! The API server goes away, lies, and comes back.
 
+use std::net::TcpListener;
+
 use serde_json::json;
 use towpath_testbed::objects::slice;
 
-use crate::support::{Bed, TARGET, reaches, service, to};
+use crate::{
+    front,
+    support::{Bed, TARGET, reaches, service, to},
+};
 
 const IP: &str = "10.96.4.1";
 
@@ -73,8 +78,15 @@ fn the_daemon_finds_the_api_server_although_it_is_what_serves_it() {
             }),
         ))
         .unwrap();
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = plain.local_addr().unwrap();
+    bed.api.serve(plain).unwrap();
+    let names = ["10.96.0.1", "kubernetes.default.svc"].map(str::to_owned);
+    let authority = bed.cluster.dir.join("authority.pem");
+    front::serve(bed.cluster.control.listen(6444).unwrap(), server, &names, &authority);
     let stale = [bed.at(0, 1)];
-    let mut object = slice("kubernetes", false, &[("https", "TCP", 6443)], &stale);
+    let mut object = slice("kubernetes", false, &[("https", "TCP", 6444)], &stale);
+    object["metadata"]["name"] = "kubernetes".into();
     object["endpoints"][0]["addresses"] = json!([bed.cluster.control.v4()]);
     object["endpoints"][0].as_object_mut().unwrap().remove("nodeName");
     bed.api.put(object).unwrap();
@@ -82,7 +94,10 @@ fn the_daemon_finds_the_api_server_although_it_is_what_serves_it() {
     bed.endpoints("s", &[bed.at(0, 1)]);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     // From now on the daemon knows the clusterIP only. Its maps lead to the real server, ...
-    bed.write_kubeconfig("http://10.96.0.1:443");
+    let authority = authority.display();
+    bed.write_kubeconfig_of(&format!(
+        "server: \"https://10.96.0.1:443\", certificate-authority: \"{authority}\""
+    ));
     bed.kill(0);
     bed.endpoints("s", &[bed.at(1, 1)]);
     bed.start(0);

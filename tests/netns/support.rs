@@ -70,8 +70,13 @@ impl Bed {
     }
 
     pub(crate) fn write_kubeconfig(&self, server: &str) {
+        self.write_kubeconfig_of(&format!("server: \"{server}\""));
+    }
+
+    /// With these fields of the cluster.
+    pub(crate) fn write_kubeconfig_of(&self, cluster: &str) {
         let text = format!(
-            "apiVersion: v1\nkind: Config\nclusters: [{{name: t, cluster: {{server: \"{server}\"}}}}]\n\
+            "apiVersion: v1\nkind: Config\nclusters: [{{name: t, cluster: {{{cluster}}}}}]\n\
              users: [{{name: t, user: {{}}}}]\ncontexts: [{{name: t, context: {{cluster: t, user: t}}}}]\n\
              current-context: t\n"
         );

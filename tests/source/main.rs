@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod address;
+mod authority;
 mod cuts;
 mod kubeconfig;
 mod lists;

@@ -112,8 +112,8 @@ async fn a_watch_that_the_server_does_not_end_in_time_is_ended_here() {
     let server = Script::start(move |ask| match (ask.of(Kind::Service), ask.lists()) {
         (false, _) => nothing(),
         (true, true) => Reply::lines(&ticking, Then::Close),
-        // Bytes, all the time: no silence, and no end.
-        (true, false) => Reply { bytes: quiet().bytes, then: Then::Drip },
+        // Bookmarks, all the time: no silence, and no end.
+        (true, false) => Reply { bytes: quiet().bytes, then: Then::Bookmarks },
     })
     .await;
     let mut ear = Ear::with(&server.url(), patience, tempfile::tempdir().unwrap());
@@ -121,4 +121,45 @@ async fn a_watch_that_the_server_does_not_end_in_time_is_ended_here() {
     let asked = server.asked_of(Kind::Service);
     let lived = asked[2].at - asked[1].at;
     assert!(lived >= Duration::from_millis(500), "{lived:?}");
+}
+
+/// A byte now and then, for ever, is what a server says that says nothing.
+fn dripping(bytes: Vec<u8>) -> Reply {
+    Reply { bytes, then: Then::Drip }
+}
+
+#[tokio::test]
+async fn bytes_that_make_no_line_are_silence() {
+    let server = Script::start(|ask| match (ask.of(Kind::Service), ask.nth) {
+        (false, _) => nothing(),
+        // A list that never says anything, a watch that begins to, and one that does.
+        (true, 0) => dripping(quiet().bytes),
+        (true, 1) => Reply::lines(&[line("ADDED", &service("a", 1, 1)), end(5)], Then::Close),
+        (true, 2) => dripping(quiet().bytes),
+        (true, _) => Reply::lines(&[line("MODIFIED", &service("a", 6, 2))], Then::Hold),
+    })
+    .await;
+    let mut ear = ear(&server);
+    let health = ear.health.of(Kind::Service);
+    ear.listen(SHORT.silence / 2).await;
+    assert!(!health.connected.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(health.last_event_ms.load(std::sync::atomic::Ordering::Relaxed), 0);
+    ear.until("the change", |ear| ear.services() == ["a:2"]).await;
+    let asked = server.asked_of(Kind::Service);
+    assert_eq!((asked[2].version(), asked[3].version()), ("5", "5"));
+    let waited = asked[3].at - asked[2].at;
+    assert!(waited >= SHORT.silence && waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_drips_is_given_up() {
+    let server = Script::start(|ask| match ask.nth {
+        _ if ask.lists() => Reply::status(422, "", "no streaming"),
+        _ if ask.has("watch=1") => quiet(),
+        1 => dripping(b"HTTP/1.1 200 X\r\nContent-Length: 100000000\r\n\r\n".to_vec()),
+        _ => Reply::whole(200, "", r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#),
+    })
+    .await;
+    let mut ear = ear(&server);
+    ear.until_synced().await;
 }

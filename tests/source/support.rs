@@ -16,6 +16,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 use towpath::{
     config::Access,
     reconcile::{Clock, Wake},
@@ -94,6 +95,8 @@ pub(crate) enum Then {
     Flood,
     /// It stays open, and a byte that means nothing comes now and then.
     Drip,
+    /// It stays open, and a bookmark comes now and then.
+    Bookmarks,
 }
 
 /// Bytes as they go over the wire.
@@ -169,6 +172,7 @@ pub(crate) fn bad_service(name: &str, version: u64) -> Value {
 /// A server that answers from a script, and remembers what it was asked.
 pub(crate) struct Script {
     pub(crate) addr: SocketAddr,
+    scheme: &'static str,
     asked: Arc<Mutex<Vec<Ask>>>,
     hang_ups: watch::Sender<u64>,
     task: JoinHandle<()>,
@@ -176,8 +180,24 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) async fn start(answer: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(None, answer).await
+    }
+
+    /// With TLS.
+    pub(crate) async fn secure(
+        acceptor: TlsAcceptor,
+        answer: impl Fn(&Ask) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Some(acceptor), answer).await
+    }
+
+    async fn listen(
+        acceptor: Option<TlsAcceptor>,
+        answer: impl Fn(&Ask) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
         let answer = Arc::new(answer);
@@ -187,11 +207,19 @@ impl Script {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
-                tokio::spawn(talk(stream, log, answer, hung_up.clone()));
+                let (log, answer, hung_up) =
+                    (Arc::clone(&log), Arc::clone(&answer), hung_up.clone());
+                match acceptor.clone() {
+                    None => drop(tokio::spawn(talk(stream, log, answer, hung_up))),
+                    Some(acceptor) => drop(tokio::spawn(async move {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            talk(stream, log, answer, hung_up).await;
+                        }
+                    })),
+                }
             }
         });
-        Self { addr, asked, hang_ups, task }
+        Self { addr, scheme, asked, hang_ups, task }
     }
 
     /// Ends every answer that waits for this.
@@ -205,7 +233,7 @@ impl Script {
         self.asked().into_iter().filter(|ask| ask.of(kind)).collect()
     }
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("{}://{}", self.scheme, self.addr)
     }
 }
 
@@ -216,7 +244,7 @@ impl Drop for Script {
 }
 
 /// One connection, one request.
-pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     log: Arc<Mutex<Vec<Ask>>>,
     answer: Arc<impl Fn(&Ask) -> Reply>,
@@ -273,6 +301,11 @@ pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Then::Drip => {
             while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Then::Bookmarks => {
+            while stream.write_all(bookmark(7).as_bytes()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

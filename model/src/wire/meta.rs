@@ -8,7 +8,7 @@ use super::{
     address::{Parsed, parse},
     map::Texts,
 };
-use crate::{Key, Kind, Meta, ObjectName, Problem};
+use crate::{Key, Kind, Meta, ObjectName, Problem, why_unroutable};
 
 /// As written. `L` is what labels are read as.
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +91,16 @@ impl Notes {
                 None
             }
         }
+    }
+
+    /// An address that leads to one host, or a problem. Others would hand what a socket says to
+    /// itself, its link or its cloud's metadata server over to whoever wrote the object.
+    pub(super) fn destination(&mut self, field: &str, text: &str) -> Option<IpAddr> {
+        let ip = self.address(field, text)?;
+        let Some(why) = why_unroutable(ip) else { return Some(ip) };
+        let why = format!("{ip} is {why} and is not served");
+        self.note(field, &why, "remove it, or write an address that leads to one host");
+        None
     }
 
     /// A port number from 1 to 65535, or a problem.

@@ -1,5 +1,7 @@
 //! Node.
 
+use std::net::IpAddr;
+
 use serde::Deserialize;
 
 use super::{
@@ -7,6 +9,9 @@ use super::{
     meta::{Notes, WireMeta},
 };
 use crate::{Kind, Node, Problem};
+
+/// Far more addresses than a Node has: each is one on which every nodePort answers.
+const ADDRESSES_MAX: usize = 64;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -49,15 +54,7 @@ struct Address {
 pub(super) fn convert(wire: WireNode) -> Result<Node, Problem> {
     let WireNode { metadata, spec, status } = wire;
     let mut notes = Notes::begin(Kind::Node, &metadata)?;
-    let mut addresses = Vec::new();
-    for address in status.and_then(|status| status.addresses).unwrap_or_default() {
-        if !matches!(address.r#type.as_deref(), Some("InternalIP" | "ExternalIP")) {
-            continue;
-        }
-        let text = address.address.unwrap_or_default();
-        let ip = notes.address("status.addresses", &text);
-        addresses.extend(ip.filter(|ip| !addresses.contains(ip)));
-    }
+    let addresses = addresses(status.and_then(|status| status.addresses), &mut notes);
     let taints = spec.and_then(|spec| spec.taints).unwrap_or_default();
     let doomed = |taint: &Taint| taint.key.as_deref() == Some("ToBeDeletedByClusterAutoscaler");
     let zone = metadata.label("topology.kubernetes.io/zone").filter(|zone| !zone.is_empty());
@@ -67,4 +64,22 @@ pub(super) fn convert(wire: WireNode) -> Result<Node, Problem> {
         going_away: metadata.deletion_timestamp.is_some() || taints.iter().any(doomed),
         meta: notes.finish(metadata),
     })
+}
+
+fn addresses(wire: Option<Vec<Address>>, notes: &mut Notes) -> Vec<IpAddr> {
+    let is_ip =
+        |address: &Address| matches!(address.r#type.as_deref(), Some("InternalIP" | "ExternalIP"));
+    let wire = wire.unwrap_or_default();
+    let all: Vec<&Address> = wire.iter().filter(|address| is_ip(address)).collect();
+    if all.len() > ADDRESSES_MAX {
+        let why = format!("{} addresses; only the first {ADDRESSES_MAX} are used", all.len());
+        notes.note("status.addresses", &why, "see what writes the addresses of this Node");
+    }
+    let mut addresses = Vec::new();
+    for address in all.into_iter().take(ADDRESSES_MAX) {
+        let text = address.address.as_deref().unwrap_or_default();
+        let ip = notes.destination("status.addresses", text);
+        addresses.extend(ip.filter(|ip| !addresses.contains(ip)));
+    }
+    addresses
 }

@@ -154,7 +154,7 @@ fn cluster_ips(spec: &Spec, notes: &mut Notes) -> (Vec<IpAddr>, bool) {
     let headless = texts.iter().any(|text| text == "None");
     let mut ips: Vec<IpAddr> = Vec::new();
     for text in texts.iter().filter(|text| !text.is_empty() && *text != "None") {
-        let Some(ip) = notes.address("spec.clusterIPs", text) else { continue };
+        let Some(ip) = notes.destination("spec.clusterIPs", text) else { continue };
         if ips.iter().any(|known| Family::of(*known) == Family::of(ip)) {
             let why = format!("{ip} is a second address of its family and is not used");
             notes.note("spec.clusterIPs", &why, "keep one address of each family");
@@ -271,7 +271,7 @@ fn families(texts: &[String]) -> Vec<Family> {
 
 fn addresses(texts: Option<Vec<String>>, field: &str, notes: &mut Notes) -> Vec<IpAddr> {
     let texts = texts.unwrap_or_default();
-    texts.iter().filter_map(|text| notes.address(field, text)).collect()
+    texts.iter().filter_map(|text| notes.destination(field, text)).collect()
 }
 
 fn load_balancer(wire: Vec<Ingress>, notes: &mut Notes) -> Vec<LoadBalancerIngress> {
@@ -279,7 +279,7 @@ fn load_balancer(wire: Vec<Ingress>, notes: &mut Notes) -> Vec<LoadBalancerIngre
     for entry in wire {
         // An entry with a host name only leads nowhere from here.
         let Some(text) = entry.ip.filter(|text| !text.is_empty()) else { continue };
-        if let Some(ip) = notes.address("status.loadBalancer.ingress", &text) {
+        if let Some(ip) = notes.destination("status.loadBalancer.ingress", &text) {
             let proxied = !matches!(entry.ip_mode.as_deref(), None | Some("" | "VIP"));
             ingress.push(LoadBalancerIngress { ip, proxied });
         }

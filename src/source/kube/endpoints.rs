@@ -1,7 +1,8 @@
 //! Where the API server really is: the endpoints of `default/kubernetes`, remembered on disk.
 //!
-//! All current slices count (dual stack has one per family). What left them goes, except the last
-//! of all: an API server that says it has no endpoints is still asked where it was.
+//! Only the slices that the API server makes of itself count, by their names (dual stack has one per
+//! family): others may carry the label of the same Service, whoever writes them. What left them goes,
+//! except the last of all: an API server that says it has no endpoints is still asked where it was.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,10 +12,10 @@ use std::{
     path::Path,
 };
 
-use towpath_model::{EndpointSlice, Event, Kind, Object, ObjectName, Problem};
+use towpath_model::{EndpointSlice, Event, Family, Kind, Object, ObjectName, Problem};
 
 /// More API servers than any cluster has.
-const ENDPOINTS_MAX: usize = 64;
+const ENDPOINTS_MAX: usize = 16;
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// The endpoints as far as they are known.
@@ -32,11 +33,24 @@ impl Endpoints {
         Self { remembered, slices: BTreeMap::new(), seen: None }
     }
 
-    /// Each once, sorted.
+    /// As many as are ever asked, sorted. Those of the first slice have their places before others.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let all = self.slices.values().flatten().chain(&self.remembered);
-        let all: BTreeSet<SocketAddr> = all.copied().collect();
-        all.into_iter().take(ENDPOINTS_MAX).collect()
+        let mut kept = BTreeSet::new();
+        for address in self.all() {
+            if kept.len() < ENDPOINTS_MAX {
+                kept.insert(*address);
+            }
+        }
+        kept.into_iter().collect()
+    }
+
+    /// How many there are, asked or not.
+    pub(super) fn count(&self) -> usize {
+        self.all().collect::<BTreeSet<_>>().len()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.slices.values().flatten().chain(&self.remembered)
     }
 
     /// Takes what concerns them; answers whether the addresses are others now.
@@ -60,7 +74,7 @@ impl Endpoints {
 
     fn apply(&mut self, slice: &EndpointSlice) -> bool {
         let name = &slice.meta.name;
-        let ours = &*slice.service.namespace == "default" && &*slice.service.name == "kubernetes";
+        let ours = is_the_servers_own(slice);
         if !ours && !self.slices.contains_key(name) {
             return false;
         }
@@ -96,6 +110,22 @@ impl Endpoints {
         }
         before != self.addresses()
     }
+}
+
+/// The slices that kube-apiserver's endpoint reconciler writes (pkg/controlplane/reconcilers): one
+/// with the name of the Service, and with two families (KEP-2438) another one named after the second.
+fn is_the_servers_own(slice: &EndpointSlice) -> bool {
+    let is_of = |name: &ObjectName| &*name.namespace == "default";
+    let names_it = match &*slice.meta.name.name {
+        "kubernetes" => true,
+        "kubernetes-v4" => slice.family == Some(Family::V4),
+        "kubernetes-v6" => slice.family == Some(Family::V6),
+        _ => false,
+    };
+    names_it
+        && is_of(&slice.meta.name)
+        && is_of(&slice.service)
+        && &*slice.service.name == "kubernetes"
 }
 
 fn of_slice(slice: &EndpointSlice) -> Vec<SocketAddr> {

@@ -17,6 +17,7 @@ mod pages;
 mod request;
 mod stream;
 mod supervise;
+mod turns;
 mod watch;
 
 use std::{

@@ -13,6 +13,8 @@ use super::ended::{Ended, of_request, resource};
 /// What is read of an answer that is a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// A whole answer takes this many times the patience with a silence: 6 minutes for the largest list.
+const SILENCES_OF_AN_ANSWER: u32 = 4;
 /// A server that asks for more time than this is asked again all the same.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
@@ -97,11 +99,13 @@ fn reason(body: &[u8]) -> String {
     text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A whole body, of this size at most; `silence` is the patience with each piece of it.
+/// A whole body, of this size at most; `silence` is the patience with each piece of it, and some
+/// times as much with all of them: a server that sends a byte now and then sends no answer.
 pub(super) async fn whole(mut body: Body, max: usize, silence: Duration) -> Result<Vec<u8>, Ended> {
     let mut bytes = Vec::new();
+    let end = time::Instant::now() + silence * SILENCES_OF_AN_ANSWER;
     loop {
-        let frame = time::timeout(silence, body.frame());
+        let frame = time::timeout_at(end.min(time::Instant::now() + silence), body.frame());
         let frame = frame.await.map_err(|_elapsed| Ended::Silence(silence))?;
         let Some(frame) = frame else { return Ok(bytes) };
         let frame = frame.map_err(|error| Ended::Broken(error.to_string()))?;

@@ -59,10 +59,7 @@ impl Watch {
             self.nameless = false;
             self.send(vec![Event::Init(self.kind)]).await?;
         }
-        self.heard();
-        if phase == Phase::Watch {
-            self.healthy();
-        }
+        self.opened(phase == Phase::Watch);
         // A server that does not end the watch when it was asked to is left, a while later.
         let ends = time::sleep(lasts + patience.silence);
         tokio::select! {
@@ -104,8 +101,11 @@ impl Watch {
             let Some(chunk) = frame.data_ref() else { continue };
             let mut said = Vec::new();
             let whole = lines.take(chunk, |line| said.push(read(self.kind, line)));
-            heard = time::Instant::now();
-            self.heard();
+            // Half a line says nothing: a server that sends a byte now and then is silent.
+            if !said.is_empty() {
+                heard = time::Instant::now();
+                self.heard();
+            }
             self.hand_over(said, stand, &mut phase).await?;
             whole?;
         }

@@ -177,7 +177,7 @@ impl Watch {
     /// An object can be understood again.
     pub(super) async fn found(&self, object: Object) -> Result<(), LoopEnded> {
         let events = vec![Event::Apply(object)];
-        self.api.notice(&events).await;
+        self.api.notice(&events);
         self.feed.send(events).await
     }
 
@@ -186,7 +186,7 @@ impl Watch {
         if events.is_empty() {
             return Ok(());
         }
-        self.api.notice(&events).await;
+        self.api.notice(&events);
         self.feed.send(events).await
     }
 
@@ -235,7 +235,16 @@ impl Watch {
         self.doubt.wants_quorum(self.now_ms()).then(|| self.doubt.ticket())
     }
 
-    /// Something came from the server.
+    /// The server took the request. A watch is connected from here on, a list when it has begun.
+    pub(super) fn opened(&mut self, watch: bool) {
+        self.heard = Some(Instant::now());
+        if watch {
+            self.health.connected.store(true, Ordering::Relaxed);
+            self.healthy();
+        }
+    }
+
+    /// The server said something: a whole line, or a whole page.
     pub(super) fn heard(&mut self) {
         self.heard = Some(Instant::now());
         self.health.heard(self.now_ms());

@@ -102,3 +102,35 @@ fn a_damaged_file_is_said_and_what_can_be_read_of_it_counts() {
     fs::write(&path, "10.0.0.1:6443\n".repeat(1 << 20)).unwrap();
     assert_eq!(recall(&path).0.len(), ENDPOINTS_MAX);
 }
+
+#[test]
+fn slices_that_only_say_they_are_of_kubernetes_do_not_count() {
+    let v4 = || slice("kubernetes", "kubernetes", &["10.0.0.1"]);
+    for foreign in [
+        slice("kubernetes-x7k2p", "kubernetes", &["10.6.6.6"]),
+        slice("a", "kubernetes", &["10.6.6.6"]),
+        // The name of one family with addresses of the other.
+        slice("kubernetes-v6", "kubernetes", &["10.6.6.6"]),
+        slice("kubernetes-v4", "kubernetes", &["fd00::6"]),
+    ] {
+        check(&[INIT, v4(), foreign.clone(), DONE], "10.0.0.1");
+        check(&[INIT, foreign, DONE], "9.9.9.9:1");
+    }
+    let second = || slice("kubernetes-v4", "kubernetes", &["10.0.0.2"]);
+    check(
+        &[INIT, slice("kubernetes", "kubernetes", &["fd00::1"]), second(), DONE],
+        "10.0.0.2 [fd00::1]",
+    );
+}
+
+#[test]
+fn only_so_many_are_asked_and_the_first_slice_comes_first() {
+    let many: Vec<String> = (0..200).map(|at| format!("10.0.0.{at}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut endpoints = Endpoints::new(Vec::new());
+    endpoints.hear(&slice("kubernetes-v4", "kubernetes", &many));
+    endpoints.hear(&slice("kubernetes", "kubernetes", &["fd00::1"]));
+    let addresses = endpoints.addresses();
+    assert_eq!((addresses.len(), endpoints.count()), (ENDPOINTS_MAX, 201));
+    assert!(addresses.iter().any(SocketAddr::is_ipv6), "{addresses:?}");
+}
