@@ -176,7 +176,18 @@ fn calm(bed: &Bed) -> [Value; 2] {
         }
         let services = bed.cli(node, &["services"]);
         assert!(services.status.success(), "{}", String::from_utf8_lossy(&services.stdout));
-        let status = bed.status(node).unwrap();
+        // Records that nothing leads to rest for more than a second before they are cleared.
+        let mut status = bed.status(node).unwrap();
+        loop {
+            thread::sleep(Duration::from_secs(3));
+            let next = bed.status(node).unwrap();
+            let same = maps(&next) == maps(&status);
+            status = next;
+            if same {
+                break;
+            }
+            assert!(began.elapsed() < 2 * BACK_OFF_AND_MORE, "node {node}: {:?}", maps(&status));
+        }
         assert_eq!(status["state"]["audit"]["differences"], json!([]), "node {node}");
         status
     })
