@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use towpath_ebpf::{StatsOn, program_runs};
+use towpath_ebpf::{Settings, StatsOn, program_runs};
 use towpath_testbed::{
     objects::{Endpoint, slice},
     probe::{Agent, Ask, Compared, Seen},
@@ -59,9 +59,9 @@ pub(crate) fn measure(tool: &Path, report: &mut Report) -> Result<()> {
     let opened: Seen = client.ask_for(&Ask::Kept { to, requests: 1 })?;
     ensure!(opened.outcome == "ok", "kept connection: {}", opened.outcome);
     let stats = StatsOn::start()?;
-    let before: u64 = program_runs().iter().map(|program| program.runs).sum();
+    let before = runs(&bed)?;
     let kept: Seen = client.ask_for(&Ask::Kept { to, requests: REQUESTS })?;
-    let after: u64 = program_runs().iter().map(|program| program.runs).sum();
+    let after = runs(&bed)?;
     ensure!(kept.outcome == "ok", "kept connection: {}", kept.outcome);
     report.at_most(
         "kept_connection_program_runs",
@@ -83,6 +83,13 @@ pub(crate) fn measure(tool: &Path, report: &mut Report) -> Result<()> {
         format!("95 % bound {:.3} of {ROUNDS} rounds", median_upper(&udp)),
     );
     Ok(())
+}
+
+/// How often the programs of the node's daemon ran.
+fn runs(bed: &Bed) -> Result<u64> {
+    let node = &bed.cluster.nodes[0];
+    let settings = Settings::new(node.bpffs.join("towpath"), &node.cgroup, &node.run_dir);
+    Ok(program_runs(&settings)?.iter().map(|program| program.runs).sum())
 }
 
 /// Through the Service against direct, round by round. The direct client is in the same namespace,

@@ -22,6 +22,23 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// These places; sizes are the usual ones, the cluster is not known, every socket is served.
+    #[must_use]
+    pub fn new(
+        pin_root: impl Into<PathBuf>,
+        cgroup_root: impl Into<PathBuf>,
+        run_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            pin_root: pin_root.into(),
+            cgroup_root: cgroup_root.into(),
+            run_dir: run_dir.into(),
+            capacities: Capacities::default(),
+            cluster: None,
+            host_only: false,
+        }
+    }
+
     /// Where this layout's maps are pinned.
     #[must_use]
     pub fn maps_dir(&self) -> PathBuf {

@@ -1,10 +1,14 @@
 //! How often our programs ran: for benchmarks.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use aya::programs::{ProgramInfo, loaded_programs};
 
-use crate::{attach::HOOKS, sys};
+use crate::{Error, Settings, attach::HOOKS, sys};
 
 /// Run statistics are on while this lives; they cost every program some 50 ns a run.
 #[derive(Debug)]
@@ -22,33 +26,36 @@ impl StatsOn {
     }
 }
 
-/// One loaded program.
+/// A program in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProgramRuns {
     /// Its hook.
-    pub name: String,
-    /// Identifier in the kernel.
-    pub id: u32,
+    pub hook: &'static str,
     /// Runs since statistics are on.
     pub runs: u64,
     /// Nanoseconds they took.
     pub nanoseconds: u64,
 }
 
-/// All loaded programs that have the name of one of our hooks.
-#[must_use]
-pub fn program_runs() -> Vec<ProgramRuns> {
-    let ours = |info: &ProgramInfo| {
-        info.name_as_str().is_some_and(|name| HOOKS.iter().any(|hook| hook.starts_with(name)))
-    };
-    loaded_programs()
-        .filter_map(Result::ok)
-        .filter(ours)
-        .map(|info| ProgramRuns {
-            name: info.name_as_str().unwrap_or_default().to_owned(),
-            id: info.id(),
+/// The programs that these pins hold in force; other daemons on this kernel are not counted.
+///
+/// # Errors
+/// When a pin or its program cannot be read.
+pub fn program_runs(settings: &Settings) -> Result<Vec<ProgramRuns>, Error> {
+    let mut hook_of = BTreeMap::new();
+    for hook in HOOKS {
+        let pin = settings.links_dir().join(hook);
+        let (_, program) = sys::open_pin(&pin)
+            .and_then(|link| sys::link_attachment(link.as_fd()))
+            .map_err(|e| Error::file("opening", &pin, e))?;
+        hook_of.insert(program, hook);
+    }
+    let ours = |info: ProgramInfo| {
+        Some(ProgramRuns {
+            hook: hook_of.get(&info.id())?,
             runs: info.run_count(),
             nanoseconds: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
         })
-        .collect()
+    };
+    Ok(loaded_programs().filter_map(Result::ok).filter_map(ours).collect())
 }

@@ -18,7 +18,6 @@ use std::{
     thread,
 };
 
-use aya::programs::links::{FdLink, PinnedLink};
 use support::{
     net::{Family, ask, ask_peer, serve, tcp, udp_socket},
     plane::Plane,
@@ -26,31 +25,18 @@ use support::{
 use towpath_ebpf::{StatsOn, program_runs};
 
 /// Runs and nanoseconds by hook, of the programs of this plane.
-fn runs(plane: &Plane) -> BTreeMap<String, (u64, u64)> {
-    let links = plane.bed.settings.links_dir();
-    let hooks = std::fs::read_dir(links).unwrap().map(|entry| entry.unwrap().path());
-    let ids: BTreeMap<u32, String> = hooks
-        .map(|pin| {
-            let link = FdLink::from(PinnedLink::from_pin(&pin).unwrap());
-            let hook = pin.file_name().unwrap().to_string_lossy().into_owned();
-            (link.info().unwrap().program_id(), hook)
-        })
-        .collect();
-    program_runs()
-        .into_iter()
-        .filter_map(|program| {
-            Some((ids.get(&program.id)?.clone(), (program.runs, program.nanoseconds)))
-        })
-        .collect()
+fn runs(plane: &Plane) -> BTreeMap<&'static str, (u64, u64)> {
+    let programs = program_runs(&plane.bed.settings).unwrap();
+    programs.iter().map(|program| (program.hook, (program.runs, program.nanoseconds))).collect()
 }
 
 /// How often each hook ran meanwhile; prints what a run took.
-fn during(plane: &Plane, what: &str, work: impl FnOnce()) -> BTreeMap<String, u64> {
+fn during(plane: &Plane, what: &str, work: impl FnOnce()) -> BTreeMap<&'static str, u64> {
     let before = runs(plane);
     work();
     let mut counts = BTreeMap::new();
     for (hook, (count, nanoseconds)) in runs(plane) {
-        let (count_before, nanoseconds_before) = before.get(&hook).copied().unwrap();
+        let (count_before, nanoseconds_before) = before.get(hook).copied().unwrap();
         let count = count - count_before;
         if let Some(each) = (nanoseconds - nanoseconds_before).checked_div(count) {
             eprintln!("{what:<28} {hook:<13} {count:>6} runs, {each:>5} ns each");
@@ -60,8 +46,8 @@ fn during(plane: &Plane, what: &str, work: impl FnOnce()) -> BTreeMap<String, u6
     counts
 }
 
-fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
-    pairs.iter().map(|(hook, count)| ((*hook).to_owned(), *count)).collect()
+fn counts(pairs: &[(&'static str, u64)]) -> BTreeMap<&'static str, u64> {
+    pairs.iter().copied().collect()
 }
 
 #[test]

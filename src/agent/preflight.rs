@@ -50,14 +50,7 @@ mod tests {
     use super::*;
 
     fn settings(dir: &std::path::Path) -> Settings {
-        Settings {
-            pin_root: dir.join("pins"),
-            cgroup_root: dir.to_owned(),
-            run_dir: dir.to_owned(),
-            capacities: towpath_image::Capacities::default(),
-            cluster: None,
-            host_only: false,
-        }
+        Settings::new(dir.join("pins"), dir, dir)
     }
 
     #[test]

@@ -22,10 +22,11 @@ use crate::{
 };
 
 /// Kinds of traffic that pass as if Towpath were not there.
-pub(super) const NOT_SERVED: [&str; 4] = [
+pub(super) const NOT_SERVED: [&str; 5] = [
     "packets that come from no socket of this node: clients outside the cluster, VM pods, raw sockets",
     "SCTP",
     "load balancer addresses of Services with loadBalancerSourceRanges",
+    "connected UDP sockets in pods whose endpoint has gone: counted, not ended (those of the host are)",
     "NetworkPolicy, DNS and Ingress",
 ];
 

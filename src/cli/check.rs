@@ -4,7 +4,6 @@ use std::{io::Write, path::PathBuf};
 
 use serde_json::json;
 use towpath_ebpf::{Feature, Settings};
-use towpath_image::Capacities;
 use towpath_testbed::preflight;
 
 use super::{
@@ -40,15 +39,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
 
 /// Tries everything; changes nothing.
 pub(super) fn look(cgroup_root: Option<PathBuf>, bpffs: PathBuf) -> Vec<Feature> {
-    towpath_ebpf::probe(&Settings {
-        pin_root: bpffs,
-        // Without any mount the feature is missing, wherever it is looked for.
-        cgroup_root: cgroup_root.or_else(|| preflight::cgroup2().ok()).unwrap_or_default(),
-        run_dir: PathBuf::from(RUN_DIR),
-        capacities: Capacities::default(),
-        cluster: None,
-        host_only: false,
-    })
+    // Without any mount the feature is missing, wherever it is looked for.
+    let cgroup_root = cgroup_root.or_else(|| preflight::cgroup2().ok()).unwrap_or_default();
+    towpath_ebpf::probe(&Settings::new(bpffs, cgroup_root, RUN_DIR))
 }
 
 /// One line for each feature that is not here: which, what to do, how it was found out.

@@ -17,10 +17,11 @@ use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 
 use crate::{
-    net::{Netns, Prefixed, address, bridge, cable, route, up},
+    leftovers,
+    net::{NETNS, Netns, Prefixed, address, bridge, cable, route, up},
     preflight,
     probe::Agent,
-    reaper::{Reaper, Thing},
+    reaper::{Reaper, Thing, remove_all},
 };
 
 /// How pods of a node are wired.
@@ -101,12 +102,14 @@ impl Cluster {
     pub fn build(tool: &Path, nodes: &[(Wiring, u8)]) -> Result<Self> {
         preflight::check()?;
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("tp{}x{number}", std::process::id());
+        let prefix = leftovers::prefix(number);
+        let cgroup2 = preflight::cgroup2()?;
+        remove_all(leftovers::of_dead_makers(&cgroup2));
         let mut reaper = Reaper::start(tool)?;
         let dir = std::env::temp_dir().join(format!("towpath-{prefix}"));
         reaper.note(&Thing::Directory(dir.clone()))?;
         fs::create_dir(&dir)?;
-        let cgroup = preflight::cgroup2()?.join(format!("towpath-{prefix}"));
+        let cgroup = cgroup2.join(format!("towpath-{prefix}"));
         reaper.note(&Thing::Cgroup(cgroup.clone()))?;
         fs::create_dir(&cgroup)?;
         let mut maker = Maker { reaper, prefix, cgroup, tool: tool.to_owned() };
@@ -172,7 +175,7 @@ fn underlay_addresses(last: u8) -> [IpAddr; 2] {
 impl Maker {
     fn netns(&mut self, name: &str) -> Result<Netns> {
         let name = format!("{}-{name}", self.prefix);
-        self.reaper.note(&Thing::Netns(Path::new("/run/netns").join(&name)))?;
+        self.reaper.note(&Thing::Netns(Path::new(NETNS).join(&name)))?;
         Netns::make(&name)
     }
 

@@ -18,7 +18,7 @@ use rtnetlink::{
 };
 
 /// Where named namespaces live, so that `nsenter --net=/run/netns/NAME` enters them.
-const NETNS: &str = "/run/netns";
+pub(crate) const NETNS: &str = "/run/netns";
 
 /// A named network namespace. Removing it is the reaper's work.
 #[derive(Clone, Debug)]

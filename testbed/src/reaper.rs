@@ -98,16 +98,25 @@ pub fn reap() {
     for line in BufReader::new(std::io::stdin()).lines().map_while(Result::ok) {
         things.extend(Thing::parse(&line));
     }
+    remove_all(things);
+}
+
+/// Removes things, the last one first. One that does not go yet, as a cgroup whose processes are still
+/// dying on a busy machine, holds no other back; half a minute is enough for every one.
+pub(crate) fn remove_all(mut things: Vec<Thing>) {
     for thing in &things {
         if let Thing::Cgroup(path) = thing {
             let _gone = fs::write(path.join("cgroup.kill"), "1");
         }
     }
-    let deadline = Instant::now() + Duration::from_secs(4);
-    for thing in things.iter().rev() {
-        while !remove(thing) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
+    things.reverse();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        things.retain(|thing| !remove(thing));
+        if things.is_empty() || Instant::now() > deadline {
+            return;
         }
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

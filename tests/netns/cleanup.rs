@@ -5,11 +5,15 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use towpath_testbed::{Cluster, Wiring};
 
 use crate::support::TOWPATH;
@@ -70,26 +74,60 @@ fn what_lets_go_of_a_cluster_leaves_nothing() {
     assert_eq!(traces(&prefix), BTreeSet::new());
 }
 
-#[test]
-#[ignore = "needs root"]
-fn a_killed_maker_leaves_no_process_either() {
+/// A demo that stays up, and what its names begin with.
+fn kept_demo() -> (Child, String) {
     let mut demo =
         Command::new(TOWPATH).args(["demo", "--keep"]).stdout(Stdio::piped()).spawn().unwrap();
     let prefix = format!("tp{}x", demo.id());
     let output = BufReader::new(demo.stdout.take().unwrap());
     assert!(output.lines().map_while(Result::ok).any(|line| line.contains("stays up")));
+    (demo, prefix)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_killed_maker_leaves_no_process_either() {
+    let (mut demo, prefix) = kept_demo();
     let started = descendants(demo.id());
     assert!(started.len() >= 8, "a reaper, daemons, servers, clients: {started:?}");
     assert!(traces(&prefix).len() > 8, "it is up");
     demo.kill().unwrap();
     demo.wait().unwrap();
-    let killed = Instant::now();
+    comes_to_nothing(&prefix, &started);
+}
+
+/// Within five seconds; a process that is dead is there until its parent has looked.
+#[track_caller]
+fn comes_to_nothing(prefix: &str, started: &BTreeSet<u32>) {
+    let began = Instant::now();
     let left = || {
         let alive = |pid: &&u32| Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok();
-        (traces(&prefix), started.iter().filter(alive).copied().collect::<Vec<_>>())
+        (traces(prefix), started.iter().filter(alive).copied().collect::<Vec<_>>())
     };
     while left() != (BTreeSet::new(), Vec::new()) {
-        assert!(killed.elapsed() < Duration::from_secs(5), "left: {:#?}", left());
+        assert!(began.elapsed() < Duration::from_secs(5), "left: {:#?}", left());
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_a_maker_leaves_that_died_with_its_reaper_goes_with_the_next_cluster() {
+    let (mut demo, prefix) = kept_demo();
+    let is_reaper = |pid: &u32| {
+        let args = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        args.contains("testbed\0reap")
+    };
+    let started = descendants(demo.id());
+    let reaper = *started.iter().find(|pid| is_reaper(pid)).unwrap();
+    // The reaper first: it must not see its maker's end.
+    kill(Pid::from_raw(reaper.try_into().unwrap()), Signal::SIGKILL).unwrap();
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    assert!(traces(&prefix).len() > 8, "nobody is there to clean up");
+    let alive = Cluster::build(Path::new(TOWPATH), &[(Wiring::Bridge, 1)]).unwrap();
+    comes_to_nothing(&prefix, &started);
+    let _next = Cluster::build(Path::new(TOWPATH), &[(Wiring::Bridge, 1)]).unwrap();
+    assert!(alive.nodes[0].run_dir.exists(), "those of living makers stay");
+    alive.pod(0, 0).agent().unwrap();
 }

@@ -16,6 +16,7 @@ mod outage;
 mod policies;
 mod stale_udp;
 mod support;
+mod tampered;
 mod terminating;
 mod types;
 mod udp;

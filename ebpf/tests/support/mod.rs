@@ -25,19 +25,9 @@ impl Bed {
             .expect("mounting a bpffs (needs root)");
         let cgroup = cgroup2().join(format!("towpath-test-{}-{name}", std::process::id()));
         fs::create_dir(&cgroup).expect("a cgroup");
-        let settings = Settings {
-            pin_root: bpffs.join("towpath"),
-            cgroup_root: cgroup.clone(),
-            run_dir: dir.path().join("run"),
-            capacities: Capacities {
-                frontends: 64,
-                services: 64,
-                backends: 256,
-                node_addresses: 64,
-            },
-            cluster: None,
-            host_only: false,
-        };
+        let mut settings = Settings::new(bpffs.join("towpath"), &cgroup, dir.path().join("run"));
+        settings.capacities =
+            Capacities { frontends: 64, services: 64, backends: 256, node_addresses: 64 };
         Self { settings, dir, cgroup }
     }
 

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+use towpath_ebpf::Settings;
 use towpath_testbed::{
     Cluster, Host, Wiring,
     api::Api,
@@ -168,15 +169,8 @@ impl Scene {
             daemon.wait()?;
         }
         for bed in &self.cluster.nodes {
-            let settings = towpath_ebpf::Settings {
-                pin_root: bed.bpffs.join("towpath"),
-                cgroup_root: bed.cgroup.clone(),
-                run_dir: bed.run_dir.clone(),
-                capacities: towpath_image::Capacities::default(),
-                cluster: None,
-                host_only: false,
-            };
-            towpath_ebpf::detach(&settings)?;
+            let pins = bed.bpffs.join("towpath");
+            towpath_ebpf::detach(&Settings::new(pins, &bed.cgroup, &bed.run_dir))?;
         }
         Ok(())
     }
