@@ -8,6 +8,7 @@
 //! | `agent/` | build, run, drain |
 //! | `reconcile/` | the loop: events in, batches out |
 //! | `admin/` | health, metrics, control socket |
+//! | `state_file.rs` | what is kept in the run directory |
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod reconcile;
 pub mod source;
+pub mod state_file;
 
 /// As in the binary: what is measured in tests is measured with its allocator.
 #[cfg(test)]

@@ -256,6 +256,27 @@ fn cleanup_of_nothing_removes_nothing() {
     let done = towpath(&words, dir.path());
     assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
     let reply: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-    let expected = serde_json::json!({"apiVersion": VERSION, "dryRun": true, "removed": []});
+    let expected =
+        serde_json::json!({"apiVersion": VERSION, "dryRun": true, "removed": [], "left": []});
     assert_eq!(reply, expected);
+}
+
+#[test]
+fn cleanup_touches_nothing_that_is_not_on_a_bpffs() {
+    let dir = tempfile::tempdir().unwrap();
+    let pins = dir.path().join("pins");
+    std::fs::create_dir_all(pins.join("links")).unwrap();
+    std::fs::write(pins.join("links/connect4"), "somebody's").unwrap();
+    for dry_run in [true, false] {
+        let run_dir = dir.path().join("run");
+        let mut words = vec!["cleanup", "--bpffs", pins.to_str().unwrap()];
+        words.extend(dry_run.then_some("--dry-run"));
+        let done = towpath(&words, &run_dir);
+        let said = text(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{said}");
+        assert!(said.contains("not in a bpf file system"), "{said}");
+        assert!(said.contains("nothing was removed"), "{said}");
+        assert!(!run_dir.exists(), "nor is anything made");
+    }
+    assert_eq!(std::fs::read_to_string(pins.join("links/connect4")).unwrap(), "somebody's");
 }

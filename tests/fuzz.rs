@@ -9,7 +9,7 @@ mod targets;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use towpath::config;
+use towpath::{config, state_file};
 
 #[test]
 fn every_target_reads_its_corpus() {

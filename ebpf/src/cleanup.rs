@@ -1,11 +1,19 @@
 //! Removing what a daemon leaves in the kernel: links first, then maps, then directories.
 
-use std::{fs, io, os::fd::AsFd as _, path::Path};
+use std::{
+    ffi::OsStr,
+    fs::{self, OpenOptions},
+    io,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
+    path::Path,
+};
 
 use crate::{
     Error, Settings,
     attach::{BESIDE, HOOKS, remove},
-    lock::WriterLock,
+    lock,
+    pin_dir::{self, PinDir, descriptor},
+    pins::{Own, Place},
     sys,
 };
 
@@ -18,7 +26,9 @@ pub fn detach(settings: &Settings) -> Result<(), Error> {
     HOOKS.iter().rev().try_for_each(|hook| {
         for name in [format!("{hook}{BESIDE}"), (*hook).to_owned()] {
             let pin = settings.links_dir().join(name);
-            out_of_force(&pin)?;
+            if pin.exists() {
+                out_of_force(&pin, &pin)?;
+            }
             remove(&pin)?;
         }
         Ok(())
@@ -27,74 +37,117 @@ pub fn detach(settings: &Settings) -> Result<(), Error> {
 
 /// Detaches a pinned link at once. Removing its last pin alone leaves the program in force until the
 /// kernel gets to it.
-fn out_of_force(pin: &Path) -> Result<(), Error> {
-    if !pin.exists() {
-        return Ok(());
-    }
-    let link = sys::open_pin(pin).map_err(|e| Error::file("opening", pin, e))?;
+fn out_of_force(at: &Path, pin: &Path) -> Result<(), Error> {
+    let link = sys::open_pin(at).map_err(|e| Error::file("opening", pin, e))?;
     match sys::link_detach(link.as_fd()) {
-        // Its cgroup is gone: so is the link's force.
-        Err(error) if error.raw_os_error() != Some(libc::ENOLINK) => {
-            Err(Error::file("detaching", pin, error))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(()),
+        // Its cgroup is gone, and so is the link's force; or it is no link, and never had any.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::EINVAL)) => Ok(()),
+        Err(error) => Err(Error::file("detaching", pin, error)),
     }
 }
 
-/// Removes everything below the pin root; answers what it removed (or would, with `dry_run`).
+/// What clean-up did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cleaned {
+    /// Paths in the order in which they went.
+    pub removed: Vec<String>,
+    /// Paths that are there and are not Towpath's.
+    pub left: Vec<String>,
+}
+
+/// Removes what Towpath pinned below the pin root, whichever version did, and the directories that
+/// are empty then. With `dry_run` it only answers the same.
 ///
 /// # Errors
-/// When a daemon is running, or something cannot be removed.
-pub fn cleanup(settings: &Settings, dry_run: bool) -> Result<Vec<String>, Error> {
-    let _lock = WriterLock::take(settings)?;
-    let mut found = Vec::new();
-    if settings.pin_root.exists() {
-        list(&settings.links_dir(), &mut found)?;
-        list(&settings.pin_root, &mut found)?;
+/// When a daemon is running, the pin root is not on a bpffs, or something cannot be removed.
+pub fn cleanup(settings: &Settings, dry_run: bool) -> Result<Cleaned, Error> {
+    let mut sweep = Sweep { dry_run, cleaned: Cleaned::default(), held: Vec::new() };
+    // Before the locks: where nothing is, nothing is made either.
+    let Some(root) = pin_dir::open(&settings.pin_root)? else { return Ok(sweep.cleaned) };
+    let _run_dir = lock::run_dir(settings)?;
+    if let Some(root) = PinDir::lock(root, &settings.pin_root, Place::Root)? {
+        sweep.directory(root, &settings.pin_root)?;
     }
-    let mut seen = std::collections::BTreeSet::new();
-    found.retain(|path| seen.insert(path.clone()));
-    if !dry_run {
-        if settings.pin_root.exists() {
-            detach_all(&settings.links_dir())?;
-        }
-        for path in &found {
-            let path = Path::new(path);
-            let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
-            removed.map_err(|e| Error::file("removing", path, e))?;
-        }
-    }
-    Ok(found)
+    Ok(sweep.cleaned)
 }
 
-/// Every link in the directory, whatever version pinned it.
-fn detach_all(links: &Path) -> Result<(), Error> {
-    let Ok(entries) = fs::read_dir(links) else { return Ok(()) };
-    for entry in entries {
-        out_of_force(&entry.map_err(|e| Error::file("reading", links, e))?.path())?;
-    }
-    Ok(())
+struct Sweep {
+    dry_run: bool,
+    cleaned: Cleaned,
+    /// Locked until all is gone, so that no daemon starts with half of it.
+    held: Vec<PinDir>,
 }
 
-/// Everything below, children before their parents, and the directory itself.
-fn list(dir: &Path, found: &mut Vec<String>) -> Result<(), Error> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::file("reading", dir, error)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(|e| Error::file("reading", dir, e))?.path());
-    }
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            list(&path, found)?;
-        } else {
-            found.push(path.display().to_string());
+impl Sweep {
+    /// What is Towpath's in a directory, then the directory; answers whether it is gone. `at` leads
+    /// to it through the open directory above.
+    fn directory(&mut self, dir: PinDir, at: &Path) -> Result<bool, Error> {
+        let mut empty = true;
+        for (name, own) in dir.entries()? {
+            empty &= self.entry(&dir, &name, own)?;
+        }
+        let stays = empty && dir.is_mount_point()?;
+        let path = dir.path().to_owned();
+        self.held.push(dir);
+        if !empty {
+            return Ok(false);
+        }
+        let removed = match stays {
+            true => Err(io::ErrorKind::ResourceBusy.into()),
+            false if self.dry_run => Ok(()),
+            false => fs::remove_dir(at),
+        };
+        match removed.map_err(|error| (error.kind(), error)) {
+            Ok(()) | Err((io::ErrorKind::NotFound, _)) => Ok(self.removed(&path)),
+            // A file system is mounted there, or somebody made something in it just now.
+            Err((io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty, _)) => {
+                Ok(self.left(&path))
+            }
+            Err((_, error)) => Err(Error::file("removing", path, error)),
         }
     }
-    found.push(dir.display().to_string());
-    Ok(())
+
+    fn entry(&mut self, dir: &PinDir, name: &OsStr, own: Option<Own>) -> Result<bool, Error> {
+        let (at, path) = (dir.through(name), dir.path().join(name));
+        match own {
+            None => Ok(self.left(&path)),
+            Some(Own::Pin(_)) => {
+                if !self.dry_run {
+                    remove_pin(dir.place, &at, &path)?;
+                }
+                Ok(self.removed(&path))
+            }
+            Some(Own::Directory(place)) => match dir.child(name, place) {
+                Ok(Some(child)) => self.directory(child, &at),
+                Ok(None) => Ok(true),
+                Err(Error::NoBpffs { .. }) => Ok(self.left(&path)),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn removed(&mut self, path: &Path) -> bool {
+        self.cleaned.removed.push(path.display().to_string());
+        true
+    }
+
+    fn left(&mut self, path: &Path) -> bool {
+        self.cleaned.left.push(path.display().to_string());
+        false
+    }
+}
+
+fn remove_pin(place: Place, at: &Path, path: &Path) -> Result<(), Error> {
+    if place == Place::Links {
+        // What was found is what is detached, never what a symbolic link in its place leads to.
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        let found = OpenOptions::new().read(true).custom_flags(flags).open(at);
+        let found = found.map_err(|e| Error::file("opening", path, e))?;
+        out_of_force(&descriptor(&found), path)?;
+    }
+    remove(at).map_err(|error| match error {
+        Error::File { what, cause, .. } => Error::file(what, path, cause),
+        other => other,
+    })
 }

@@ -73,7 +73,6 @@ impl LiveKernel {
     /// # Errors
     /// Every [`Error`]; nothing that worked before is undone then.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
-        load::make_pin_dirs(settings)?;
         let lock = WriterLock::take(settings)?;
         let mut ebpf = load::load(settings)?;
         let (frontends, frontends_max) = load::open(settings, MapName::Frontends)?;

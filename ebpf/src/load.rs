@@ -1,9 +1,12 @@
 //! The object: maps made or adopted from their pins, programs loaded.
 
-use std::{fs, os::fd::AsFd, path::Path};
+use std::{os::fd::AsFd, path::Path};
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapData, programs::CgroupSockAddr};
-use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+use nix::{
+    errno::Errno,
+    sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs},
+};
 use towpath_image::{
     Capacities, MapName,
     datapath::{
@@ -114,20 +117,17 @@ fn check_shape(path: &Path, wanted: &Shape) -> Result<(), Error> {
     })
 }
 
-pub(crate) fn make_pin_dirs(settings: &Settings) -> Result<(), Error> {
-    let mut existing = settings.pin_root.as_path();
-    while !existing.exists() {
-        existing =
-            existing.parent().ok_or_else(|| Error::NoBpffs { path: settings.pin_root.clone() })?;
+/// Is a directory that may not be there yet in a bpffs?
+pub(crate) fn check_bpffs(path: &Path) -> Result<(), Error> {
+    for existing in path.ancestors() {
+        match statfs(existing) {
+            Ok(kind) if kind.filesystem_type() == BPF_FS_MAGIC => return Ok(()),
+            Ok(_other) => break,
+            Err(Errno::ENOENT) => {}
+            Err(error) => return Err(Error::file("reading", existing, error.into())),
+        }
     }
-    let kind = statfs(existing).map_err(|e| Error::file("reading", existing, e.into()))?;
-    if kind.filesystem_type() != BPF_FS_MAGIC {
-        return Err(Error::NoBpffs { path: settings.pin_root.clone() });
-    }
-    for dir in [settings.maps_dir(), settings.links_dir()] {
-        fs::create_dir_all(&dir).map_err(|e| Error::file("making", &dir, e))?;
-    }
-    Ok(())
+    Err(Error::NoBpffs { path: path.to_owned() })
 }
 
 fn check_cgroup2(path: &Path) -> Result<(), Error> {

@@ -1,58 +1,117 @@
 //! One writer at a time: file locks that end with the process, however it ends.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::{Error, Settings};
+use crate::{Error, Settings, load, pin_dir::PinDir, pins::Place, private};
 
 /// Held as long as it lives.
 pub(crate) struct WriterLock {
-    _file: Flock<File>,
-    _pins: Option<Flock<File>>,
+    _run_dir: Flock<File>,
+    _pins: [PinDir; 3],
 }
 
 impl WriterLock {
     /// The lock file says who holds it; the pins themselves are locked too, for a second daemon with
-    /// another run directory and the same bpffs.
+    /// another run directory and the same bpffs. Makes the directories that are not there.
     pub(crate) fn take(settings: &Settings) -> Result<Self, Error> {
-        let path = settings.lock_file();
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|e| Error::file("making", parent, e))?;
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|e| Error::file("opening", &path, e))?;
-        let mut file = lock(file, &path)?;
-        let root = &settings.pin_root;
-        let pins = if root.exists() {
-            let dir = File::open(root).map_err(|e| Error::file("opening", root, e))?;
-            Some(lock(dir, root)?)
-        } else {
-            None
-        };
-        // Only for the message below; a failure to write it is no reason not to run.
-        let noted = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-        if let Err(error) = noted {
-            tracing::debug!(%error, path = %path.display(), "noting the pid in the lock");
-        }
-        Ok(Self { _file: file, _pins: pins })
+        load::check_bpffs(&settings.pin_root)?;
+        let run_dir = run_dir(settings)?;
+        // The root comes first: under its lock nobody cleans up what is made below.
+        let pins = [
+            PinDir::make(&settings.pin_root, Place::Root)?,
+            PinDir::make(&settings.maps_dir(), Place::Maps)?,
+            PinDir::make(&settings.links_dir(), Place::Links)?,
+        ];
+        Ok(Self { _run_dir: run_dir, _pins: pins })
     }
 }
 
-fn lock(file: File, path: &Path) -> Result<Flock<File>, Error> {
+/// Locks the run directory.
+pub(crate) fn run_dir(settings: &Settings) -> Result<Flock<File>, Error> {
+    let path = settings.lock_file();
+    let dir = &settings.run_dir;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| Error::file("making", dir, e))?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(|e| Error::file("opening", &path, e))?;
+    private::narrow(&file, &path, true);
+    let mut file = lock(file, &path)?;
+    // Only for the message below; a failure to write it is no reason not to run.
+    let noted = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    if let Err(error) = noted {
+        tracing::debug!(%error, path = %path.display(), "noting the pid in the lock");
+    }
+    Ok(file)
+}
+
+pub(crate) fn lock(file: File, path: &Path) -> Result<Flock<File>, Error> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _errno)| {
         let mut pid = String::new();
         let told = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
         let pid = if told { pid.trim().to_owned() } else { "unknown".to_owned() };
         Error::Locked { path: path.to_owned(), pid }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::{PermissionsExt as _, symlink},
+        path::PathBuf,
+    };
+
+    use super::*;
+
+    fn settings(run_dir: PathBuf) -> Settings {
+        Settings {
+            pin_root: PathBuf::new(),
+            cgroup_root: PathBuf::new(),
+            run_dir,
+            capacities: towpath_image::Capacities::default(),
+            cluster: None,
+            host_only: false,
+        }
+    }
+
+    #[test]
+    fn nobody_else_can_hold_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path().join("run/towpath"));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        drop(run_dir(&settings).unwrap());
+        assert_eq!(mode(&settings.lock_file()), 0o600);
+        assert_eq!(mode(&settings.run_dir), 0o700);
+        // As earlier versions made it.
+        fs::set_permissions(settings.lock_file(), Permissions::from_mode(0o644)).unwrap();
+        let held = run_dir(&settings).unwrap();
+        assert_eq!(mode(&settings.lock_file()), 0o600);
+        assert!(matches!(run_dir(&settings), Err(Error::Locked { .. })));
+        drop(held);
+    }
+
+    #[test]
+    fn no_pid_is_written_where_a_symbolic_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(dir.path().to_owned());
+        let other = dir.path().join("other");
+        fs::write(&other, "somebody's").unwrap();
+        symlink(&other, settings.lock_file()).unwrap();
+        assert!(matches!(run_dir(&settings), Err(Error::File { .. })));
+        assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+    }
 }

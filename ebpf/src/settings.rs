@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use towpath_image::{Capacities, datapath::LAYOUT};
 
+use crate::pins::LINKS;
+
 /// Places and sizes.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -47,7 +49,7 @@ impl Settings {
     /// Where links are pinned: beside the layouts, so that none is ever attached twice.
     #[must_use]
     pub fn links_dir(&self) -> PathBuf {
-        self.pin_root.join("links")
+        self.pin_root.join(LINKS)
     }
     /// The lock of the one writer.
     #[must_use]

@@ -10,13 +10,9 @@ mod support;
 
 use std::{
     collections::BTreeMap,
-    ffi::CString,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::{
-        fd::{FromRawFd as _, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::fd::AsRawFd as _,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -133,7 +129,8 @@ fn links_are_replaced_in_place_and_clean_up_leaves_nothing() {
     detach(&bed.settings).unwrap();
     assert_eq!(bed.attached(), 0);
     let would = cleanup(&bed.settings, true).unwrap();
-    assert!(would.iter().any(|path| path.ends_with("FRONTENDS")), "{would:?}");
+    assert!(would.removed.iter().any(|path| path.ends_with("FRONTENDS")), "{would:?}");
+    assert_eq!(would.left, [""; 0]);
     assert_eq!(cleanup(&bed.settings, false).unwrap(), would);
     assert!(!bed.settings.pin_root.exists());
 }
@@ -383,20 +380,10 @@ fn programs_that_somebody_took_out_of_force_come_back() {
     assert_eq!(plane.bed.attached(), 8);
 }
 
-/// BPF_OBJ_GET and BPF_LINK_DETACH, as `bpftool link detach pinned PIN` does.
+/// BPF_LINK_DETACH, as `bpftool link detach pinned PIN` does.
 fn out_of_force(pin: &std::path::Path) {
-    let path = CString::new(pin.as_os_str().as_bytes()).unwrap();
-    let bpf = |command: libc::c_long, attr: &[u64]| {
-        // SAFETY: the attributes are as long as they say, and the path outlives the call.
-        let answer =
-            unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
-        assert!(answer >= 0, "{}", std::io::Error::last_os_error());
-        u64::try_from(answer).unwrap()
-    };
-    let link = bpf(7, &[path.as_ptr() as u64, 0]);
-    bpf(34, &[link]);
-    // SAFETY: a descriptor that the kernel just made for us.
-    drop(unsafe { OwnedFd::from_raw_fd(i32::try_from(link).unwrap()) });
+    let link = support::open_pin(pin);
+    support::bpf(34, &[u64::from(link.as_raw_fd().unsigned_abs())]);
 }
 
 #[test]

@@ -9,6 +9,9 @@
 )]
 #[path = "../../src/config/mod.rs"]
 mod config;
+#[allow(dead_code, reason = "only manifests are kept")]
+#[path = "../../src/state_file.rs"]
+mod state_file;
 mod subjects;
 mod targets;
 

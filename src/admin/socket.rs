@@ -1,6 +1,12 @@
 //! The control socket: HTTP/1 and JSON for the command line, for root and the daemon's own user.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::StatusCode;
 use serde::Serialize;
@@ -13,6 +19,7 @@ use super::{
     http::{self as small, Answer, Asked, Busy, json, parameter},
     ports::{Pauses, is_passing},
 };
+use crate::state_file;
 
 /// What `status` calls it.
 const LISTENER: &str = "control socket";
@@ -43,16 +50,22 @@ pub(super) async fn serve(admin: Arc<Admin>) {
 /// Takes the place of a socket that nobody answers on.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+        state_file::directory(parent)?;
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_other) => {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon answers there"));
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+        // Also what was never a socket refuses: that stays, and binding says so.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            if fs::symlink_metadata(path)?.file_type().is_socket() {
+                fs::remove_file(path)?;
+            }
+        }
         Err(_absent) => {}
     }
     let open = UnixListener::bind(path)?;
+    // Until here the mode is the umask's; whoever gets in meanwhile is refused by `accept`.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(open)
 }

@@ -258,6 +258,17 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
+fn what_is_no_socket_is_not_removed_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let foreign = dir.path().join("control.sock");
+    std::fs::write(&foreign, "somebody's").unwrap();
+    let stage = stage_at("127.0.0.1:0", foreign.clone(), dir);
+    let said = eventually("the refusal", || stage.ports.failures().into_iter().next());
+    assert!(said.starts_with("control socket: can not listen on "), "{said}");
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "somebody's");
+}
+
+#[test]
 fn a_taken_port_is_reported_and_tried_again() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = taken.local_addr().unwrap();

@@ -16,30 +16,28 @@ use crate::{
         Health,
         kube::{Cluster, KubeSettings, cluster},
     },
+    state_file::{self, CLUSTER},
 };
 
-const REMEMBERED: &str = "cluster";
 const ORIGIN: &str = "cluster identity";
 /// The start waits so long for an answer: whoever can list can also answer this.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was remembered; a file that is missing or damaged is none.
 pub(super) fn recall(run_dir: &Path) -> Option<u64> {
-    let text = fs::read_to_string(run_dir.join(REMEMBERED)).ok()?;
+    let text = fs::read_to_string(run_dir.join(CLUSTER)).ok()?;
     let uid = text.trim();
     let sane = (1..=64).contains(&uid.len()) && uid.bytes().all(|b| b.is_ascii_graphic());
     sane.then(|| towpath_image::cluster_identity(uid))
 }
 
-/// Written beside and renamed, so that a crash never leaves half a file.
+/// Keeps it over restarts.
 fn remember(run_dir: &Path, uid: &str) -> io::Result<()> {
-    let (path, text) = (run_dir.join(REMEMBERED), format!("{uid}\n"));
+    let (path, text) = (run_dir.join(CLUSTER), format!("{uid}\n"));
     if fs::read_to_string(&path).is_ok_and(|known| known == text) {
         return Ok(());
     }
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, text)?;
-    fs::rename(fresh, path)
+    state_file::write(&path, text.as_bytes())
 }
 
 /// Asks the API server which cluster it is, and whether the maps belong to it. Answers whether that
@@ -81,7 +79,7 @@ pub(super) async fn bind(
     wakes.send(wake).await.map_err(|_ended| anyhow!("the control loop has ended"))?;
     if let Err(error) = answer.await? {
         // What is remembered is of the cluster that this node has left.
-        if let Err(error) = fs::remove_file(settings.run_dir.join(REMEMBERED)) {
+        if let Err(error) = fs::remove_file(settings.run_dir.join(CLUSTER)) {
             tracing::debug!(%error, "nothing was remembered");
         }
         return Err(error.into());
@@ -115,7 +113,7 @@ mod tests {
         remember(dir.path(), uid).unwrap();
         assert_eq!(recall(dir.path()), Some(towpath_image::cluster_identity(uid)));
         for damaged in ["", "\n", "a b", &"x".repeat(65), "\u{fffd}"] {
-            fs::write(dir.path().join(REMEMBERED), damaged).unwrap();
+            fs::write(dir.path().join(CLUSTER), damaged).unwrap();
             assert_eq!(recall(dir.path()), None, "{damaged:?}");
         }
     }

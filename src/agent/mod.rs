@@ -4,6 +4,7 @@ mod answers;
 mod cluster;
 mod preflight;
 mod run;
+mod run_dir;
 mod stale_udp;
 mod threads;
 

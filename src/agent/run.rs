@@ -10,7 +10,7 @@ use towpath_proxy::{ProxyConfig, ServicePlan};
 
 use super::{
     answers::LoopAnswers,
-    cluster, preflight,
+    cluster, preflight, run_dir,
     stale_udp::{StaleUdp, Sweeper},
     threads::{self, Threads, log_panics},
 };
@@ -51,6 +51,7 @@ pub fn run(config: Config) -> ExitCode {
 fn daemon(config: Config) -> Result<()> {
     let clock = Clock::start();
     let settings = kernel_settings(&config);
+    run_dir::narrow(&settings);
     // Before anything else: from here on the node is served with what its maps hold.
     let kernel =
         LiveKernel::open(&settings).map_err(|error| preflight::explained(error, &settings))?;

@@ -1,9 +1,12 @@
 //! `towpath cleanup`: after an uninstall nothing may stay frozen in the kernel.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use serde_json::json;
-use towpath_ebpf::Settings;
+use towpath_ebpf::{Cleaned, Error, Settings};
 
 use super::{
     output::{self, Exit, Failure, Format},
@@ -40,26 +43,80 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         cluster: None,
         host_only: false,
     };
-    let removed = towpath_ebpf::cleanup(&settings, args.dry_run).map_err(|error| {
-        Failure::problem(
-            format!("clean-up stopped: {error}"),
-            "stop the daemon of this node first, and run this as root; it may be repeated",
-        )
-    })?;
+    let cleaned = towpath_ebpf::cleanup(&settings, args.dry_run)
+        .map_err(|error| failure(&error, nix::unistd::geteuid().is_root()))?;
     match args.output {
         Format::Json => {
-            let reply = json!({"apiVersion": VERSION, "dryRun": args.dry_run, "removed": removed});
+            let Cleaned { removed, left } = cleaned;
+            let dry_run = args.dry_run;
+            let reply =
+                json!({"apiVersion": VERSION, "dryRun": dry_run, "removed": removed, "left": left});
             output::json(out, &reply)?;
         }
-        Format::Table => out.write_all(render(&removed, args).as_bytes())?,
+        Format::Table => out.write_all(render(&cleaned, args).as_bytes())?,
     }
     Ok(Exit::Well)
 }
 
-fn render(removed: &[String], args: &Args) -> String {
-    if removed.is_empty() {
-        return format!("nothing to remove below {}\n", args.bpffs.display());
-    }
+fn failure(error: &Error, is_root: bool) -> Failure {
+    let next = match error {
+        Error::File { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+            if !is_root {
+                let what = format!("clean-up needs root, and this process is not: {error}");
+                return Failure::problem(what, "run it as root; it may be repeated");
+            }
+            "it needs root with CAP_BPF and CAP_SYS_ADMIN; it may be repeated"
+        }
+        Error::NoBpffs { .. } => {
+            "nothing was removed: give --bpffs the directory that the daemon was given"
+        }
+        Error::Locked { .. } => "stop the daemon of this node first; nothing was removed",
+        _ => "it may be repeated, as root",
+    };
+    Failure::problem(format!("clean-up stopped: {error}"), next)
+}
+
+fn render(cleaned: &Cleaned, args: &Args) -> String {
     let verb = if args.dry_run { "would remove" } else { "removed" };
-    removed.iter().map(|path| format!("{verb} {}\n", printable(path))).collect()
+    let removed = cleaned.removed.iter().map(|path| format!("{verb} {}\n", printable(path)));
+    let left = cleaned.left.iter().map(|path| format!("left {}: not Towpath's\n", printable(path)));
+    let nothing = || format!("nothing to remove below {}\n", args.bpffs.display());
+    let nothing = cleaned.removed.is_empty().then(nothing);
+    nothing.into_iter().chain(removed).chain(left).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(removed: &[&str], left: &[&str], dry_run: bool, expected: &str) {
+        let all = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        let cleaned = Cleaned { removed: all(removed), left: all(left) };
+        let (bpffs, run_dir) = (PathBuf::from("/b"), PathBuf::from("/r"));
+        let args = Args { dry_run, bpffs, run_dir, output: Format::Table };
+        assert_eq!(render(&cleaned, &args), expected);
+    }
+
+    #[test]
+    fn what_stays_is_said_to_be_somebody_elses() {
+        check(&[], &[], false, "nothing to remove below /b\n");
+        check(&["/b/v1", "/b"], &[], true, "would remove /b/v1\nwould remove /b\n");
+        check(&["/b/v1"], &["/b/x"], false, "removed /b/v1\nleft /b/x: not Towpath's\n");
+        let expected = "nothing to remove below /b\nleft /b/x\\u{1b}: not Towpath's\n";
+        check(&[], &["/b/x\u{1b}"], true, expected);
+    }
+
+    #[test]
+    fn a_missing_privilege_is_said_plainly() {
+        let denied = Error::File {
+            what: "opening",
+            path: "/b".into(),
+            cause: io::ErrorKind::PermissionDenied.into(),
+        };
+        let said = failure(&denied, false);
+        assert!(said.what.starts_with("clean-up needs root, and this process is not: opening /b"));
+        assert!(failure(&denied, true).next.contains("CAP_BPF"));
+        let elsewhere = failure(&Error::NoBpffs { path: "/b".into() }, false);
+        assert!(elsewhere.next.starts_with("nothing was removed"), "{elsewhere:?}");
+    }
 }

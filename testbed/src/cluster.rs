@@ -8,6 +8,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -108,7 +109,7 @@ impl Cluster {
         let mut reaper = Reaper::start(tool)?;
         let dir = std::env::temp_dir().join(format!("towpath-{prefix}"));
         reaper.note(&Thing::Directory(dir.clone()))?;
-        fs::create_dir(&dir)?;
+        private(&dir)?;
         let cgroup = cgroup2.join(format!("towpath-{prefix}"));
         reaper.note(&Thing::Cgroup(cgroup.clone()))?;
         fs::create_dir(&cgroup)?;
@@ -170,6 +171,11 @@ fn underlay_addresses(last: u8) -> [IpAddr; 2] {
         IpAddr::V4(Ipv4Addr::new(192, 168, 77, last)),
         IpAddr::V6(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, text)),
     ]
+}
+
+/// A directory for root only, as the daemon makes its own.
+fn private(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(dir)
 }
 
 impl Maker {
@@ -245,7 +251,8 @@ impl Maker {
         }
         let run_dir = dir.join(&name);
         let bpffs = run_dir.join("bpf");
-        fs::create_dir_all(&bpffs)?;
+        private(&run_dir)?;
+        private(&bpffs)?;
         self.reaper.note(&Thing::Mount(bpffs.clone()))?;
         mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>)
             .context("mounting a bpffs")?;

@@ -22,6 +22,21 @@ pub enum MapName {
 }
 
 impl MapName {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::Frontends,
+        Self::Services,
+        Self::Backends,
+        Self::NodeAddresses,
+        Self::Config,
+        Self::Counters,
+        Self::Totals,
+        Self::Affinity,
+        Self::Flows,
+        Self::Peers,
+        Self::Sockets,
+    ];
+
     /// Upper-case name of the map in the objects.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

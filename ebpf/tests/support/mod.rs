@@ -3,7 +3,15 @@
 pub(crate) mod net;
 pub(crate) mod plane;
 
-use std::{fs, path::PathBuf};
+use std::{
+    ffi::CString,
+    fs,
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use towpath_ebpf::Settings;
@@ -57,6 +65,23 @@ impl Drop for Bed {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
+}
+
+/// BPF_OBJ_GET.
+#[allow(dead_code, reason = "not every test binary opens pins")]
+pub(crate) fn open_pin(pin: &Path) -> OwnedFd {
+    let path = CString::new(pin.as_os_str().as_bytes()).unwrap();
+    let fd = bpf(7, &[path.as_ptr() as u64, 0]);
+    // SAFETY: a descriptor that the kernel just made for us.
+    unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap()) }
+}
+
+/// A bpf(2) command whose attributes are plain numbers and pointers that outlive the call.
+pub(crate) fn bpf(command: libc::c_long, attr: &[u64]) -> i64 {
+    // SAFETY: the attributes are as long as they say.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attr.as_ptr(), size_of_val(attr)) };
+    assert!(answer >= 0, "{}", std::io::Error::last_os_error());
+    answer
 }
 
 fn cgroup2() -> PathBuf {

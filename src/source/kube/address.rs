@@ -26,9 +26,8 @@ use super::{
     endpoints::{Endpoints, recall, remember},
     turns::Turns,
 };
-use crate::{config::Access, source::Health};
+use crate::{config::Access, source::Health, state_file::API_ENDPOINTS};
 
-const REMEMBERED: &str = "api-endpoints";
 /// Origins of notes.
 const NOTE_FILE: &str = "api-endpoints";
 const NOTE_CUT: &str = "api-endpoints-cut";
@@ -61,7 +60,7 @@ impl Api {
         // A second provider in the tree would make the choice ambiguous; installing it twice is
         // harmless.
         let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let remembered = settings.run_dir.join(REMEMBERED);
+        let remembered = settings.run_dir.join(API_ENDPOINTS);
         let access = settings.access.clone();
         let given = settings.api_servers.clone();
         let (dialer, mut turns, learns) = dial(&access, &given).await?;

@@ -14,6 +14,8 @@ use std::{
 
 use towpath_model::{EndpointSlice, Event, Family, Kind, Object, ObjectName, Problem};
 
+use crate::state_file;
+
 /// More API servers than any cluster has.
 const ENDPOINTS_MAX: usize = 16;
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -136,7 +138,7 @@ fn of_slice(slice: &EndpointSlice) -> Vec<SocketAddr> {
     ready.map(|endpoint| SocketAddr::new(endpoint.addr, port.port)).collect()
 }
 
-/// Written beside and renamed, so that a crash never leaves half a file.
+/// Keeps them over restarts.
 ///
 /// # Errors
 /// When the directory cannot be written.
@@ -145,12 +147,7 @@ pub(super) fn remember(path: &Path, endpoints: &[SocketAddr]) -> io::Result<()> 
     if fs::read_to_string(path).is_ok_and(|known| known == text) {
         return Ok(());
     }
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir)?;
-    }
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, text)?;
-    fs::rename(fresh, path)
+    state_file::write(path, text.as_bytes())
 }
 
 /// What was remembered. A missing file is an empty one; of a damaged one, what can be read.

@@ -12,6 +12,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::state_file::{self, MANIFESTS};
+
 /// A directory of copies, one file each.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
@@ -28,7 +30,7 @@ struct Copy {
 impl Kept {
     /// Copies live in the run directory.
     pub(super) fn new(run_dir: &Path) -> Self {
-        Self { dir: run_dir.join("manifests") }
+        Self { dir: run_dir.join(MANIFESTS) }
     }
 
     fn file(&self, path: &Path) -> PathBuf {
@@ -58,15 +60,13 @@ impl Kept {
         }
     }
 
-    /// Written beside and renamed, so that a crash never leaves half a copy.
+    /// What the file holds now.
     pub(super) fn keep(&self, path: &Path, documents: &[Value]) {
         let copy = Copy { path: path.to_owned(), documents: documents.to_vec() };
         let file = self.file(path);
-        let fresh = file.with_extension("new");
         let kept = serde_json::to_vec(&copy)
             .map_err(io::Error::other)
-            .and_then(|text| fs::create_dir_all(&self.dir).and_then(|()| fs::write(&fresh, text)))
-            .and_then(|()| fs::rename(&fresh, &file));
+            .and_then(|text| state_file::write(&file, &text));
         if let Err(error) = kept {
             tracing::warn!(path = %path.display(), %error, "cannot be kept over a restart");
         }

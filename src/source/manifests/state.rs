@@ -7,9 +7,11 @@ use std::{
 
 use towpath_model::synth::Allocations;
 
+use crate::state_file::{self, ALLOCATIONS};
+
 /// The file in the run directory.
 fn file(run_dir: &Path) -> PathBuf {
-    run_dir.join("allocations.json")
+    run_dir.join(ALLOCATIONS)
 }
 
 /// What was kept; a file that is damaged counts as lost, and is said to be.
@@ -29,14 +31,12 @@ pub(super) fn load(run_dir: &Path) -> Allocations {
     })
 }
 
-/// Written beside and renamed, so that a crash never leaves half a file.
+/// Keeps them over restarts.
 pub(super) fn save(run_dir: &Path, allocations: &Allocations) {
     let path = file(run_dir);
-    let fresh = path.with_extension("new");
     let saved = serde_json::to_vec(allocations)
         .map_err(io::Error::other)
-        .and_then(|text| fs::create_dir_all(run_dir).and_then(|()| fs::write(&fresh, text)))
-        .and_then(|()| fs::rename(&fresh, &path));
+        .and_then(|text| state_file::write(&path, &text));
     if let Err(error) = saved {
         tracing::warn!(path = %path.display(), %error, "allocations cannot be kept");
     }

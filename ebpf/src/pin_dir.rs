@@ -1,0 +1,137 @@
+//! A directory of pins, held open and locked: what is done in it happens there, wherever its path
+//! may lead meanwhile.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, DirBuilder, DirEntry, File, OpenOptions},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::Flock,
+    sys::statfs::{BPF_FS_MAGIC, fstatfs},
+};
+
+use crate::{
+    Error, lock,
+    pins::{Own, Place},
+    private,
+};
+
+/// Held as long as it lives.
+pub(crate) struct PinDir {
+    dir: Flock<File>,
+    path: PathBuf,
+    pub(crate) place: Place,
+}
+
+/// Opens a directory on a bpffs; `None` when it is not there. A symbolic link is not followed:
+/// where a bpffs is open to all, anyone could have put it there.
+pub(crate) fn open(path: &Path) -> Result<Option<File>, Error> {
+    open_at(path, path)
+}
+
+fn open_at(at: &Path, path: &Path) -> Result<Option<File>, Error> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let dir = match OpenOptions::new().read(true).custom_flags(flags).open(at) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let is_link = fs::symlink_metadata(at).is_ok_and(|found| found.is_symlink());
+            let why = "a symbolic link: give the directory that it leads to";
+            let cause = if is_link { io::Error::other(why) } else { error };
+            return Err(Error::file("opening", path, cause));
+        }
+    };
+    let kind = fstatfs(&dir).map_err(|e| Error::file("reading", path, e.into()))?;
+    if kind.filesystem_type() != BPF_FS_MAGIC {
+        return Err(Error::NoBpffs { path: path.to_owned() });
+    }
+    Ok(Some(dir))
+}
+
+impl PinDir {
+    /// Locks what was opened at this path; `None` when it is not there any more.
+    pub(crate) fn lock(dir: File, path: &Path, place: Place) -> Result<Option<Self>, Error> {
+        let dir = Self { dir: lock::lock(dir, path)?, path: path.to_owned(), place };
+        let there = fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        let held = dir.metadata()?;
+        Ok((there == Some((held.dev(), held.ino()))).then_some(dir))
+    }
+
+    /// Makes the directory if it is not there, for its owner only; a wider one is narrowed if it
+    /// holds nothing that is not Towpath's.
+    pub(crate) fn make(path: &Path, place: Place) -> Result<Self, Error> {
+        // Clean-up may remove one that is not locked yet.
+        for _ in 0..3 {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(|e| Error::file("making", path, e))?;
+            let dir = open(path)?.map(|dir| Self::lock(dir, path, place)).transpose()?.flatten();
+            if let Some(dir) = dir {
+                let foreign = dir.entries()?.iter().any(|(_, own)| own.is_none());
+                private::narrow(&dir.dir, path, !foreign);
+                return Ok(dir);
+            }
+        }
+        Err(Error::file("making", path, io::Error::other("somebody else removes it")))
+    }
+
+    /// What is in it, in the order in which it goes, and what is Towpath's of it.
+    pub(crate) fn entries(&self) -> Result<Vec<(OsString, Option<Own>)>, Error> {
+        let failed = |cause| Error::file("reading", &self.path, cause);
+        let own = |entry: io::Result<DirEntry>| {
+            let entry = entry?;
+            let (name, kind) = (entry.file_name(), entry.file_type()?);
+            let own = self.place.own(&name, kind);
+            Ok((name, own))
+        };
+        let all = fs::read_dir(self.through("")).map_err(failed)?.map(own);
+        let mut all: Vec<_> = all.collect::<io::Result<_>>().map_err(failed)?;
+        all.sort_by_cached_key(|(name, own)| (own.map(Own::turn), name.clone()));
+        Ok(all)
+    }
+
+    /// A directory in this one, locked too; `None` when it is not there any more.
+    pub(crate) fn child(&self, name: &OsStr, place: Place) -> Result<Option<Self>, Error> {
+        let path = self.path.join(name);
+        let Some(dir) = open_at(&self.through(name), &path)? else { return Ok(None) };
+        Ok(Some(Self { dir: lock::lock(dir, &path)?, path, place }))
+    }
+
+    /// Is this where a file system is mounted? It cannot be removed then.
+    pub(crate) fn is_mount_point(&self) -> Result<bool, Error> {
+        let above = File::open(self.through("..")).and_then(|above| mount_id(&above));
+        let ids = above.and_then(|above| Ok(above != mount_id(&self.dir)?));
+        ids.map_err(|e| Error::file("reading", &self.path, e))
+    }
+
+    /// The way to an entry that leads through the open directory.
+    pub(crate) fn through(&self, name: impl AsRef<Path>) -> PathBuf {
+        descriptor(&self.dir).join(name)
+    }
+
+    /// The path of the directory, for people.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn metadata(&self) -> Result<fs::Metadata, Error> {
+        self.dir.metadata().map_err(|e| Error::file("reading", &self.path, e))
+    }
+}
+
+/// Which mount a file was opened through (proc_pid_fdinfo(5)); a bind mount has no other device.
+fn mount_id(open: &File) -> io::Result<Option<String>> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd()))?;
+    Ok(info.lines().find(|line| line.starts_with("mnt_id:")).map(str::to_owned))
+}
+
+/// A path that leads to what is open, and nowhere else (proc_pid_fd(5)).
+pub(crate) fn descriptor(open: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()))
+}

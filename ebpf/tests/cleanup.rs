@@ -1,0 +1,260 @@
+//! Clean-up: all of Towpath's goes, whichever version pinned it, and nothing else does.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test; which of these occur differs between the binaries that share `support`"
+)]
+
+mod support;
+
+use std::{
+    fs::{self, File, Permissions},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{PermissionsExt as _, symlink},
+    },
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use aya::maps::{HashMap, MapData};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    mount::{MsFlags, mount},
+};
+use support::Bed;
+use towpath_ebpf::{Cleaned, Error, LiveKernel, Settings, cleanup};
+
+fn pin_map(at: &Path) {
+    HashMap::<MapData, u32, u32>::create(1, 0).unwrap().pin(at).unwrap();
+}
+
+/// Is a pinned link attached to a cgroup? One that was detached has none.
+fn in_force(pin: &Path) -> bool {
+    let link = support::open_pin(pin);
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", link.as_raw_fd())).unwrap();
+    let cgroup = info.lines().find_map(|line| line.strip_prefix("cgroup_id:")).unwrap();
+    cgroup.trim() != "0"
+}
+
+/// What a dry run says is what happens.
+fn clean(settings: &Settings) -> Cleaned {
+    let would = cleanup(settings, true).unwrap();
+    let done = cleanup(settings, false).unwrap();
+    assert_eq!(would, done);
+    done
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn widen(path: &Path) {
+    let wide = mode(path) | 0o055;
+    fs::set_permissions(path, Permissions::from_mode(wide)).unwrap();
+}
+
+fn displayed(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn nothing_happens_outside_a_bpffs() {
+    let dir = tempfile::tempdir().unwrap();
+    let pin_root = dir.path().join("pins");
+    let mut settings = Settings {
+        pin_root: pin_root.clone(),
+        cgroup_root: PathBuf::new(),
+        run_dir: dir.path().join("run"),
+        capacities: towpath_image::Capacities::default(),
+        cluster: None,
+        host_only: false,
+    };
+    assert_eq!(clean(&settings), Cleaned::default(), "where nothing is, nothing is an error");
+    fs::create_dir_all(pin_root.join("links")).unwrap();
+    fs::write(pin_root.join("links/connect4"), "somebody's").unwrap();
+    for root in [pin_root.clone(), PathBuf::from("/"), dir.path().to_owned()] {
+        settings.pin_root = root;
+        let error = cleanup(&settings, false).expect_err("no bpffs");
+        assert!(matches!(error, Error::NoBpffs { .. }), "{error}");
+    }
+    settings.pin_root = dir.path().join("link");
+    symlink(&pin_root, &settings.pin_root).unwrap();
+    let error = cleanup(&settings, false).expect_err("a symbolic link");
+    assert!(error.to_string().contains("a symbolic link"), "{error}");
+    assert!(pin_root.join("links/connect4").exists());
+    assert!(!settings.run_dir.exists(), "and nothing is made");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_not_towpaths_stays() {
+    let bed = Bed::new("foreign");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let (root, maps) = (bed.settings.pin_root.clone(), bed.settings.maps_dir());
+    let links = bed.settings.links_dir();
+    let other = root.parent().unwrap().join("other");
+    fs::create_dir(&other).unwrap();
+    // Another product's link, and a pin of Towpath's name that leads to it.
+    fs::rename(links.join("connect4"), other.join("connect4")).unwrap();
+    symlink(other.join("connect4"), links.join("connect4")).unwrap();
+    pin_map(&links.join("cil_sock4_connect"));
+    pin_map(&other.join("FRONTENDS"));
+    symlink(&other, root.join("v2")).unwrap();
+    pin_map(&maps.join("calls"));
+    fs::create_dir(maps.join("CONFIG-new")).unwrap();
+    fs::create_dir(root.join("tc")).unwrap();
+    pin_map(&root.join("tc/globals"));
+    pin_map(&root.join("v3"));
+    let cleaned = clean(&bed.settings);
+    let expected = [
+        links.join("cil_sock4_connect"),
+        links.join("connect4"),
+        root.join("tc"),
+        root.join("v2"),
+        root.join("v3"),
+        maps.join("CONFIG-new"),
+        maps.join("calls"),
+    ];
+    let sorted = |mut paths: Vec<String>| {
+        paths.sort();
+        paths
+    };
+    assert_eq!(sorted(cleaned.left.clone()), sorted(displayed(&expected)), "{cleaned:?}");
+    assert_eq!(cleaned.removed.len(), 7 + 11, "links and maps, no directory: {cleaned:?}");
+    for path in expected.iter().chain([&other.join("FRONTENDS"), &root.join("tc/globals")]) {
+        assert!(fs::symlink_metadata(path).is_ok(), "{}", path.display());
+    }
+    assert!(in_force(&other.join("connect4")), "never through a symbolic link");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_other_versions_pinned_goes_too() {
+    let bed = Bed::new("layouts");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let root = &bed.settings.pin_root;
+    for layout in ["v0", "v7", "v12"] {
+        fs::create_dir(root.join(layout)).unwrap();
+    }
+    for pin in ["v0/FRONTENDS", "v7/SOCKETS", "v7/BACKENDS-new"] {
+        pin_map(&root.join(pin));
+    }
+    // Died between pinning a link and moving it; and something that is no link, in a link's place.
+    let links = bed.settings.links_dir();
+    fs::rename(links.join("recvmsg4"), links.join("recvmsg4-new")).unwrap();
+    pin_map(&links.join("recvmsg4"));
+    let cleaned = clean(&bed.settings);
+    assert_eq!(cleaned.left, [""; 0]);
+    // Links, maps of this layout and of others, directories.
+    assert_eq!(cleaned.removed.len(), 9 + 11 + 3 + 6, "{cleaned:?}");
+    let at = |name: &str| cleaned.removed.iter().position(|path| path.ends_with(name)).unwrap();
+    assert!(at("links/connect4") < at("links/recvmsg4") && at("links") < at("v1/FRONTENDS"));
+    assert!(!root.exists());
+    assert_eq!(clean(&bed.settings), Cleaned::default());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_mount_point_stays() {
+    let bed = Bed::new("mount");
+    let root = &bed.settings.pin_root;
+    fs::create_dir(root).unwrap();
+    // As a container has it. The bed's own unmounting takes this one along.
+    mount(Some(root), root, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let cleaned = clean(&bed.settings);
+    assert_eq!(cleaned.left, displayed(std::slice::from_ref(root)));
+    assert_eq!(cleaned.removed.len(), 8 + 11 + 2, "{cleaned:?}");
+    assert_eq!(fs::read_dir(root).unwrap().count(), 0);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn whoever_holds_a_pin_directory_is_not_disturbed() {
+    let bed = Bed::new("held");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let settings = &bed.settings;
+    for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
+        let lock = FlockArg::LockExclusiveNonblock;
+        let held = Flock::lock(File::open(&dir).unwrap(), lock).unwrap();
+        assert!(matches!(cleanup(settings, true), Err(Error::Locked { .. })));
+        assert!(matches!(LiveKernel::open(settings), Err(Error::Locked { .. })));
+        drop(held);
+    }
+    let daemon = LiveKernel::open(settings).expect("opens");
+    for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
+        let lock = FlockArg::LockExclusiveNonblock;
+        assert!(Flock::lock(File::open(&dir).unwrap(), lock).is_err(), "{}", dir.display());
+    }
+    drop(daemon);
+    assert_eq!(clean(settings).left, [""; 0]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_daemon_that_starts_during_a_clean_up_has_all_or_is_refused() {
+    let bed = Bed::new("race");
+    let mut other = bed.settings.clone();
+    other.run_dir = bed.settings.run_dir.join("other");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let cleaner = scope.spawn(|| {
+            let mut cleaned = 0;
+            while !stop.load(Ordering::Relaxed) {
+                match cleanup(&other, false) {
+                    Ok(done) => cleaned += usize::from(!done.removed.is_empty()),
+                    Err(Error::Locked { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(cleaned)
+        });
+        let mut opened = 0;
+        let mut odd = None;
+        for _ in 0..60 {
+            match LiveKernel::open(&bed.settings) {
+                Ok(_held) => {
+                    let maps = fs::read_dir(bed.settings.maps_dir()).map_or(0, Iterator::count);
+                    if (maps, bed.attached()) != (11, 8) {
+                        odd = Some(format!("{maps} maps, {} links", bed.attached()));
+                    }
+                    opened += 1;
+                }
+                Err(Error::Locked { .. }) => {}
+                Err(error) => odd = Some(error.to_string()),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let cleaned = cleaner.join().unwrap().expect("cleans up or is refused");
+        assert_eq!(odd, None);
+        assert!(opened > 0 && cleaned > 0, "{opened} opened, {cleaned} cleaned");
+    });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_made_is_for_its_owner_only_and_what_was_wide_is_narrowed() {
+    let bed = Bed::new("modes");
+    let settings = &bed.settings;
+    let dirs = [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()];
+    let check = |root: u32| {
+        drop(LiveKernel::open(settings).expect("opens"));
+        assert_eq!(dirs.each_ref().map(|dir| mode(dir)), [root, 0o700, 0o700]);
+        assert_eq!(mode(&settings.lock_file()), 0o600);
+        for dir in &dirs[1..] {
+            let pins = fs::read_dir(dir).unwrap().map(|pin| mode(&pin.unwrap().path()));
+            assert_eq!(pins.filter(|mode| *mode != 0o600).count(), 0, "{}", dir.display());
+        }
+    };
+    check(0o700);
+    assert_eq!(mode(&settings.run_dir), 0o700);
+    dirs.iter().chain([&settings.lock_file()]).for_each(|path| widen(path));
+    check(0o700);
+    // With something else in it, the root is not Towpath's alone.
+    fs::create_dir(settings.pin_root.join("other")).unwrap();
+    dirs.iter().for_each(|path| widen(path));
+    check(0o755);
+}
