@@ -104,6 +104,12 @@ impl LiveKernel {
         Ok(live)
     }
 
+    /// Whose maps these are, if any cluster was ever said.
+    #[must_use]
+    pub fn cluster(&self) -> Option<u64> {
+        self.config.get(0).map(|config| config.cluster).filter(|cluster| *cluster != 0)
+    }
+
     /// What the maps take.
     #[must_use]
     pub fn map_use(&self) -> Vec<MapUse> {

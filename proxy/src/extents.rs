@@ -56,7 +56,6 @@ impl FreeExtents {
     }
 
     /// Free slots in all.
-    #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
         self.by_base.values().map(|len| u64::from(*len)).sum()
     }

@@ -153,6 +153,23 @@ impl Layout {
         self.refused.values()
     }
 
+    /// Addresses of nodes that NODE_ADDRESSES has no room for: NodePorts are not reached there.
+    #[must_use]
+    pub fn addresses_without_room(&self) -> usize {
+        let waits = |addr: &&Addr| {
+            self.node_addresses.contains_key(addr) && !self.mirror.node_addresses.contains_key(addr)
+        };
+        let full =
+            self.mirror.node_addresses.len() >= self.mirror.capacities.node_addresses as usize;
+        if full { self.dirty_node_addresses.iter().filter(waits).count() } else { 0 }
+    }
+
+    /// Slots of BACKENDS that are not free: in force, or at rest.
+    #[must_use]
+    pub fn backends_used(&self) -> u64 {
+        u64::from(self.mirror.capacities.backends).saturating_sub(self.extents.total())
+    }
+
     /// What the kernel must hold now: the audit compares it with what it does hold.
     #[must_use]
     pub const fn image(&self) -> &Image {

@@ -130,15 +130,16 @@ impl ServicePlan {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let own = self.services.values().flat_map(|service| service.problems.iter().cloned());
-        let withheld = self.withheld.iter().map(|(service, owner)| problem(service, owner));
-        own.chain(self.contested()).chain(withheld).collect()
+        own.chain(self.contested()).collect()
     }
 
-    /// One problem for each Service that lost a frontend or a healthCheckNodePort to another.
+    /// One problem for each Service that lost a frontend, a healthCheckNodePort or its identity to
+    /// another.
     #[must_use]
     pub fn contested(&self) -> Vec<Problem> {
         let mut problems = self.claims.problems();
         problems.extend(self.health_ports.problems());
+        problems.extend(self.withheld.iter().map(|(service, owner)| problem(service, owner)));
         problems
     }
 

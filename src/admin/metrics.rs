@@ -43,6 +43,8 @@ pub struct Metrics {
     pub(crate) watch_restarts: IntGaugeVec,
     pub(crate) verdicts: IntGaugeVec,
     pub(crate) flows_evicted: IntGauge,
+    pub(crate) unknown_port: IntGauge,
+    pub(crate) untracked: IntGauge,
     stale_udp_ended: IntCounter,
     pub(crate) stale_udp: IntGauge,
     listen_failures: IntCounterVec,
@@ -187,6 +189,16 @@ impl Metrics {
                 r,
                 "towpath_flows_evicted",
                 "Flow entries of live sockets pushed out",
+            )?,
+            unknown_port: gauge(
+                r,
+                "towpath_unknown_port_refusals",
+                "Connections and datagrams refused because a clusterIP has no such port",
+            )?,
+            untracked: gauge(
+                r,
+                "towpath_untracked_sockets",
+                "Sockets that were translated but see the endpoint's address: no memory for a record",
             )?,
             listen_failures: counters(
                 r,

@@ -87,7 +87,7 @@ impl Answers for LoopAnswers {
                 metrics.watch_age.with_label_values(kind).set(age);
             }
         }
-        if reconcile::gather(&self.asker, metrics).is_none() {
+        if reconcile::gather(&self.asker, metrics, self.health.notes().len()).is_none() {
             tracing::warn!("the loop did not answer in time: metrics are stale");
         }
     }

@@ -21,7 +21,7 @@ use crate::{
 
 const ORIGIN: &str = "cluster identity";
 /// The start waits so long for an answer: whoever can list can also answer this.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was remembered; a file that is missing or damaged is none.
 pub(super) fn recall(run_dir: &Path) -> Option<u64> {
@@ -40,65 +40,89 @@ fn remember(run_dir: &Path, uid: &str) -> io::Result<()> {
     state_file::write(&path, text.as_bytes())
 }
 
-/// Asks the API server which cluster it is, and whether the maps belong to it. Answers whether that
-/// is settled.
-///
-/// # Errors
-/// When the maps are another cluster's: nothing may be written.
-pub(super) async fn bind(
-    settings: &KubeSettings,
-    wakes: &mpsc::Sender<Wake>,
-    health: &Health,
-    patience: Duration,
-) -> Result<bool> {
-    let uid = match cluster(settings, patience).await? {
-        Cluster::Uid(uid) => uid,
-        Cluster::Absent => {
-            tracing::info!(
-                "the API server has no namespace kube-system: clusters are not told apart"
-            );
-            return Ok(true);
-        }
-        Cluster::Forbidden(said) => {
-            let action = "allow it: a rule with resources [namespaces], resourceNames \
-                          [kube-system], verbs [get]";
-            let why = format!(
-                "this node's pins cannot be told from another cluster's: the API server says {said}"
-            );
-            let problem = Problem::new(None, "get namespace kube-system", &why, action);
-            health.note(ORIGIN, vec![problem]);
-            return Ok(true);
-        }
-        Cluster::Unanswered(why) => {
-            tracing::warn!(why, "which cluster this is could not be asked yet: asking on");
-            return Ok(false);
-        }
-    };
-    let (reply, answer) = oneshot::channel();
-    let wake = Wake::Bind(towpath_image::cluster_identity(&uid), reply);
-    wakes.send(wake).await.map_err(|_ended| anyhow!("the control loop has ended"))?;
-    if let Err(error) = answer.await? {
-        // What is remembered is of the cluster that this node has left.
-        if let Err(error) = fs::remove_file(settings.run_dir.join(CLUSTER)) {
-            tracing::debug!(%error, "nothing was remembered");
-        }
-        return Err(error.into());
-    }
-    if let Err(error) = remember(&settings.run_dir, &uid) {
-        let path = settings.run_dir.display();
-        tracing::warn!(%error, %path, "the cluster's identity cannot be remembered");
-    }
-    Ok(true)
+/// Finds out whether the maps are of the cluster that the API server is of.
+pub(super) struct Binding {
+    /// To the loop, which has the maps.
+    pub(super) wakes: mpsc::Sender<Wake>,
+    /// Where problems are noted.
+    pub(super) health: Health,
+    /// The maps are of some cluster, and nothing is remembered that says of which.
+    pub(super) unverified: bool,
 }
 
-/// Goes on asking, beside everything else, and never ends unless the maps are another cluster's.
-pub(super) async fn keep_asking(
-    settings: KubeSettings,
-    wakes: mpsc::Sender<Wake>,
-    health: Health,
-) -> Result<()> {
-    while !bind(&settings, &wakes, &health, Duration::from_secs(60)).await? {}
-    std::future::pending().await
+impl Binding {
+    /// Before anything is listed. Answers whether it is settled. What is unverified stays as it is until
+    /// the API server has said who it is, however long that takes: it goes on routing.
+    ///
+    /// # Errors
+    /// When the maps are another cluster's: nothing may be written.
+    pub(super) async fn at_start(&self, settings: &KubeSettings) -> Result<bool> {
+        loop {
+            if self.ask(settings, PATIENCE).await? {
+                return Ok(true);
+            }
+            if !self.unverified {
+                return Ok(false);
+            }
+            let why = "the API server has not said which cluster it is, and the maps of this node belong to \
+                   one that is not remembered: they stay as they are until it does";
+            let action = "look at the API server; `towpath cleanup` lets go of the maps";
+            self.health
+                .note(ORIGIN, vec![Problem::new(None, "get namespace kube-system", why, action)]);
+        }
+    }
+
+    /// Asks the API server which cluster it is, and whether the maps belong to it. Answers whether that
+    /// is settled.
+    async fn ask(&self, settings: &KubeSettings, patience: Duration) -> Result<bool> {
+        let Self { wakes, health, .. } = self;
+        let uid = match cluster(settings, patience).await? {
+            Cluster::Uid(uid) => uid,
+            Cluster::Absent => {
+                tracing::info!(
+                    "the API server has no namespace kube-system: clusters are not told apart"
+                );
+                health.note(ORIGIN, Vec::new());
+                return Ok(true);
+            }
+            Cluster::Forbidden(said) => {
+                let action = "allow it: a rule with resources [namespaces], resourceNames \
+                          [kube-system], verbs [get]";
+                let why = format!(
+                    "this node's pins cannot be told from another cluster's: the API server says {said}"
+                );
+                let problem = Problem::new(None, "get namespace kube-system", &why, action);
+                health.note(ORIGIN, vec![problem]);
+                return Ok(true);
+            }
+            Cluster::Unanswered(why) => {
+                tracing::warn!(why, "which cluster this is could not be asked yet: asking on");
+                return Ok(false);
+            }
+        };
+        health.note(ORIGIN, Vec::new());
+        let (reply, answer) = oneshot::channel();
+        let wake = Wake::Bind(towpath_image::cluster_identity(&uid), reply);
+        wakes.send(wake).await.map_err(|_ended| anyhow!("the control loop has ended"))?;
+        if let Err(error) = answer.await? {
+            // What is remembered is of the cluster that this node has left.
+            if let Err(error) = fs::remove_file(settings.run_dir.join(CLUSTER)) {
+                tracing::debug!(%error, "nothing was remembered");
+            }
+            return Err(error.into());
+        }
+        if let Err(error) = remember(&settings.run_dir, &uid) {
+            let path = settings.run_dir.display();
+            tracing::warn!(%error, %path, "the cluster's identity cannot be remembered");
+        }
+        Ok(true)
+    }
+
+    /// Goes on asking, beside everything else, and never ends unless the maps are another cluster's.
+    pub(super) async fn keep_asking(self, settings: KubeSettings) -> Result<()> {
+        while !self.ask(&settings, Duration::from_secs(60)).await? {}
+        std::future::pending().await
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use towpath_proxy::{ProxyConfig, ServicePlan};
 
 use super::{
     answers::LoopAnswers,
-    cluster, preflight, run_dir,
+    cluster::{self, Binding},
+    preflight, run_dir,
     stale_udp::{StaleUdp, Sweeper},
     threads::{self, Threads, log_panics},
 };
@@ -61,14 +62,25 @@ fn daemon(config: Config) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
+    // Pins of some cluster, and nothing is remembered that says of which.
+    let unverified = settings.cluster.is_none() && kernel.cluster().is_some();
     let Running { wakes, relists, health, mut threads } = start(&config, &settings, kernel, clock)?;
     let feed = Feed::new(wakes.clone());
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         tasks.spawn(ticks(wakes.clone()));
-        let facts = node_facts::run(feed.clone());
+        let (known, mut addresses) = tokio::sync::watch::channel(false);
+        let facts = node_facts::run(feed.clone(), health.clone(), known);
         tasks.spawn(async { Ok(facts.await?) });
-        tasks.spawn(feed_from(config, feed, relists, health, clock, wakes.clone()));
+        let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
+        let source = feed_from(config, feed, relists, health, clock, binding);
+        tasks.spawn(async move {
+            // Fails only when the loop has ended, which whoever follows the addresses says.
+            if addresses.wait_for(|known| *known).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            source.await
+        });
         let ended = tokio::select! {
             signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stopping")),
             ended = first_end(&mut tasks, &mut threads) => Err(ended),
@@ -198,7 +210,7 @@ async fn feed_from(
     relists: mpsc::Receiver<Relist>,
     health: Health,
     clock: Clock,
-    wakes: mpsc::Sender<Wake>,
+    binding: Binding,
 ) -> Result<()> {
     match config.source {
         SourceConfig::Kube { access, api_servers } => {
@@ -209,11 +221,10 @@ async fn feed_from(
                 clock,
                 patience: kube::Patience::default(),
             };
-            let patience = cluster::PATIENCE;
-            if cluster::bind(&settings, &wakes, &health, patience).await? {
+            if binding.at_start(&settings).await? {
                 return Ok(kube::run(settings, feed, relists, health).await?);
             }
-            let asking = cluster::keep_asking(settings.clone(), wakes, health.clone());
+            let asking = binding.keep_asking(settings.clone());
             tokio::select! {
                 ended = kube::run(settings, feed, relists, health) => Ok(ended?),
                 refused = asking => refused,

@@ -29,13 +29,13 @@ pub fn status(state: &State) -> StateReply {
     let view = state.store.view();
     let image = state.layout.image();
     let capacities = image.capacities;
-    let map = |name: &str, entries: usize, capacity: u32| MapReply {
+    let map = |name: &str, entries: u64, capacity: u32| MapReply {
         name: name.to_owned(),
-        entries: entries as u64,
+        entries,
         capacity: u64::from(capacity),
     };
-    let in_force = image.services.values().flat_map(|record| record.sets);
-    let backends: usize = in_force.map(|word| usize::from(word.count())).sum();
+    let backends = state.layout.backends_used();
+    let addresses = image.node_addresses.len() as u64;
     StateReply {
         synced: view.synced().is_some(),
         services: state.plan.services().len() as u64,
@@ -44,12 +44,12 @@ pub fn status(state: &State) -> StateReply {
         problems: problems(state),
         kernel: KernelReply {
             maps: vec![
-                map("FRONTENDS", image.frontends.len(), capacities.frontends),
-                map("SERVICES", image.services.len(), capacities.services),
+                map("FRONTENDS", image.frontends.len() as u64, capacities.frontends),
+                map("SERVICES", image.services.len() as u64, capacities.services),
                 map("BACKENDS", backends, capacities.backends),
-                map("NODE_ADDRESSES", image.node_addresses.len(), capacities.node_addresses),
+                map("NODE_ADDRESSES", addresses, capacities.node_addresses),
             ],
-            pending: state.layout.pending(),
+            pending: state.layout.pending() || state.repair,
             longest_write_us: u64::try_from(state.longest_write.as_micros()).unwrap_or(u64::MAX),
             programs_reattached: state.guard.reattached(),
         },
@@ -76,6 +76,13 @@ fn problems(state: &State) -> Vec<String> {
         if let Some(Outcome::Failed(why)) = state.ledger.entry(name).map(|entry| &entry.outcome) {
             problems.push(format!("Service {name}: {why}"));
         }
+    }
+    let nodes = state.layout.addresses_without_room();
+    if nodes > 0 {
+        problems.push(format!(
+            "map NODE_ADDRESSES is full: NodePorts are not reached on {nodes} address(es) of nodes; raise \
+             its capacity in the configuration and restart"
+        ));
     }
     problems.extend(state.effects.graces.problem());
     problems.extend(state.guard.problem().map(str::to_owned));
@@ -245,17 +252,18 @@ pub fn unused_udp(asker: &Asker, endpoints: BTreeSet<SocketAddr>) -> Option<BTre
     known.then_some(unused)
 }
 
-/// Brings metrics up to date that are read, not counted. `None`: the loop did not answer.
+/// Brings metrics up to date that are read, not counted. `notes`: how many problems there are that the
+/// loop does not know of. `None`: the loop did not answer.
 #[must_use]
-pub fn gather(asker: &Asker, metrics: &Metrics) -> Option<()> {
-    let (status, failed, evicted) = asker.ask(|state| {
-        let evicted = state.kernel.counters().flows_evicted;
-        (status(state), state.ledger.failed().len(), evicted)
-    })?;
+pub fn gather(asker: &Asker, metrics: &Metrics, notes: usize) -> Option<()> {
+    let (status, failed, totals) =
+        asker.ask(|s| (status(s), s.ledger.failed().len(), s.kernel.counters()))?;
     metrics.services.set(gauge(status.services));
-    metrics.problems.set(gauge(status.problems.len() as u64));
+    metrics.problems.set(gauge((status.problems.len() + notes) as u64));
     metrics.services_failed.set(gauge(failed as u64));
-    metrics.flows_evicted.set(gauge(evicted));
+    metrics.flows_evicted.set(gauge(totals.flows_evicted));
+    metrics.unknown_port.set(gauge(totals.unknown_port));
+    metrics.untracked.set(gauge(totals.untracked));
     for map in &status.kernel.maps {
         metrics.map_entries.with_label_values(&[map.name.as_str()]).set(gauge(map.entries));
         metrics.map_max_entries.with_label_values(&[map.name.as_str()]).set(gauge(map.capacity));
@@ -318,3 +326,6 @@ fn some_sums(state: &State, from: Option<ObjectName>) -> Part<Sums, ObjectName> 
     });
     (sums, next)
 }
+
+#[cfg(test)]
+mod tests;

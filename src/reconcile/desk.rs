@@ -77,7 +77,7 @@ pub(crate) struct Desk {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) wakes: mpsc::Sender<Wake>,
     pub(crate) inbox: mpsc::Receiver<Wake>,
-    pub(crate) _checks: watch::Receiver<Vec<HealthCheck>>,
+    pub(crate) checks: watch::Receiver<Vec<HealthCheck>>,
 }
 
 impl Desk {
@@ -103,7 +103,7 @@ impl Desk {
         let plan = ServicePlan::new(ProxyConfig { external_ips: Vec::new() });
         let door = Box::new(kernel.clone());
         let state = State::new(clock, Store::new("n0"), plan, door, effects).unwrap();
-        Self { kernel, state, metrics, vitals, wakes, inbox, _checks: served }
+        Self { kernel, state, metrics, vitals, wakes, inbox, checks: served }
     }
 
     /// Events, then one turn.

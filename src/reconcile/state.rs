@@ -3,7 +3,7 @@
 mod publish;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, mpsc as std_mpsc},
     time::{Duration, Instant, SystemTime},
 };
@@ -55,7 +55,6 @@ pub struct State {
     pub(super) udp: UdpEndpoints,
     /// An endpoint went that sockets may be connected to, and nobody was told.
     udp_gone: bool,
-    checks: BTreeMap<ObjectName, HealthCheck>,
     triggers: Triggers,
     retry: Retry,
     /// When the oldest event that is not yet planned was received.
@@ -63,7 +62,7 @@ pub struct State {
     /// Everything was listed and planned once.
     planned: bool,
     /// The last audit found something: everything is to be written anew.
-    repair: bool,
+    pub(super) repair: bool,
     /// Longest time spent on writing one batch.
     pub(crate) longest_write: Duration,
 }
@@ -95,7 +94,6 @@ impl State {
             troubles: Troubles::default(),
             udp: UdpEndpoints::default(),
             udp_gone: false,
-            checks: BTreeMap::new(),
             triggers: Triggers::since(SystemTime::now()),
             retry: Retry::default(),
             waiting_since: None,
@@ -218,10 +216,6 @@ impl State {
         for name in &delta.services {
             let service = self.plan.service(name);
             self.troubles.planned(name, service);
-            match service.and_then(|service| service.health_check.as_ref()) {
-                Some(check) => self.checks.insert(name.clone(), check.clone()),
-                None => self.checks.remove(name),
-            };
             if service.is_some() {
                 self.ledger.received(name.clone(), since, since_ms);
             } else {
@@ -234,9 +228,9 @@ impl State {
     /// Whoever serves or ends something because of the plan.
     fn tell(&mut self) {
         self.effects.health_checks.send_if_modified(|served| {
-            let differs = !served.iter().eq(self.checks.values());
+            let differs = !served.iter().eq(self.plan.health_checks());
             if differs {
-                *served = self.checks.values().cloned().collect();
+                *served = self.plan.health_checks().cloned().collect();
             }
             differs
         });

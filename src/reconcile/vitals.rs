@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Vitals {
     ticked_ms: AtomicU64,
     settled_ms: AtomicU64,
-    /// Since when something waits that did not get into the kernel; 0: nothing does.
-    pending_since_ms: AtomicU64,
+    /// Since when the kernel refuses writes; 0: it does not.
+    refuses_since_ms: AtomicU64,
     node_leaves: AtomicBool,
     dead: AtomicBool,
 }
@@ -16,7 +16,7 @@ pub struct Vitals {
 /// The loop ticks every second; this much silence means that it hangs.
 const HANGS_MS: u64 = 10_000;
 /// kube-proxy's bound: twice its sync period.
-const PENDING_MS: u64 = 60_000;
+const REFUSES_MS: u64 = 60_000;
 
 impl Vitals {
     pub(super) fn ticked(&self, now: u64) {
@@ -28,15 +28,16 @@ impl Vitals {
         self.dead.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn settled(&self, now: u64, pending: bool) {
+    /// The kernel was written, or refused to be.
+    pub(super) fn settled(&self, now: u64, refused: bool) {
         self.settled_ms.store(now, Ordering::Relaxed);
-        let since = if pending {
-            let known = self.pending_since_ms.load(Ordering::Relaxed);
+        let since = if refused {
+            let known = self.refuses_since_ms.load(Ordering::Relaxed);
             if known == 0 { now } else { known }
         } else {
             0
         };
-        self.pending_since_ms.store(since, Ordering::Relaxed);
+        self.refuses_since_ms.store(since, Ordering::Relaxed);
     }
 
     pub(crate) fn node(&self, eligible: bool) {
@@ -56,12 +57,12 @@ impl Vitals {
             && now.saturating_sub(self.ticked_ms.load(Ordering::Relaxed)) < HANGS_MS
     }
 
-    /// The loop turns, and no change waits for the kernel too long. Healthy before the first sync,
+    /// The loop turns, and the kernel has not refused writes for too long. Healthy before the first sync,
     /// as kube-proxy is (services.md 2.1).
     #[must_use]
     pub fn healthy(&self, now: u64) -> bool {
-        let since = self.pending_since_ms.load(Ordering::Relaxed);
-        self.alive(now) && (since == 0 || now.saturating_sub(since) < PENDING_MS)
+        let since = self.refuses_since_ms.load(Ordering::Relaxed);
+        self.alive(now) && (since == 0 || now.saturating_sub(since) < REFUSES_MS)
     }
 
     /// Load balancers may send new connections here.

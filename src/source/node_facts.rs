@@ -16,9 +16,10 @@ use rtnetlink::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
     },
 };
-use towpath_model::{Event, NodeFact};
+use tokio::sync::watch;
+use towpath_model::{Event, NodeFact, Problem};
 
-use super::{Feed, LoopEnded};
+use super::{Feed, Health, LoopEnded};
 
 /// Read again although nothing was heard.
 const REREAD: Duration = Duration::from_secs(60);
@@ -26,26 +27,45 @@ const REREAD: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_millis(5);
 /// The kernel answers a dump at once; longer means that the answer was lost.
 const ANSWER: Duration = Duration::from_secs(5);
+/// What `status` calls it.
+const ORIGIN: &str = "addresses of this node";
 /// Before netlink is opened again.
 const REOPEN: Duration = Duration::from_secs(1);
 
 /// Feeds the addresses of the network namespace in which it is first polled: now, and whenever they
-/// change. A netlink socket that fails is opened again.
+/// change. A netlink socket that fails is opened again. `known` becomes true with the first list: a
+/// source that lists before it would have addresses removed that no Node object names.
 ///
 /// # Errors
 /// When the loop has ended.
-pub async fn run(feed: Feed) -> Result<(), LoopEnded> {
-    let mut told: Option<Vec<IpAddr>> = None;
+pub async fn run(feed: Feed, health: Health, known: watch::Sender<bool>) -> Result<(), LoopEnded> {
+    let mut follower = Follower { feed, health, known, told: None };
     loop {
-        match follow(&feed, &mut told).await {
+        match follower.follow().await {
             Ok(never) => match never {},
             Err(Stop::Loop(ended)) => return Err(ended),
             Err(Stop::Netlink(cause)) => {
-                tracing::warn!(%cause, "the node's addresses can not be followed; trying again");
+                follower.health.note(ORIGIN, vec![unread(&cause)]);
                 tokio::time::sleep(REOPEN).await;
             }
         }
     }
+}
+
+fn unread(cause: &io::Error) -> Problem {
+    let why = format!(
+        "cannot be read over netlink ({cause}): nothing is routed anew before, and NodePorts stay on \
+         the addresses that were known"
+    );
+    Problem::new(None, ORIGIN, &why, "allow NETLINK_ROUTE sockets; it is tried again every second")
+}
+
+/// Reads addresses and tells what is new.
+struct Follower {
+    feed: Feed,
+    health: Health,
+    known: watch::Sender<bool>,
+    told: Option<Vec<IpAddr>>,
 }
 
 enum Stop {
@@ -65,37 +85,38 @@ impl From<io::Error> for Stop {
     }
 }
 
-async fn follow(
-    feed: &Feed,
-    told: &mut Option<Vec<IpAddr>>,
-) -> Result<std::convert::Infallible, Stop> {
-    // Subscribed before the first read, so that no change falls between the two.
-    let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-    let (connection, handle, mut notices) = rtnetlink::new_multicast_connection(&groups)?;
-    let connection = tokio::spawn(connection);
-    let _ended_with_us = AbortOnDrop(connection.abort_handle());
-    loop {
-        let addresses = tokio::time::timeout(ANSWER, read(&handle))
-            .await
-            .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-        if told.as_ref() != Some(&addresses) {
-            feed.send(vec![Event::Local(NodeFact::Addresses(addresses.clone()))]).await?;
-            *told = Some(addresses);
-        }
-        let reread = tokio::time::sleep(REREAD);
-        tokio::pin!(reread);
+impl Follower {
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Stop> {
+        // Subscribed before the first read, so that no change falls between the two.
+        let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, handle, mut notices) = rtnetlink::new_multicast_connection(&groups)?;
+        let connection = tokio::spawn(connection);
+        let _ended_with_us = AbortOnDrop(connection.abort_handle());
         loop {
-            tokio::select! {
-                () = &mut reread => break,
-                notice = notices.next() => match notice {
-                    Some((message, _)) if concerns_addresses(&message) => break,
-                    Some(_) => {}
-                    None => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
-                },
+            let addresses = tokio::time::timeout(ANSWER, read(&handle))
+                .await
+                .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+            if self.told.as_ref() != Some(&addresses) {
+                self.feed.send(vec![Event::Local(NodeFact::Addresses(addresses.clone()))]).await?;
+                self.told = Some(addresses);
+                self.known.send_replace(true);
             }
+            self.health.note(ORIGIN, Vec::new());
+            let reread = tokio::time::sleep(REREAD);
+            tokio::pin!(reread);
+            loop {
+                tokio::select! {
+                    () = &mut reread => break,
+                    notice = notices.next() => match notice {
+                        Some((message, _)) if concerns_addresses(&message) => break,
+                        Some(_) => {}
+                        None => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+                    },
+                }
+            }
+            tokio::time::sleep(SETTLE).await;
+            while let Some(Some(_)) = notices.next().now_or_never() {}
         }
-        tokio::time::sleep(SETTLE).await;
-        while let Some(Some(_)) = notices.next().now_or_never() {}
     }
 }
 

@@ -17,6 +17,8 @@ pub struct FakeKernel {
     pub failure: Option<KernelError>,
     /// Every state it went through, when asked to keep them: one image per operation.
     pub history: Option<Vec<Image>>,
+    /// Why the next reading fails, once.
+    pub unreadable: Option<KernelError>,
     /// Programs that are out of force, until [`Kernel::heal`].
     pub detached: Vec<&'static str>,
 }
@@ -37,7 +39,7 @@ impl FakeKernel {
 
 impl Kernel for FakeKernel {
     fn read(&mut self) -> Result<Image, KernelError> {
-        Ok(self.image.clone())
+        self.unreadable.take().map_or_else(|| Ok(self.image.clone()), Err)
     }
 
     fn apply(&mut self, batch: &Batch) -> Applied {

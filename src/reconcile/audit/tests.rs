@@ -246,7 +246,7 @@ fn nothing_that_is_asked_of_the_largest_cluster_holds_up_a_change() {
         assert_eq!(finding.differences, Vec::<String>::new());
     });
     let gather = least_longest(&running, |asker| {
-        reconcile::gather(asker, &running.metrics).unwrap();
+        reconcile::gather(asker, &running.metrics, 0).unwrap();
     });
     let status = least_longest(&running, |asker| {
         asker.ask(reconcile::status).unwrap();

@@ -34,7 +34,11 @@ impl State {
             Err(error) => {
                 tracing::error!(%error, "the kernel could not be read for repair");
                 self.repair = true;
-                self.retry.failed(self.clock.now_ms());
+                let now = self.clock.now_ms();
+                self.retry.failed(now);
+                self.effects.vitals.settled(now, true);
+                self.effects.metrics.write_failed();
+                self.record(Some(&Failure { why: error.to_string(), removals_left: true }));
                 return;
             }
         };
@@ -54,7 +58,7 @@ impl State {
         if batch.is_empty() {
             let now = self.clock.now_ms();
             self.retry.wrote(now, self.layout.pending());
-            self.effects.vitals.settled(now, self.layout.pending());
+            self.effects.vitals.settled(now, false);
             return None;
         }
         let began = Instant::now();
@@ -69,7 +73,9 @@ impl State {
             let operations = batch.ops.len();
             tracing::info!(operations, layout_ms, write_ms, "a large change is in force");
         }
-        self.effects.vitals.settled(now, self.layout.pending());
+        // What has no room is a problem of its Service, which no restart mends and no load balancer need
+        // avoid the node for; a kernel that refuses writes is the node's.
+        self.effects.vitals.settled(now, applied.failure.is_some());
         if self.layout.wants_grace() {
             self.effects.graces.request();
         }

@@ -91,8 +91,10 @@ fn addresses_are_followed() {
             .unwrap();
 
         let (sender, mut wakes) = mpsc::channel(8);
-        let source = tokio::spawn(run(Feed::new(sender)));
+        let (told, mut known) = watch::channel(false);
+        let source = tokio::spawn(run(Feed::new(sender), Health::default(), told));
         assert_eq!(heard(&mut wakes).await, ips(&[]), "loopback alone is no address");
+        known.wait_for(|known| *known).await.unwrap();
 
         add(&handle, device, "192.168.77.11", 24).await;
         assert_eq!(heard(&mut wakes).await, ips(&["192.168.77.11"]));
@@ -124,7 +126,8 @@ fn a_burst_ends_in_the_right_list() {
         tokio::spawn(connection);
         let device = lo(&handle).await;
         let (sender, mut wakes) = mpsc::channel(1024);
-        let _source = tokio::spawn(run(Feed::new(sender)));
+        let _source =
+            tokio::spawn(run(Feed::new(sender), Health::default(), watch::channel(false).0));
         for last in 1..=200u8 {
             add(&handle, device, &format!("10.1.0.{last}"), 32).await;
         }
