@@ -18,6 +18,7 @@ mod layout;
 mod plan;
 mod planned;
 mod retired;
+mod share;
 
 pub use claims::Claim;
 pub use config::ProxyConfig;
@@ -29,3 +30,4 @@ pub use planned::{
     FrontendSource, FrontendTarget, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord,
     PlannedService, PlannedSet, ServicePortId,
 };
+pub use share::Share;

@@ -106,7 +106,7 @@ impl Desk {
             metrics: Arc::clone(&metrics),
             vitals: Arc::clone(&vitals),
         };
-        let plan = ServicePlan::new(ProxyConfig { external_ips: Vec::new() });
+        let plan = ServicePlan::new(ProxyConfig::default());
         let door = Box::new(kernel.clone());
         let state = State::new(clock, Store::new("n0"), plan, door, effects).unwrap();
         Self { kernel, state, metrics, vitals, wakes, inbox, relists, _checks: served }
