@@ -72,7 +72,10 @@ fn compile(events: Vec<Event>) -> Image {
     for event in events {
         store.feed(event);
     }
-    let config = ProxyConfig { external_ips: Cidr::parse("0.0.0.0/0").into_iter().collect() };
+    let config = ProxyConfig {
+        external_ips: Cidr::parse("0.0.0.0/0").into_iter().collect(),
+        ..ProxyConfig::default()
+    };
     let mut planned = ServicePlan::new(config);
     let sizes = Capacities { frontends: 256, services: 64, backends: 512, node_addresses: 64 };
     let mut kernel = FakeKernel::new(sizes);

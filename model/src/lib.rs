@@ -4,6 +4,7 @@
 //! different since the last commit). Pure: no sockets, files, clocks, randomness or logs.
 #![forbid(unsafe_code)]
 
+mod brake;
 mod changes;
 mod event;
 mod fields;
@@ -19,6 +20,7 @@ mod unroutable;
 mod view;
 pub mod wire;
 
+pub use brake::is_suspicious;
 pub use changes::{Change, Changes};
 pub use event::{Event, NodeFact, Relist};
 pub use fields::unknown_fields;

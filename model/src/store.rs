@@ -8,13 +8,8 @@ use std::{
 
 use crate::{
     Change, Changes, EndpointSlice, Event, Key, Kind, Node, NodeFact, Object, ObjectName, Problem,
-    Relist, Service, View,
+    Relist, Service, View, brake::is_suspicious,
 };
-
-/// A list that would remove this many objects and this share of a kind waits for a second one
-/// (DESIGN section 2: an API server that comes back half empty must not empty the nodes).
-const BRAKE_OBJECTS: usize = 50;
-const BRAKE_PERCENT: usize = 30;
 
 /// The current state, indexed.
 #[derive(Debug)]
@@ -139,6 +134,16 @@ impl Store {
         self.bad.values()
     }
 
+    /// Objects that could never be understood since the start: of those no version is in force here.
+    pub fn unread(&self) -> impl Iterator<Item = &Key> {
+        let tables = &self.tables;
+        self.bad.keys().filter(|Key { kind, name }| match kind {
+            Kind::Service => !tables.services.contains_key(name),
+            Kind::EndpointSlice => !tables.slices.contains_key(name),
+            Kind::Node => !tables.nodes.contains_key(name),
+        })
+    }
+
     /// Kinds whose last list waits for a second one, and how many objects it would remove.
     pub fn braked(&self) -> impl Iterator<Item = (Kind, usize)> {
         self.braked.iter().map(|(kind, names)| (*kind, names.len()))
@@ -156,8 +161,7 @@ impl Store {
         let gone: BTreeSet<_> = names.into_iter().filter(|name| !seen.contains(name)).collect();
         let held = self.braked.remove(&kind).unwrap_or_default();
         let unheard_of = gone.difference(&held).count();
-        let much = unheard_of >= BRAKE_OBJECTS && unheard_of * 100 > objects * BRAKE_PERCENT;
-        if much && self.listed.contains(&kind) {
+        if is_suspicious(unheard_of, objects) && self.listed.contains(&kind) {
             self.braked.insert(kind, gone);
             return Some(Relist(kind));
         }

@@ -38,7 +38,7 @@ pub(crate) struct Claims {
 }
 
 /// The nodePort through which a remote node's own is reached.
-fn node_port_of(key: &FrontendKey) -> Option<FrontendKey> {
+pub(crate) fn node_port_of(key: &FrontendKey) -> Option<FrontendKey> {
     let v4 = key.addr.0[2] == Addr::ANY_V4.0[2];
     let any = if v4 { Addr::ANY_V4 } else { Addr::ANY_V6 };
     (key.kind() == Some(FrontendKind::NodeLocal))

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
-use towpath_image::datapath::{Addr, BackendRecord, Empty, FrontendKey, FrontendWord};
+use towpath_image::datapath::{
+    Addr, BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord,
+};
 use towpath_model::{
     EndpointSlice, Family, Key, Kind, Problem, Service,
     select::{self, Candidate, Place, Selection, Usage},
@@ -18,10 +20,8 @@ use crate::{
         FrontendSource, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord, PlannedService,
         PlannedSet, ServicePortId,
     },
+    share::Budget,
 };
-
-/// Highest number of backends that a set word can count.
-const SET_MAX: usize = u16::MAX as usize;
 
 /// What the result depends on besides the Service and its slices.
 #[derive(Clone, Copy, Debug)]
@@ -46,26 +46,35 @@ pub(crate) fn compile(
     around: Surroundings<'_>,
 ) -> PlannedService {
     let mut problems = Vec::new();
-    let mut ports = Vec::with_capacity(service.cluster_ips.len() * service.ports.len());
+    let pairs =
+        || service.cluster_ips.iter().flat_map(|ip| service.ports.iter().map(move |p| (*ip, p)));
+    let (mut budget, kept) =
+        Budget::new(around.config.share, service.cluster_ips.len(), pairs().count());
+    budget.set_aside(pairs().take(kept).filter(|(_, port)| port.node_port != 0).count());
+    let outside = Outside::of(service, around.config);
+    let mut ports = Vec::with_capacity(kept);
     let mut ready_local = BTreeSet::new();
     let mut refused = BTreeSet::new();
     refuse_external_ips(service, around.config, &mut problems);
-    for ip in &service.cluster_ips {
-        for port in &service.ports {
-            let family = Family::of(*ip);
-            let all = select::candidates(slices.iter().copied(), &port.name, port.protocol, family);
-            let (usable, bad): (Vec<_>, Vec<_>) =
-                all.into_iter().partition(|c| why_unroutable(c.addr).is_none());
-            refused.extend(bad.iter().map(|c| c.addr));
-            ready_local.extend(
-                usable
-                    .iter()
-                    .filter(|c| c.ready && c.node == Some(around.place.node))
-                    .map(|c| c.addr),
-            );
-            ports.push(compile_port(service, port, *ip, &usable, around, &mut problems));
-        }
+    for (ip, port) in pairs().take(kept) {
+        let family = Family::of(ip);
+        let all = select::candidates(slices.iter().copied(), &port.name, port.protocol, family);
+        let (usable, bad): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|c| why_unroutable(c.addr).is_none());
+        refused.extend(bad.iter().map(|c| c.addr));
+        ready_local.extend(
+            usable.iter().filter(|c| c.ready && c.node == Some(around.place.node)).map(|c| c.addr),
+        );
+        ports.push(compile_port(service, port, ip, &usable, &outside, around.place, &mut budget));
     }
+    outside.give(service, &mut ports, &mut budget);
+    for port in &mut ports {
+        // As a person reads them; remote nodes' own come last.
+        let own = |f: &PlannedFrontend| f.key.kind() == Some(FrontendKind::NodeLocal);
+        port.frontends.sort_by_key(|frontend| (own(frontend), frontend.source));
+        port.frontends.shrink_to_fit();
+    }
+    problems.extend(budget.problems(service));
     let refused = refused.into_iter().filter_map(|addr| Some((addr, why_unroutable(addr)?)));
     for (addr, why) in refused {
         problems.push(problem(
@@ -99,8 +108,9 @@ fn compile_port(
     port: &ServicePort,
     cluster_ip: IpAddr,
     usable: &[Candidate<'_>],
-    around: Surroundings<'_>,
-    problems: &mut Vec<Problem>,
+    outside: &Outside,
+    place: Place<'_>,
+    budget: &mut Budget,
 ) -> PlannedPort {
     let id = ServicePortId {
         service: service.meta.name.clone(),
@@ -109,15 +119,19 @@ fn compile_port(
         family: Family::of(cluster_ip),
     };
     let identity = service_identity(&id, None);
-    let mut frontends = frontends(service, port, cluster_ip, identity, around.config);
-    let external = frontends.iter().any(|f| f.flags & FrontendWord::EXTERNAL != 0);
+    let mut frontends = vec![own_frontend(service, port, cluster_ip, identity)];
+    let node_port = port.node_port != 0 && budget.take_node_port();
+    if node_port {
+        frontends.push(node_frontend(service, port, cluster_ip, identity));
+    }
+    let external = port.node_port != 0 || outside.has(id.family);
     // From a socket on this node, frontends of the outside are short-circuited to the cluster set
     // whatever externalTrafficPolicy says (1.3); so the local set is the internal policy's alone.
     let internal_local = service.internal_policy == TrafficPolicy::Local;
     let usage = Usage { cluster: !internal_local || external, local: internal_local };
-    let chosen = select::select(usable, usage, around.place);
-    let per_node = if port.node_port != 0 && service.external_policy == TrafficPolicy::Local {
-        per_node(service, &id, usable, around.place, problems)
+    let chosen = select::select(usable, usage, place);
+    let per_node = if node_port && service.external_policy == TrafficPolicy::Local {
+        per_node(service, &id, usable, place, budget)
     } else {
         Vec::new()
     };
@@ -133,13 +147,12 @@ fn compile_port(
         identity: record.identity,
         source: FrontendSource::NodePort,
     }));
-    frontends.shrink_to_fit();
     PlannedPort {
         record: PlannedRecord {
             identity,
             owner: service.meta.name.clone(),
             affinity_seconds: service.affinity_seconds,
-            sets: sets(service, &chosen, usage, problems),
+            sets: sets(&chosen, usage, budget),
         },
         id,
         number: port.port,
@@ -151,47 +164,75 @@ fn compile_port(
     }
 }
 
-fn frontends(
+fn own_frontend(
     service: &Service,
     port: &ServicePort,
     cluster_ip: IpAddr,
     identity: u64,
-    config: &ProxyConfig,
-) -> Vec<PlannedFrontend> {
-    let family = Family::of(cluster_ip);
-    let vip = |ip: IpAddr, flags, source| PlannedFrontend {
-        key: FrontendKey::vip(ip.into(), port.port, port.protocol.number()),
-        flags,
-        identity,
-        source,
-    };
+) -> PlannedFrontend {
     let internal_local = service.internal_policy == TrafficPolicy::Local;
-    let local = if internal_local { FrontendWord::LOCAL_SET } else { 0 };
-    let mut frontends = vec![vip(cluster_ip, local, FrontendSource::ClusterIp)];
-    if port.node_port != 0 {
-        let per_node = service.external_policy == TrafficPolicy::Local;
-        frontends.push(PlannedFrontend {
-            key: FrontendKey::node(cluster_ip.into(), port.node_port, port.protocol.number()),
-            flags: FrontendWord::EXTERNAL | if per_node { FrontendWord::PER_NODE } else { 0 },
-            identity,
-            source: FrontendSource::NodePort,
-        });
+    PlannedFrontend {
+        key: FrontendKey::vip(cluster_ip.into(), port.port, port.protocol.number()),
+        flags: if internal_local { FrontendWord::LOCAL_SET } else { 0 },
+        identity,
+        source: FrontendSource::ClusterIp,
     }
-    // Ranges of another family do not filter this one (1.1): without any of this family, no filter.
-    let ranged = service.source_ranges.iter().any(|range| Family::of(range.base) == family);
-    let ranges = if ranged { FrontendWord::SOURCE_RANGES } else { 0 };
-    for ingress in &service.load_balancer {
-        if Family::of(ingress.ip) == family && !ingress.proxied {
-            let flags = FrontendWord::EXTERNAL | ranges;
-            frontends.push(vip(ingress.ip, flags, FrontendSource::LoadBalancer));
+}
+
+fn node_frontend(
+    service: &Service,
+    port: &ServicePort,
+    cluster_ip: IpAddr,
+    identity: u64,
+) -> PlannedFrontend {
+    let per_node = service.external_policy == TrafficPolicy::Local;
+    PlannedFrontend {
+        key: FrontendKey::node(cluster_ip.into(), port.node_port, port.protocol.number()),
+        flags: FrontendWord::EXTERNAL | if per_node { FrontendWord::PER_NODE } else { 0 },
+        identity,
+        source: FrontendSource::NodePort,
+    }
+}
+
+/// Addresses of the outside that a Service may have, in the order in which they are given.
+struct Outside(Vec<(FrontendSource, IpAddr)>);
+
+impl Outside {
+    fn of(service: &Service, config: &ProxyConfig) -> Self {
+        let allowed = service.external_ips.iter().filter(|ip| config.allows_external_ip(**ip));
+        let external = allowed.map(|ip| (FrontendSource::ExternalIp, *ip));
+        let balancers = service.load_balancer.iter().filter(|ingress| !ingress.proxied);
+        let balancers = balancers.map(|ingress| (FrontendSource::LoadBalancer, ingress.ip));
+        Self(external.chain(balancers).collect())
+    }
+
+    fn has(&self, family: Family) -> bool {
+        self.0.iter().any(|(_, ip)| Family::of(*ip) == family)
+    }
+
+    /// Gives all ports their external addresses, then all of them those of load balancers.
+    fn give(&self, service: &Service, ports: &mut [PlannedPort], budget: &mut Budget) {
+        for source in [FrontendSource::ExternalIp, FrontendSource::LoadBalancer] {
+            for port in &mut *ports {
+                let family = port.id.family;
+                let fits = |(of, ip): &&(_, IpAddr)| *of == source && Family::of(*ip) == family;
+                let granted = budget.grant(self.0.iter().filter(fits).count());
+                let given = self.0.iter().filter(fits).take(granted);
+                // Ranges of another family do not filter this one (1.1): without any of this family,
+                // no filter.
+                let ranged = source == FrontendSource::LoadBalancer
+                    && service.source_ranges.iter().any(|range| Family::of(range.base) == family);
+                let ranges = if ranged { FrontendWord::SOURCE_RANGES } else { 0 };
+                let (number, protocol) = (port.number, port.id.protocol.number());
+                port.frontends.extend(given.map(|(_, ip)| PlannedFrontend {
+                    key: FrontendKey::vip((*ip).into(), number, protocol),
+                    flags: FrontendWord::EXTERNAL | ranges,
+                    identity: port.record.identity,
+                    source,
+                }));
+            }
         }
     }
-    for ip in &service.external_ips {
-        if Family::of(*ip) == family && config.allows_external_ip(*ip) {
-            frontends.push(vip(*ip, FrontendWord::EXTERNAL, FrontendSource::ExternalIp));
-        }
-    }
-    frontends
 }
 
 /// Unknown ports of a clusterIP are refused (services.md 1.3). It comes and goes with the first port
@@ -206,24 +247,11 @@ fn guard(cluster_ip: IpAddr, ports: &[PlannedPort]) -> PlannedFrontend {
     }
 }
 
-fn sets(
-    service: &Service,
-    chosen: &Selection,
-    usage: Usage,
-    problems: &mut Vec<Problem>,
-) -> [PlannedSet; 2] {
+fn sets(chosen: &Selection, usage: Usage, budget: &mut Budget) -> [PlannedSet; 2] {
     let empty = if chosen.has_any { Empty::Leave } else { Empty::Refuse };
     [
-        PlannedSet {
-            backends: backends(service, &chosen.cluster, problems),
-            empty,
-            used: usage.cluster,
-        },
-        PlannedSet {
-            backends: backends(service, &chosen.local, problems),
-            empty,
-            used: usage.local,
-        },
+        PlannedSet { backends: backends(&chosen.cluster, budget), empty, used: usage.cluster },
+        PlannedSet { backends: backends(&chosen.local, budget), empty, used: usage.local },
     ]
 }
 
@@ -233,21 +261,18 @@ fn per_node(
     id: &ServicePortId,
     usable: &[Candidate<'_>],
     place: Place<'_>,
-    problems: &mut Vec<Problem>,
+    budget: &mut Budget,
 ) -> Vec<(Arc<str>, PlannedRecord)> {
     let nodes: BTreeSet<&str> =
         usable.iter().filter_map(|c| c.node).filter(|node| *node != place.node).collect();
     let mut records = Vec::new();
     for node in nodes {
         let targets = select::local_set(usable, node);
-        if targets.is_empty() {
+        if targets.is_empty() || !budget.take_node() {
             continue;
         }
-        let set = PlannedSet {
-            backends: backends(service, &targets, problems),
-            empty: Empty::Leave,
-            used: true,
-        };
+        let set =
+            PlannedSet { backends: backends(&targets, budget), empty: Empty::Leave, used: true };
         records.push((
             Arc::from(node),
             PlannedRecord {
@@ -261,20 +286,8 @@ fn per_node(
     records
 }
 
-fn backends(
-    service: &Service,
-    targets: &[(IpAddr, u16)],
-    problems: &mut Vec<Problem>,
-) -> Arc<[BackendRecord]> {
-    if targets.len() > SET_MAX {
-        problems.push(problem(
-            service,
-            "endpoints",
-            &format!("{} endpoints; only the first {SET_MAX} are used", targets.len()),
-            "split the Service",
-        ));
-    }
-    let kept = targets.iter().take(SET_MAX);
+fn backends(targets: &[(IpAddr, u16)], budget: &mut Budget) -> Arc<[BackendRecord]> {
+    let kept = targets.iter().take(budget.cut(targets.len()));
     let mut backends: Vec<_> =
         kept.map(|(ip, port)| BackendRecord::new((*ip).into(), *port)).collect();
     backends.sort_unstable_by_key(BackendRecord::order);

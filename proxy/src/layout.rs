@@ -13,13 +13,14 @@
 //! 7. frontends that go; guards first
 //! 8. node addresses that come: everything they lead to is there
 //!
-//! 2 and 7 need [`Synced`]. A record that nothing leads to any more stays whole while it rests: a
+//! 2 and 7 need [`Synced`], and what a restart found may be held ([`Hold`]). A record that nothing leads to any more stays whole while it rests: a
 //! program that read the frontend before that was flipped or removed has yet to read the record, and
 //! must find the old answer. Once it is cleared its index and its slots are free at once: so what is
 //! unused in the maps of a daemon that died has rested, too. After a failure the mirror is exactly
 //! what was carried out; everything else is rebuilt from it.
 
 mod adopt;
+mod found;
 mod place;
 mod write;
 
@@ -39,16 +40,20 @@ use crate::{
     retired::{Retired, Retiree},
 };
 
+pub use found::{Found, Hold, Part};
+
 /// Milliseconds of the daemon's monotonic clock.
 pub type Millis = u64;
 
-/// A Service that did not fit; its state before is in force.
+/// A Service that did not fit, or that is held; its state before is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
     /// The Service.
     pub service: ObjectName,
     /// Why, and what to do.
     pub why: String,
+    /// It stays as it was found ([`Hold`]): nobody need try again, and nothing is full.
+    pub held: bool,
 }
 
 /// What the kernel holds, what it should hold, and where there is room.
@@ -85,6 +90,10 @@ pub struct Layout {
     keys_of: BTreeMap<u64, Vec<FrontendKey>>,
     /// Services whose records did not fit at the last turn.
     refused: BTreeMap<ObjectName, Refused>,
+    /// What was found at the start and no plan has spoken of; `None` before the first plan.
+    found: Option<Found>,
+    hold: Hold,
+    held: found::Held,
     /// What the batch under way takes out of force.
     leaving: Vec<Retiree>,
 }
@@ -99,6 +108,7 @@ impl Layout {
 
     /// The next batch: what `delta` changed, and what could not be carried out before.
     pub fn lay_out(&mut self, delta: &PlanDelta, synced: Option<&Synced>, now: Millis) -> Batch {
+        self.claim_found(delta);
         self.want(delta);
         let rested = self.retired.rested(now);
         write::write(self, rested, synced.is_some())
@@ -287,6 +297,8 @@ impl Layout {
         fresh.node_addresses = std::mem::take(&mut self.node_addresses);
         fresh.keys_of = std::mem::take(&mut self.keys_of);
         fresh.refused = std::mem::take(&mut self.refused);
+        fresh.found = self.found.take();
+        fresh.hold = std::mem::take(&mut self.hold);
         fresh.dirty_records.extend(fresh.records.keys());
         fresh.dirty_frontends.extend(fresh.frontends.keys());
         fresh.dirty_node_addresses.extend(fresh.node_addresses.keys());

@@ -18,14 +18,16 @@ mod layout;
 mod plan;
 mod planned;
 mod retired;
+mod share;
 
 pub use claims::Claim;
 pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
 pub use identity::{node_identity, service_identity};
-pub use layout::{Layout, Millis, Refused};
+pub use layout::{Found, Hold, Layout, Millis, Part, Refused};
 pub use plan::{PlanDelta, ServicePlan, plan};
 pub use planned::{
     FrontendSource, FrontendTarget, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord,
     PlannedService, PlannedSet, ServicePortId,
 };
+pub use share::Share;

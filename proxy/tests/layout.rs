@@ -4,6 +4,8 @@
 
 #[path = "layout/desk.rs"]
 mod desk;
+#[path = "layout/hold.rs"]
+mod hold;
 
 use std::collections::BTreeSet;
 

@@ -32,7 +32,10 @@ struct Bench {
 }
 
 fn config() -> ProxyConfig {
-    ProxyConfig { external_ips: vec![towpath_model::service::Cidr::parse("2.2.2.0/24").unwrap()] }
+    ProxyConfig {
+        external_ips: vec![towpath_model::service::Cidr::parse("2.2.2.0/24").unwrap()],
+        ..ProxyConfig::default()
+    }
 }
 
 impl Bench {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
 use towpath_ebpf::{LiveKernel, Peers, Settings};
 use towpath_model::{Relist, Store};
-use towpath_proxy::{ProxyConfig, ServicePlan};
+use towpath_proxy::{ProxyConfig, ServicePlan, Share};
 
 use super::{
     answers::LoopAnswers,
@@ -126,7 +126,10 @@ fn start(
         metrics: Arc::clone(&metrics),
         vitals: Arc::clone(&vitals),
     };
-    let plan = ServicePlan::new(ProxyConfig { external_ips: config.services.external_ips.clone() });
+    let plan = ServicePlan::new(ProxyConfig {
+        external_ips: config.services.external_ips.clone(),
+        share: Share::of(&config.kernel.capacities),
+    });
     let store = Store::new(&config.node_name);
     let state = State::new(clock, store, plan, Box::new(kernel), effects)?;
     threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use towpath_image::datapath::{BackendRecord, FrontendKey, FrontendKind, FrontendWord};
-use towpath_model::{ObjectName, select::Why};
+use towpath_model::{Key, Kind, ObjectName, select::Why};
 use towpath_proxy::{FrontendSource, PlannedFrontend, PlannedPort, PlannedService};
 
 use super::{Asker, Outcome, Part, State, ask::portion, in_force};
@@ -92,6 +92,8 @@ fn problems(state: &State) -> Vec<String> {
             "{kind}: the last list would remove {objects} objects; waiting for a second one"
         ));
     }
+    problems.extend(state.brake.problems());
+    problems.extend(unread(state));
     problems.sort();
     problems.dedup();
     if problems.len() > PROBLEMS_MAX {
@@ -100,6 +102,19 @@ fn problems(state: &State) -> Vec<String> {
         problems.push(format!("{more} further problems or more: these first, then ask again"));
     }
     problems
+}
+
+/// Services that hold what nobody claims. Slices that do so are named with the Service that they hold.
+fn unread(state: &State) -> Vec<String> {
+    let held = state.layout.held_frontends();
+    let unread = state.store.unread().filter(|key| key.kind == Kind::Service && held > 0);
+    let line = |key: &Key| {
+        format!(
+            "{key}: it could not be read since the start, so nobody knows what in the kernel is its \
+             own: {held} frontends that no Service claims stay in force; mend or delete it"
+        )
+    };
+    unread.take(PROBLEMS_MAX).map(line).collect()
 }
 
 /// `towpath services [NAME]`. `name`: `namespace/name`, or a name in any namespace. `None`: the loop
@@ -236,14 +251,21 @@ pub fn unused_udp(asker: &Asker, endpoints: BTreeSet<SocketAddr>) -> Option<BTre
     let mut known = true;
     let portion = move |state: &State, from: Option<SocketAddr>| {
         let from = from.map_or(Bound::Unbounded, Bound::Excluded);
+        let known = state.is_planned() && !state.brake.holds();
+        if !known {
+            return (None, None);
+        }
+        let held = state.layout.held_backends();
+        let held: BTreeSet<_> =
+            held.map(|b| SocketAddr::new(b.addr.into(), u16::from_be(b.port))).collect();
         let mut found = Vec::new();
         let next = portion(endpoints.range((from, Bound::Unbounded)), |endpoint| {
-            if !state.udp.contains(endpoint) {
+            if !state.udp.contains(endpoint) && !held.contains(endpoint) {
                 found.push(*endpoint);
             }
             *endpoint
         });
-        (state.is_planned().then_some(found), next)
+        (Some(found), next)
     };
     asker.walk(portion, |part| match part {
         Some(part) => unused.extend(part),

@@ -11,7 +11,7 @@ use towpath_image::{
     Applied, Batch, Capacities, Counters, FakeKernel, Image, Kernel, KernelError, MapName,
     Observed, datapath::ServiceCounters,
 };
-use towpath_model::{Event, Kind, Object, ObjectName, Store, decode};
+use towpath_model::{Event, Kind, Object, ObjectName, Relist, Store, decode};
 use towpath_proxy::{HealthCheck, ProxyConfig, ServicePlan};
 
 use super::{Clock, Effects, Graces, State, Vitals, Wake};
@@ -77,6 +77,7 @@ pub(crate) struct Desk {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) wakes: mpsc::Sender<Wake>,
     pub(crate) inbox: mpsc::Receiver<Wake>,
+    pub(crate) relists: mpsc::Receiver<Relist>,
     pub(crate) checks: watch::Receiver<Vec<HealthCheck>>,
 }
 
@@ -86,24 +87,29 @@ impl Desk {
     }
 
     pub(crate) fn with(capacities: Capacities) -> Self {
-        let kernel = SharedKernel::new(capacities);
+        Self::over(SharedKernel::new(capacities))
+    }
+
+    /// A daemon that starts over what another one left in the kernel.
+    pub(crate) fn over(kernel: SharedKernel) -> Self {
         let clock = Clock::start();
         let (wakes, inbox) = mpsc::channel(super::QUEUE);
         let (checks, served) = watch::channel(Vec::new());
         let metrics = Arc::new(Metrics::new().unwrap());
         let vitals = Arc::new(Vitals::default());
+        let (relists_out, relists) = mpsc::channel(16);
         let effects = Effects {
-            relists: mpsc::channel(1).0,
+            relists: relists_out,
             graces: Graces::start(clock, || Ok(()), wakes.clone()).unwrap().0,
             health_checks: checks,
             udp_gone: None,
             metrics: Arc::clone(&metrics),
             vitals: Arc::clone(&vitals),
         };
-        let plan = ServicePlan::new(ProxyConfig { external_ips: Vec::new() });
+        let plan = ServicePlan::new(ProxyConfig::default());
         let door = Box::new(kernel.clone());
         let state = State::new(clock, Store::new("n0"), plan, door, effects).unwrap();
-        Self { kernel, state, metrics, vitals, wakes, inbox, checks: served }
+        Self { kernel, state, metrics, vitals, wakes, inbox, relists, checks: served }
     }
 
     /// Events, then one turn.

@@ -7,6 +7,7 @@
 mod answers;
 mod ask;
 mod audit;
+mod brake;
 mod clock;
 #[cfg(test)]
 pub(crate) mod desk;

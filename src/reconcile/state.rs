@@ -14,7 +14,7 @@ use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store};
 use towpath_proxy::{HealthCheck, Layout, PlanDelta, ServicePlan, plan};
 
 use super::{
-    Clock, Finding, Graces, Ledger, guard::Guard, retry::Retry, triggers::Triggers,
+    Clock, Finding, Graces, Ledger, brake::Brake, guard::Guard, retry::Retry, triggers::Triggers,
     troubles::Troubles, udp_endpoints::UdpEndpoints, vitals::Vitals,
 };
 use crate::admin::Metrics;
@@ -51,6 +51,9 @@ pub struct State {
     pub(crate) audited: Option<Finding>,
     pub(crate) effects: Effects,
     pub(super) guard: Guard,
+    pub(super) brake: Brake,
+    /// Kinds whose source was not yet told to list again.
+    relists: BTreeSet<Kind>,
     pub(super) troubles: Troubles,
     pub(super) udp: UdpEndpoints,
     /// An endpoint went that sockets may be connected to, and nobody was told.
@@ -91,6 +94,8 @@ impl State {
             audited: None,
             effects,
             guard: Guard::default(),
+            brake: Brake::default(),
+            relists: BTreeSet::new(),
             troubles: Troubles::default(),
             udp: UdpEndpoints::default(),
             udp_gone: false,
@@ -113,12 +118,20 @@ impl State {
         let of = |kind| events.iter().filter(|event| kind_of(event) == Some(kind)).count();
         self.effects.metrics.heard(of(Kind::Service), of(Kind::EndpointSlice));
         for event in events {
-            let Some(relist) = self.store.feed(event) else { continue };
-            tracing::warn!(kind = %relist.0, "a list would remove too much: asking for a second one");
-            if self.effects.relists.try_send(relist).is_err() {
-                tracing::warn!(kind = %relist.0, "nobody can list again");
+            if let Event::InitDone(kind) = &event {
+                self.brake.listed(*kind);
             }
+            let Some(Relist(kind)) = self.store.feed(event) else { continue };
+            tracing::warn!(%kind, "a list would remove too much: asking for a second one");
+            self.relists.insert(kind);
         }
+        self.ask_for_lists();
+    }
+
+    /// Tells the source; one that does not listen is told again at the next tick.
+    fn ask_for_lists(&mut self) {
+        let source = &self.effects.relists;
+        self.relists.retain(|kind| source.try_send(Relist(*kind)).is_err());
     }
 
     /// A grace period that began at `began` is over.
@@ -130,6 +143,7 @@ impl State {
     pub(crate) fn tick(&mut self) {
         let now = self.clock.now_ms();
         self.effects.vitals.ticked(now);
+        self.ask_for_lists();
         if self.layout.wants_grace() {
             self.effects.graces.request();
         }
@@ -174,7 +188,8 @@ impl State {
         };
         let heard = self.waiting_since.is_some();
         let rested = self.layout.has_rested(self.clock.now_ms());
-        let work = self.repair || rested || self.layout.pending();
+        let lets_go = self.brake.is_due() || self.brake.hold(&self.store) != *self.layout.hold();
+        let work = self.repair || rested || lets_go || self.layout.pending();
         if !(heard || work) || !self.retry.is_due(self.clock.now_ms(), heard) {
             return;
         }
@@ -190,6 +205,7 @@ impl State {
             self.udp_gone |= self.udp.update(name, &self.plan, &view);
         }
         self.effects.vitals.node(view.own_node().is_none_or(|node| !node.going_away));
+        self.hold(&delta);
         self.planned = true;
         if changes.synced {
             self.udp_gone = true;
@@ -205,6 +221,28 @@ impl State {
             self.write(&delta, &synced);
         }
         self.tell();
+    }
+
+    /// What of the things found at the start stays for now.
+    fn hold(&mut self, delta: &PlanDelta) {
+        if !self.planned || self.brake.is_due() {
+            let kinds = self.brake.judge(self.layout.found(delta));
+            for problem in self.brake.problems() {
+                tracing::warn!(problem, "asking for a second list");
+            }
+            self.relists.extend(kinds);
+            self.ask_for_lists();
+        }
+        let hold = self.brake.hold(&self.store);
+        if hold != *self.layout.hold() {
+            tracing::info!(
+                ?hold,
+                "what the start found in the kernel and nobody claims stays so far"
+            );
+            // Sockets may be connected to what goes now.
+            self.udp_gone = true;
+            self.layout.set_hold(hold);
+        }
     }
 
     /// What is kept per Service besides the plan.
@@ -234,8 +272,9 @@ impl State {
             }
             differs
         });
-        // While the kernel refuses writes, a socket that is ended would be sent back.
-        if self.udp_gone && !self.retry.failing() {
+        // While the kernel refuses writes, a socket that is ended would be sent back; and while the
+        // lists are doubted, nobody knows which endpoints are gone.
+        if self.udp_gone && !self.retry.failing() && !self.brake.holds() {
             self.udp_gone = false;
             if let Some(told) = &self.effects.udp_gone {
                 // A full queue: whoever is told has yet to look, and will see this, too.

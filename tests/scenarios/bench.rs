@@ -44,7 +44,10 @@ pub(crate) struct Bench {
 }
 
 fn new_plan() -> ServicePlan {
-    ServicePlan::new(ProxyConfig { external_ips: vec![Cidr::parse(EXTERNAL).unwrap()] })
+    ServicePlan::new(ProxyConfig {
+        external_ips: vec![Cidr::parse(EXTERNAL).unwrap()],
+        ..ProxyConfig::default()
+    })
 }
 
 impl Bench {

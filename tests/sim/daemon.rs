@@ -29,7 +29,10 @@ pub(crate) struct Daemon {
 }
 
 pub(crate) fn new_plan() -> ServicePlan {
-    ServicePlan::new(ProxyConfig { external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()] })
+    ServicePlan::new(ProxyConfig {
+        external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
+        ..ProxyConfig::default()
+    })
 }
 
 impl Daemon {

@@ -7,7 +7,10 @@ use towpath_image::{
     datapath::{FrontendKey, FrontendKind, FrontendWord, ServiceRecord, SetWord},
 };
 
-use super::Layout;
+use super::{
+    Layout,
+    found::{Held, Hold},
+};
 use crate::{
     extents::{Extent, FreeExtents},
     indices::FreeIndices,
@@ -40,6 +43,9 @@ pub(super) fn adopt(image: Image) -> Layout {
         dirty_node_addresses: image.node_addresses.keys().copied().collect(),
         keys_of: BTreeMap::new(),
         refused: BTreeMap::new(),
+        found: None,
+        hold: Hold::default(),
+        held: Held::default(),
         leaving: Vec::new(),
         index_of,
         mirror: image,

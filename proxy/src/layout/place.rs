@@ -1,6 +1,9 @@
 //! Finding room for records: a Service comes in with everything that changed, or not at all.
 
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use towpath_image::{
     Image, Op,
@@ -15,8 +18,15 @@ use crate::{
     retired::Retiree,
 };
 
-/// No slots or no index left in this map.
-pub(super) struct NoRoom(&'static str);
+/// Why a Service is left as it is.
+pub(super) enum Refusal {
+    /// No slots or no index left in this map.
+    NoRoom(&'static str),
+    /// It would lose all its endpoints, and must not yet.
+    Held(&'static str),
+}
+
+use Refusal::NoRoom;
 
 const CHOICES: [SetChoice; 2] = [SetChoice::Cluster, SetChoice::Local];
 
@@ -95,19 +105,28 @@ pub(super) fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) 
             .try_for_each(|identity| place(layout, steps, *identity, &mut left, &mut attempt));
         match placed {
             Ok(()) => room = left,
-            Err(NoRoom(map)) => {
+            Err(refusal) => {
                 attempt.undo(layout, steps);
-                layout.dirty_records.extend(identities);
-                let why = format!(
-                    "map {map} is full: raise its capacity in the configuration and restart, or \
-                     remove Services; what was in force before stays"
-                );
-                let refused = Refused { service: service.clone(), why };
+                let held = matches!(refusal, Refusal::Held(_));
+                put_off(layout, held).extend(identities);
+                let why = match refusal {
+                    Refusal::Held(why) => why.to_owned(),
+                    NoRoom(map) => format!(
+                        "map {map} is full: raise its capacity in the configuration and restart, or \
+                         remove Services; what was in force before stays"
+                    ),
+                };
+                let refused = Refused { service: service.clone(), why, held };
                 layout.refused.insert(service, refused);
             }
         }
     }
     unwanted.into_iter().for_each(|identity| withdraw(layout, identity, may_remove));
+}
+
+/// Where records wait: somebody waits for them, or the hold is to end first.
+const fn put_off(layout: &mut Layout, held: bool) -> &mut BTreeSet<u64> {
+    if held { &mut layout.held.records } else { &mut layout.dirty_records }
 }
 
 /// A record that is no longer wanted. Of a Service that was refused everything stays, also what it
@@ -118,8 +137,10 @@ fn withdraw(layout: &mut Layout, identity: u64, may_remove: bool) {
         return;
     }
     let owner = layout.former.get(&identity);
-    if !may_remove || owner.is_some_and(|owner| layout.refused.contains_key(owner)) {
-        layout.dirty_records.insert(identity);
+    let refused = owner.and_then(|owner| layout.refused.get(owner)).map(|refused| refused.held);
+    let held = layout.keeps_record(identity) || refused == Some(true);
+    if held || refused.is_some() || !may_remove {
+        put_off(layout, held).insert(identity);
         return;
     }
     layout.former.remove(&identity);
@@ -139,7 +160,7 @@ fn place(
     identity: u64,
     room: &mut usize,
     attempt: &mut Attempt,
-) -> Result<(), NoRoom> {
+) -> Result<(), Refusal> {
     let Some(wanted) = layout.records.get(&identity).cloned() else { return Ok(()) };
     let keys = layout.keys_of.get(&identity).into_iter().flatten();
     let fresh = keys.filter(|key| !layout.mirror.frontends.contains_key(key)).count();
@@ -152,6 +173,9 @@ fn place(
     };
     let index = layout.index_of.get(&identity).copied();
     let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
+    if let Some(why) = layout.keeps_set(&wanted) {
+        return Err(Refusal::Held(why));
+    }
     match held {
         // Every field but the sets: one that is damaged is replaced as a whole.
         Some((index, held)) if held == (ServiceRecord { sets: held.sets, ..fixed }) => {
@@ -169,7 +193,7 @@ fn place_anew(
     mut record: ServiceRecord,
     wanted: &PlannedRecord,
     attempt: &mut Attempt,
-) -> Result<(), NoRoom> {
+) -> Result<(), Refusal> {
     for choice in CHOICES {
         let set = &wanted.sets[choice as usize];
         record.sets[choice as usize] = write_set(layout, &mut steps.backends, set, attempt)?;
@@ -192,7 +216,7 @@ fn flip_sets(
     held: &ServiceRecord,
     wanted: &PlannedRecord,
     attempt: &mut Attempt,
-) -> Result<(), NoRoom> {
+) -> Result<(), Refusal> {
     for choice in CHOICES {
         let set = &wanted.sets[choice as usize];
         if !set.used || same(&layout.mirror, held.set(choice), set) {
@@ -219,7 +243,7 @@ fn write_set(
     ops: &mut Vec<Op>,
     set: &PlannedSet,
     attempt: &mut Attempt,
-) -> Result<SetWord, NoRoom> {
+) -> Result<SetWord, Refusal> {
     layout.epoch = layout.epoch.wrapping_add(1);
     let count = u16::try_from(set.backends.len()).map_err(|_too_many| NoRoom("BACKENDS"))?;
     if count == 0 {

@@ -82,6 +82,9 @@ fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
                 room -= 1;
                 steps.addresses_put.push(Op::PutNodeAddress { addr, value });
             }
+            (None, Some(_)) if layout.keeps_address(&addr) => {
+                layout.held.addresses.insert(addr);
+            }
             (None, Some(_)) if may_remove => {
                 steps.addresses_deleted.push(Op::DeleteNodeAddress { addr });
             }
@@ -96,6 +99,7 @@ fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
 fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
     let mut room = place::frontend_room(layout);
     let mut left = BTreeSet::new();
+    let only_held = layout.refused.values().all(|refused| refused.held);
     for key in mem::take(&mut layout.dirty_frontends) {
         let guard = key.kind() == Some(FrontendKind::Guard);
         let held = layout.mirror.frontends.get(&key).copied();
@@ -109,6 +113,10 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
         };
         let settled = match (word, held) {
             (None, None) => target.is_none(),
+            (None, Some(_)) if layout.keeps_frontend(&key) => {
+                layout.held.frontends.insert(key);
+                true
+            }
             (None, Some(_)) if may_remove => {
                 let go =
                     if guard { &mut steps.guards_deleted } else { &mut steps.frontends_deleted };
@@ -130,7 +138,9 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
                 true
             }
         };
-        if !settled {
+        if !settled && only_held && (refused || (target.is_none() && word.is_some())) {
+            layout.held.frontends.insert(key);
+        } else if !settled {
             left.insert(key);
         }
     }

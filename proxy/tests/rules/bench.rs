@@ -106,7 +106,10 @@ impl Bench {
         for kind in Kind::ALL {
             store.feed(Event::InitDone(kind));
         }
-        let config = ProxyConfig { external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()] };
+        let config = ProxyConfig {
+            external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
+            ..ProxyConfig::default()
+        };
         let kernel = FakeKernel::new(Capacities::default());
         let layout = Layout::adopt(kernel.image.clone());
         let mut bench = Self { store, plan: ServicePlan::new(config), layout, kernel };
