@@ -7,7 +7,10 @@ use std::{
     path::Path,
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 
 use crate::{Error, Settings, load, pin_dir::PinDir, pins::Place, private};
 
@@ -59,7 +62,10 @@ pub(crate) fn run_dir(settings: &Settings) -> Result<Flock<File>, Error> {
 }
 
 pub(crate) fn lock(file: File, path: &Path) -> Result<Flock<File>, Error> {
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _errno)| {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, errno)| {
+        if errno != Errno::EWOULDBLOCK {
+            return Error::file("locking", path, errno.into());
+        }
         let mut pid = String::new();
         let told = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
         let pid = if told { pid.trim().to_owned() } else { "unknown".to_owned() };

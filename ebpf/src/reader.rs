@@ -35,14 +35,12 @@ impl KernelReader {
     /// # Errors
     /// When a map can not be read.
     pub fn read(&self) -> Result<Image, KernelError> {
-        self.image().map_err(|error| system(MapName::Frontends, "reading", &error))
-    }
-
-    fn image(&self) -> io::Result<Image> {
+        let failed = |map| move |error: io::Error| system(map, "reading", &error);
         let mut image = Image::with_capacities(self.capacities);
-        let frontends = sys::dump::<FrontendKey, FrontendWord>(self.frontends.fd().as_fd())?;
-        image.frontends = frontends.into_iter().collect();
-        let addresses = sys::dump::<Addr, NodeAddressValue>(self.node_addresses.fd().as_fd())?;
+        let frontends = sys::dump::<FrontendKey, FrontendWord>(self.frontends.fd().as_fd());
+        image.frontends = frontends.map_err(failed(MapName::Frontends))?.into_iter().collect();
+        let addresses = sys::dump::<Addr, NodeAddressValue>(self.node_addresses.fd().as_fd());
+        let addresses = addresses.map_err(failed(MapName::NodeAddresses))?;
         image.node_addresses = addresses.into_iter().collect();
         image.services = (0..self.services.len())
             .filter_map(|index| Some((index, self.services.get(index)?)))

@@ -4,7 +4,7 @@
 //! kube-proxy's topology, including what it does with odd conditions. Knows nothing about what an
 //! empty set means to a caller: refuse, leave and NXDOMAIN are decided there.
 
-use std::{cmp::Reverse, collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{cmp::Reverse, net::IpAddr, sync::Arc};
 
 use crate::{Endpoint, EndpointSlice, Family, Protocol};
 
@@ -250,14 +250,6 @@ pub fn select(candidates: &[Candidate<'_>], usage: Usage, place: Place<'_>) -> S
 #[must_use]
 pub fn local_set(candidates: &[Candidate<'_>], node: &str) -> Vec<(IpAddr, u16)> {
     local(candidates, node).0
-}
-
-/// What healthCheckNodePort counts (services.md 1.6): distinct addresses of ready endpoints on
-/// `node`. Terminating ones that only serve do not count. Give it the candidates of every port.
-#[must_use]
-pub fn ready_local_addresses(candidates: &[Candidate<'_>], node: &str) -> usize {
-    let here = candidates.iter().filter(|c| c.ready && c.is_on(node));
-    here.map(|c| c.addr).collect::<BTreeSet<_>>().len()
 }
 
 /// Step 4: ready ones on the node, else those there that drain. Hints do not matter.

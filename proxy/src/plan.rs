@@ -120,12 +120,6 @@ impl ServicePlan {
         self.claims.owner(key)
     }
 
-    /// Whose address this is.
-    #[must_use]
-    pub fn node_address(&self, ip: IpAddr) -> Option<NodeAddressValue> {
-        self.node_addresses.get(&Addr::from(ip)).copied()
-    }
-
     /// Everything that is wrong now.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

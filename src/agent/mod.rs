@@ -5,6 +5,7 @@ mod cluster;
 mod preflight;
 mod run;
 mod run_dir;
+mod stale_sockets;
 mod stale_udp;
 mod threads;
 

@@ -19,9 +19,10 @@ use std::{
 
 use towpath_ebpf::Peers;
 
+use super::stale_sockets::StaleSockets;
 use crate::{
     admin::{Metrics, api::StaleUdpReply},
-    reconcile::{self, Asker, stale_sockets::StaleSockets},
+    reconcile::{self, Asker},
 };
 
 /// Time between two looks, at least: endpoints go one by one in a rollout.

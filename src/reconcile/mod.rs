@@ -16,7 +16,6 @@ mod guard;
 mod in_force;
 mod ledger;
 mod retry;
-pub mod stale_sockets;
 mod state;
 mod triggers;
 mod troubles;

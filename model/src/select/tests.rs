@@ -200,9 +200,6 @@ fn other_nodes_and_health_checks() {
     assert_eq!(last(&local_set(&c, "n1")), [1]);
     assert_eq!(last(&local_set(&c, "n2")), [3]);
     assert_eq!(local_set(&c, "n3"), []);
-    // Draining endpoints do not count; two ports of one address count once.
-    assert_eq!(ready_local_addresses(&[c.as_slice(), c.as_slice()].concat(), "n1"), 1);
-    assert_eq!(ready_local_addresses(&c, "n2"), 0);
     let s = select(&c, BOTH, HERE);
     let counts =
         Counts { total: 4, ready: 2, serving: 4, terminating: 2, unusable: 0, local_ready: 1 };

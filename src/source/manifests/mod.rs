@@ -115,8 +115,12 @@ async fn look(mut files: Files, notices: &Notices) -> Result<(Files, Scan), Loop
         let scan = files.scan(std::time::Instant::now(), |path| writers.has(path));
         (files, scan)
     });
-    // It only fails when the runtime ends, or when a look panicked: then nothing can be said.
-    work.await.map_err(|_ended| LoopEnded)
+    work.await.map_err(|failed| match failed.try_into_panic() {
+        // As if it had happened here: whoever waits for this task says so.
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime ends.
+        Err(_ended) => LoopEnded,
+    })
 }
 
 #[cfg(test)]

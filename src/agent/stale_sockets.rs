@@ -20,24 +20,24 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 
 /// A backend: its address and port.
-pub type Backend = (IpAddr, u16);
+pub(super) type Backend = (IpAddr, u16);
 
 /// What one sweep found and did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Sweep {
+pub(super) struct Sweep {
     /// Translated sockets connected to a removed backend.
-    pub seen: u64,
+    pub(super) seen: u64,
     /// Of those, ended.
-    pub ended: u64,
+    pub(super) ended: u64,
     /// Of those, closed or connected elsewhere by their owner before we came.
-    pub gone: u64,
+    pub(super) gone: u64,
     /// Connected to a removed backend without our translation; left alone.
-    pub untranslated: u64,
+    pub(super) untranslated: u64,
 }
 
 /// Why sockets can not be swept.
 #[derive(Debug, thiserror::Error)]
-pub enum SweepError {
+pub(super) enum SweepError {
     /// The kernel lists UDP sockets only with a certain option.
     #[error(
         "the kernel does not list UDP sockets: build it with CONFIG_INET_UDP_DIAG or load the \
@@ -62,7 +62,7 @@ pub enum SweepError {
 
 /// Sweeps, and remembers what the kernel can not do.
 #[derive(Debug, Default)]
-pub struct StaleSockets {
+pub(super) struct StaleSockets {
     can_not: bool,
 }
 
@@ -74,7 +74,7 @@ impl StaleSockets {
     /// # Errors
     /// When the kernel refuses. What it can not do at all is an error once; after that such a
     /// sweep does nothing.
-    pub fn sweep(
+    pub(super) fn sweep(
         &mut self,
         removed: &BTreeSet<Backend>,
         is_ours: impl FnMut(u64, Backend) -> bool,
