@@ -79,7 +79,12 @@ pub async fn run(
     loop {
         health.note("manifests", files.problems().chain(world.problems()).cloned().collect());
         for kind in Kind::ALL {
-            health.of(kind).heard(settings.clock.now_ms());
+            let health = health.of(kind);
+            if files.readable() {
+                health.heard(settings.clock.now_ms());
+            } else {
+                health.connected.store(false, Ordering::Relaxed);
+            }
         }
         tokio::select! {
             _tick = rescan.tick() => {}

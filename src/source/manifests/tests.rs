@@ -174,13 +174,21 @@ async fn a_directory_that_goes_away_keeps_the_node_served() {
     let mut bed = Bed::start(&dir, run.path());
     bed.until("the Service", |s, _| endpoints(s, "web") == 1).await;
     fs::rename(&dir, parent.path().join("gone")).unwrap();
-    bed.until("the problem", |s, problems| {
-        endpoints(s, "web") == 1 && problems.iter().any(|p| p.contains("cannot be read"))
+    let health = bed.health.clone();
+    let streams = |open: bool| {
+        Kind::ALL.iter().all(|kind| health.of(*kind).connected.load(Ordering::Relaxed) == open)
+    };
+    bed.until("the problem, and no stream open", |s, problems| {
+        endpoints(s, "web") == 1
+            && problems.iter().any(|p| p.contains("cannot be read"))
+            && streams(false)
     })
     .await;
     fs::rename(parent.path().join("gone"), &dir).unwrap();
-    bed.until("the directory again", |s, problems| problems.is_empty() && endpoints(s, "web") == 1)
-        .await;
+    bed.until("the directory again, and every stream", |s, problems| {
+        problems.is_empty() && endpoints(s, "web") == 1 && streams(true)
+    })
+    .await;
 }
 
 /// Every prefix of a file is good YAML somewhere: at nothing, at the end of a document.
