@@ -61,6 +61,21 @@ fn given(cluster: &Cluster, node: usize, name: &str) -> String {
     }
 }
 
+/// Waits until the daemon names a problem of this file.
+fn names(cluster: &Cluster, node: usize, file: &str) {
+    let run_dir = &cluster.nodes[node].run_dir;
+    let began = Instant::now();
+    loop {
+        let status = Command::new(TOWPATH).args(["status", "--run-dir"]).arg(run_dir).output();
+        let said = String::from_utf8(status.unwrap().stdout).unwrap();
+        if said.contains(file) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{said}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_shop_runs_on_a_directory_of_manifests() {
@@ -110,7 +125,7 @@ fn a_shop_runs_on_a_directory_of_manifests() {
     fs::write(dir.join("pods.yaml"), &without).unwrap();
     reaches(&mut customer, to("10.96.7.1", 80), &["pod-2-2"]);
     fs::write(dir.join("pods.yaml"), "kind: List\nitems: [\n").unwrap();
-    thread::sleep(Duration::from_millis(300));
+    names(&cluster, 0, "pods.yaml");
     reaches(&mut customer, to("10.96.7.1", 80), &["pod-2-2"]);
     fs::write(dir.join("pods.yaml"), pods).unwrap();
     reaches(&mut customer, to("10.96.7.1", 80), &both);

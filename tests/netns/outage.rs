@@ -29,6 +29,7 @@ fn losing_the_api_server_changes_nothing_and_its_return_catches_up() {
     bed.kill(0);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     bed.start(0);
+    bed.until("a daemon that waits", || bed.status(0).is_some());
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     bed.api.faults().away(false);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-2-2"]);

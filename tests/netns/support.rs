@@ -252,6 +252,19 @@ pub(crate) fn reaches_udp(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
     comes_to(to, wanted, || who_udp(agent, to));
 }
 
+/// Waits until one of these alone answers; says which.
+#[track_caller]
+pub(crate) fn settles(agent: &mut Agent, to: SocketAddr, among: &[&str]) -> String {
+    let began = Instant::now();
+    loop {
+        let mut found = who(agent, to);
+        if found.len() == 1 && found.iter().all(|name| among.contains(&name.as_str())) {
+            return found.pop_first().unwrap();
+        }
+        assert!(began.elapsed() < PATIENCE, "{to}: {found:?} answer, not one of {among:?}");
+    }
+}
+
 #[track_caller]
 fn comes_to(to: SocketAddr, wanted: &[&str], mut who: impl FnMut() -> BTreeSet<String>) {
     let wanted: BTreeSet<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
