@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -25,19 +25,10 @@ impl Drop for Daemon {
 
 fn start(cluster: &Cluster, node: usize, dir: &Path) -> Daemon {
     let bed = &cluster.nodes[node];
-    let mut command = bed.host.command(Path::new(TOWPATH));
+    let mut command = bed.daemon(Path::new(TOWPATH));
     command
-        .args(["run", "--node-name", &bed.host.name])
         .arg("--manifests")
         .arg(dir)
-        .arg("--cgroup-root")
-        .arg(&bed.cgroup)
-        .arg("--bpffs")
-        .arg(bed.bpffs.join("towpath"))
-        .arg("--run-dir")
-        .arg(&bed.run_dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .stderr(File::create(bed.run_dir.join("daemon.log")).unwrap());
     Daemon(bed.host.spawn(command).unwrap())
 }
