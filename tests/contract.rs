@@ -127,7 +127,17 @@ fn services() -> ServicesReply {
         problems: Vec::new(),
         last_change: Some(api::LastChangeReply { age_ms: 5_000, took_us: 90, failed: None }),
     };
-    ServicesReply { api_version: VERSION.into(), services: vec![service] }
+    let refused = api::ServiceReply {
+        name: "shop/refused".into(),
+        ports: Vec::new(),
+        problems: vec!["Service shop/refused: spec.ports[0].port: 0 is no port; correct it".into()],
+        last_change: Some(api::LastChangeReply {
+            age_ms: 5_000,
+            took_us: 90,
+            failed: Some("no room".into()),
+        }),
+    };
+    ServicesReply { api_version: VERSION.into(), services: vec![service, refused] }
 }
 
 struct Daemon {
@@ -205,10 +215,12 @@ fn a_well_daemon_is_code_0() {
 fn services_json_and_tables() {
     let dir = daemon(status());
     let json = towpath(&["services", "-o", "json"], dir.path());
-    assert_eq!(json.status.code(), Some(0), "{}", text(&json.stderr));
+    assert_eq!(json.status.code(), Some(1), "{}", text(&json.stderr));
     check("services.json", text(&json.stdout));
     check("services.txt", text(&towpath(&["services"], dir.path()).stdout));
-    check("service.txt", text(&towpath(&["services", "shop/cart"], dir.path()).stdout));
+    let one = towpath(&["services", "shop/cart"], dir.path());
+    assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));
+    check("service.txt", text(&one.stdout));
     let unknown = towpath(&["services", "shop/none"], dir.path());
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).starts_with("error: no Service shop/none is routed\n"));

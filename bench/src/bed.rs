@@ -12,8 +12,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
-use towpath_testbed::{Cluster, Wiring, api::Api, objects::node};
+use serde_json::{Value, json};
+use towpath_testbed::{
+    Cluster, Wiring,
+    api::Api,
+    objects::{self, node},
+};
 
 /// What routes the node's Services.
 #[derive(Clone, Copy)]
@@ -42,14 +46,8 @@ impl Bed {
         api.put(node(&cluster.nodes[0], "zone"))?;
         let server = SocketAddr::new(cluster.control.v4(), 6443);
         let kubeconfig = cluster.dir.join("kubeconfig");
-        std::fs::write(
-            &kubeconfig,
-            format!(
-                "apiVersion: v1\nkind: Config\nclusters: [{{name: b, cluster: {{server: \
-                 \"http://{server}\"}}}}]\nusers: [{{name: b, user: {{}}}}]\ncontexts: [{{name: b, \
-                 context: {{cluster: b, user: b}}}}]\ncurrent-context: b\n"
-            ),
-        )?;
+        let fields = json!({ "server": format!("http://{server}") });
+        std::fs::write(&kubeconfig, objects::kubeconfig(&fields).to_string())?;
         Ok(Self { api, daemon: None, tool: tool.to_owned(), kubeconfig, cluster })
     }
 
@@ -58,18 +56,8 @@ impl Bed {
         let bed = &self.cluster.nodes[0];
         let mut command = match router {
             Router::Towpath => {
-                let mut command = bed.host.command(&self.tool);
-                command
-                    .arg("run")
-                    .arg("--kubeconfig")
-                    .arg(&self.kubeconfig)
-                    .args(["--node-name", &bed.host.name, "--log-level", "info"])
-                    .arg("--cgroup-root")
-                    .arg(&bed.cgroup)
-                    .arg("--bpffs")
-                    .arg(bed.bpffs.join("towpath"))
-                    .arg("--run-dir")
-                    .arg(&bed.run_dir);
+                let mut command = bed.daemon(&self.tool);
+                command.arg("--kubeconfig").arg(&self.kubeconfig).args(["--log-level", "info"]);
                 command
             }
             Router::KubeProxy(program) => {

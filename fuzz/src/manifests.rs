@@ -4,6 +4,8 @@
 mod files;
 #[path = "../../src/source/manifests/kept.rs"]
 mod kept;
+#[path = "../../src/source/manifests/kinds.rs"]
+mod kinds;
 #[path = "../../src/source/manifests/state.rs"]
 mod state;
 #[path = "../../src/source/manifests/world.rs"]

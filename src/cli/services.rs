@@ -10,6 +10,22 @@ use super::{
 };
 use crate::admin::api::{PortReply, ServiceReply, ServicesReply, SetReply};
 
+/// The overview's.
+const COLUMNS: [&str; 12] = [
+    "SERVICE",
+    "PORT",
+    "FRONTENDS",
+    "READY",
+    "SERVING",
+    "TERMINATING",
+    "TRANSLATED",
+    "REFUSED",
+    "NO LOCAL",
+    "UNTRANSLATED",
+    "KERNEL",
+    "IN FORCE",
+];
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this Service, in detail: NAMESPACE/NAME, or a name in any namespace
@@ -38,7 +54,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     }
     match (args.output, &args.name) {
         (Format::Json, _) => output::json(out, &value)?,
-        (Format::Table, None) => out.write_all(overview(&reply).as_bytes())?,
+        (Format::Table, None) => {
+            out.write_all(overview(&reply, Paint::of_stdout()).as_bytes())?;
+        }
         (Format::Table, Some(_)) => {
             for service in &reply.services {
                 out.write_all(detail(service, Paint::of_stdout()).as_bytes())?;
@@ -58,43 +76,56 @@ fn agrees(port: &PortReply) -> bool {
     port.sets.iter().all(|set| set.agrees)
 }
 
-/// One line for each port and family.
-fn overview(reply: &ServicesReply) -> String {
-    let mut table = Table::new(&[
-        "SERVICE",
-        "PORT",
-        "FRONTENDS",
-        "READY",
-        "SERVING",
-        "TERMINATING",
-        "TRANSLATED",
-        "REFUSED",
-        "NO LOCAL",
-        "UNTRANSLATED",
-        "KERNEL",
-        "IN FORCE",
-    ]);
+/// One line for each port and family, and whatever is not well.
+fn overview(reply: &ServicesReply, paint: Paint) -> String {
+    let mut table = Table::new(&COLUMNS);
     for service in &reply.services {
+        if service.ports.is_empty() {
+            let mut cells = [const { String::new() }; COLUMNS.len()];
+            (cells[0], cells[1]) = (service.name.clone(), "none".to_owned());
+            table.row(cells);
+        }
         for port in &service.ports {
-            let counters = &port.counters;
-            let why: Vec<_> = port.sets.iter().map(|set| set.why.as_str()).collect();
-            table.row([
-                service.name.clone(),
-                title(port),
-                summary(port),
-                port.ready.to_string(),
-                port.serving.to_string(),
-                port.terminating.to_string(),
-                counters.translated.to_string(),
-                counters.refused.to_string(),
-                counters.no_local.to_string(),
-                counters.untranslated.to_string(),
-                if agrees(port) { "agrees" } else { "DIFFERS" }.to_owned(),
-                why.join("; "),
-            ]);
+            table.row(row(service, port));
         }
     }
-    table.render("")
+    let mut text = table.render("");
+    let reasons: Vec<_> = reply.services.iter().flat_map(reasons).collect();
+    if !reasons.is_empty() {
+        text.push_str(&format!("\n{}\n", paint.heading("Problems")));
+        text.extend(reasons.iter().map(|reason| format!("  - {}\n", printable(reason))));
+    }
+    text
+}
+
+fn row(service: &ServiceReply, port: &PortReply) -> [String; COLUMNS.len()] {
+    let counters = &port.counters;
+    let why: Vec<_> = port.sets.iter().map(|set| set.why.as_str()).collect();
+    [
+        service.name.clone(),
+        title(port),
+        summary(port),
+        port.ready.to_string(),
+        port.serving.to_string(),
+        port.terminating.to_string(),
+        counters.translated.to_string(),
+        counters.refused.to_string(),
+        counters.no_local.to_string(),
+        counters.untranslated.to_string(),
+        if agrees(port) { "agrees" } else { "DIFFERS" }.to_owned(),
+        why.join("; "),
+    ]
+}
+
+/// Why a Service is not well, apart from what its rows say.
+fn reasons(service: &ServiceReply) -> Vec<String> {
+    let failed = service.last_change.as_ref().and_then(|change| change.failed.as_ref());
+    let failed = failed.map(|why| format!("Service {}: NOT IN FORCE: {why}", service.name));
+    let problems = service.problems.iter().map(|problem| match problem.contains(&service.name) {
+        true => problem.clone(),
+        false => format!("Service {}: {problem}", service.name),
+    });
+    failed.into_iter().chain(problems).collect()
 }
 
 fn title(port: &PortReply) -> String {
@@ -127,6 +158,9 @@ fn detail(service: &ServiceReply, paint: Paint) -> String {
     }
     for problem in &service.problems {
         text.push_str(&format!("  {}\n", paint.bad(&format!("problem: {}", printable(problem)))));
+    }
+    if service.ports.is_empty() {
+        text.push_str("  no port is routed\n");
     }
     for port in &service.ports {
         detail_of_port(&mut text, port, paint);
@@ -231,7 +265,7 @@ mod tests {
     #[test]
     fn the_overview_has_a_line_for_each_port() {
         let reply = ServicesReply { api_version: String::new(), services: vec![service()] };
-        let text = overview(&reply);
+        let text = overview(&reply, Paint::PLAIN);
         let rows: Vec<_> = text.lines().collect();
         assert_eq!(rows.len(), 2);
         assert!(rows[0].starts_with("SERVICE    PORT              FRONTENDS"), "{text}");
@@ -262,6 +296,15 @@ port http 80/TCP IPv6
     }
 
     #[test]
+    fn a_service_without_ports_has_a_row() {
+        let bare = ServiceReply { ports: Vec::new(), ..service() };
+        assert!(detail(&bare, Paint::PLAIN).ends_with("  no port is routed\n"));
+        let reply = ServicesReply { api_version: String::new(), services: vec![bare] };
+        let text = overview(&reply, Paint::PLAIN);
+        assert_eq!(text.lines().nth(1), Some("shop/cart  none"), "{text}");
+    }
+
+    #[test]
     fn what_is_not_in_force_is_said_and_counts() {
         assert!(is_well(&service()));
         type Change = fn(&mut ServiceReply);
@@ -282,6 +325,14 @@ port http 80/TCP IPv6
             change(&mut changed);
             assert!(detail(&changed, Paint::PLAIN).contains(said), "{said}");
             assert!(!is_well(&changed), "{said}");
+            // The overview says it too, with the Service's name.
+            let well = ServiceReply { name: "shop/well".into(), ..service() };
+            let reply = ServicesReply { api_version: String::new(), services: vec![well, changed] };
+            let text = overview(&reply, Paint::PLAIN);
+            let said = said.trim_start_matches("problem: ").trim_matches(['(', ')', '\n']);
+            let word = said.trim_start_matches("KERNEL ");
+            let line = text.lines().find(|line| line.contains(word));
+            assert!(line.is_some_and(|line| line.contains("shop/cart")), "{word}: {text}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! "Did you mean": the known word nearest to what was typed.
 
 /// The nearest of `known`, if it is near enough to be what was meant.
-pub(super) fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let allowed = 1 + typed.chars().count() / 4;
     known

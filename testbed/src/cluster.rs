@@ -305,6 +305,26 @@ impl Maker {
     }
 }
 
+impl NodeBed {
+    /// The command of this node's daemon, but for its source of cluster state. Start it with
+    /// [`Host::spawn`] of this node's host.
+    #[must_use]
+    pub fn daemon(&self, program: &Path) -> Command {
+        let mut command = self.host.command(program);
+        command
+            .args(["run", "--node-name", &self.host.name])
+            .arg("--cgroup-root")
+            .arg(&self.cgroup)
+            .arg("--bpffs")
+            .arg(self.bpffs.join("towpath"))
+            .arg("--run-dir")
+            .arg(&self.run_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+}
+
 impl Host {
     /// A command that will run here: in this namespace, in this cgroup before its first instruction.
     /// Start it with [`Host::spawn`].

@@ -1,4 +1,4 @@
-//! Kubernetes JSON of a cluster's nodes, pods and endpoints.
+//! Kubernetes JSON of a cluster's nodes, pods and endpoints, and of the way to its API server.
 
 use serde_json::{Value, json};
 
@@ -74,5 +74,16 @@ pub fn slice(
             "labels": { "kubernetes.io/service-name": service },
         },
         "addressType": family, "ports": ports, "endpoints": endpoints,
+    })
+}
+
+/// A kubeconfig for a cluster with these fields, such as `server`; nobody logs in.
+#[must_use]
+pub fn kubeconfig(cluster: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "testbed",
+        "clusters": [{ "name": "testbed", "cluster": cluster }],
+        "users": [{ "name": "testbed", "user": {} }],
+        "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed" } }],
     })
 }

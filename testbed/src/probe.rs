@@ -3,6 +3,7 @@
 mod agent;
 mod client;
 mod echo;
+mod load;
 mod measure;
 
 pub use agent::{Agent, Ask, Compared, Load, Reached, Seen};

@@ -6,7 +6,9 @@ use towpath_testbed::{
     probe::Ask,
 };
 
-use crate::support::{Bed, NOBODY_UDP, TARGET, reaches, reaches_udp, service, to, who, who_udp};
+use crate::support::{
+    Bed, NOBODY_UDP, TARGET, reaches, reaches_udp, service, settles, to, who_udp,
+};
 
 const IP: &str = "10.96.10.1";
 const OTHER: &str = "10.96.10.2";
@@ -168,12 +170,9 @@ fn affinity_holds_for_node_ports_and_datagrams() {
         bed.api.put(service("s", IP, spec("None"))).unwrap();
         reaches(&mut bed.pods[0], node, &all);
         bed.api.put(service("s", IP, spec("ClientIP"))).unwrap();
-        let began = std::time::Instant::now();
-        let one = |found: std::collections::BTreeSet<String>| found.len() == 1;
-        while !one(who(&mut bed.pods[0], node)) {
-            assert!(began.elapsed().as_secs() < 10, "affinity never came");
-        }
-        assert!(one(who_udp(&mut bed.pods[0], node)), "datagrams too");
+        settles(&mut bed.pods[0], node, &all);
+        let datagrams = who_udp(&mut bed.pods[0], node);
+        assert!(datagrams.len() == 1 && datagrams.iter().all(|name| name.starts_with("pod-")));
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -25,19 +25,10 @@ impl Drop for Daemon {
 
 fn start(cluster: &Cluster, node: usize, dir: &Path) -> Daemon {
     let bed = &cluster.nodes[node];
-    let mut command = bed.host.command(Path::new(TOWPATH));
+    let mut command = bed.daemon(Path::new(TOWPATH));
     command
-        .args(["run", "--node-name", &bed.host.name])
         .arg("--manifests")
         .arg(dir)
-        .arg("--cgroup-root")
-        .arg(&bed.cgroup)
-        .arg("--bpffs")
-        .arg(bed.bpffs.join("towpath"))
-        .arg("--run-dir")
-        .arg(&bed.run_dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
         .stderr(File::create(bed.run_dir.join("daemon.log")).unwrap());
     Daemon(bed.host.spawn(command).unwrap())
 }
@@ -57,6 +48,21 @@ fn given(cluster: &Cluster, node: usize, name: &str) -> String {
             return frontend["address"].as_str().unwrap().to_owned();
         }
         assert!(began.elapsed() < Duration::from_secs(10), "{output:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until the daemon names a problem of this file.
+fn names(cluster: &Cluster, node: usize, file: &str) {
+    let run_dir = &cluster.nodes[node].run_dir;
+    let began = Instant::now();
+    loop {
+        let status = Command::new(TOWPATH).args(["status", "--run-dir"]).arg(run_dir).output();
+        let said = String::from_utf8(status.unwrap().stdout).unwrap();
+        if said.contains(file) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{said}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -110,7 +116,7 @@ fn a_shop_runs_on_a_directory_of_manifests() {
     fs::write(dir.join("pods.yaml"), &without).unwrap();
     reaches(&mut customer, to("10.96.7.1", 80), &["pod-2-2"]);
     fs::write(dir.join("pods.yaml"), "kind: List\nitems: [\n").unwrap();
-    thread::sleep(Duration::from_millis(300));
+    names(&cluster, 0, "pods.yaml");
     reaches(&mut customer, to("10.96.7.1", 80), &["pod-2-2"]);
     fs::write(dir.join("pods.yaml"), pods).unwrap();
     reaches(&mut customer, to("10.96.7.1", 80), &both);

@@ -29,6 +29,7 @@ fn losing_the_api_server_changes_nothing_and_its_return_catches_up() {
     bed.kill(0);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     bed.start(0);
+    bed.until("a daemon that waits", || bed.status(0).is_some());
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     bed.api.faults().away(false);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-2-2"]);
@@ -94,10 +95,9 @@ fn the_daemon_finds_the_api_server_although_it_is_what_serves_it() {
     bed.endpoints("s", &[bed.at(0, 1)]);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     // From now on the daemon knows the clusterIP only. Its maps lead to the real server, ...
-    let authority = authority.display();
-    bed.write_kubeconfig_of(&format!(
-        "server: \"https://10.96.0.1:443\", certificate-authority: \"{authority}\""
-    ));
+    bed.write_kubeconfig(&json!({
+        "server": "https://10.96.0.1:443", "certificate-authority": authority,
+    }));
     bed.kill(0);
     bed.endpoints("s", &[bed.at(1, 1)]);
     bed.start(0);

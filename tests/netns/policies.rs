@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use towpath_testbed::objects::slice;
 
-use crate::support::{Bed, TARGET, reaches, service, to, who};
+use crate::support::{Bed, TARGET, reaches, service, settles, to};
 
 const IP: &str = "10.96.3.1";
 const BOTH: [&str; 2] = ["pod-1-2", "pod-2-2"];
@@ -18,12 +18,7 @@ fn affinity_is_switched_on_and_off_and_times_out() {
     bed.api.put(service("s", IP, json!({}))).unwrap();
     reaches(&mut bed.pods[0], to(IP, 80), &BOTH);
     bed.api.put(service("s", IP, json!({ "sessionAffinity": "ClientIP" }))).unwrap();
-    let kept = loop {
-        let found = who(&mut bed.pods[0], to(IP, 80));
-        if found.len() == 1 {
-            break found.into_iter().next().unwrap();
-        }
-    };
+    let kept = settles(&mut bed.pods[0], to(IP, 80), &BOTH);
     // Another client is another client, and the endpoint that a client keeps may go.
     let node = usize::from(kept == "pod-1-2");
     bed.endpoints("s", &[bed.at(node, 1)]);
@@ -37,7 +32,7 @@ fn affinity_is_switched_on_and_off_and_times_out() {
         "sessionAffinityConfig": { "clientIP": { "timeoutSeconds": 1 } },
     });
     bed.api.put(service("s", IP, one_second)).unwrap();
-    while who(&mut bed.pods[0], to(IP, 80)).len() > 1 {}
+    settles(&mut bed.pods[0], to(IP, 80), &BOTH);
     let mut chosen = std::collections::BTreeSet::new();
     for _ in 0..12 {
         // Longer than the timeout, by the kernel's clock of whole seconds.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use towpath_testbed::{
     Cluster, Wiring,
     api::Api,
-    objects::{Endpoint, node},
+    objects::{self, Endpoint, node},
     probe::{Agent, Ask},
 };
 
@@ -57,7 +57,7 @@ impl Bed {
             cluster,
         };
         let server = format!("http://{}:6443", bed.cluster.control.v4());
-        bed.write_kubeconfig(&server);
+        bed.write_kubeconfig(&json!({ "server": server }));
         for node in 0..2 {
             bed.start(node);
             bed.ready(node);
@@ -69,36 +69,19 @@ impl Bed {
         self.cluster.dir.join("kubeconfig")
     }
 
-    pub(crate) fn write_kubeconfig(&self, server: &str) {
-        self.write_kubeconfig_of(&format!("server: \"{server}\""));
-    }
-
     /// With these fields of the cluster.
-    pub(crate) fn write_kubeconfig_of(&self, cluster: &str) {
-        let text = format!(
-            "apiVersion: v1\nkind: Config\nclusters: [{{name: t, cluster: {{{cluster}}}}}]\n\
-             users: [{{name: t, user: {{}}}}]\ncontexts: [{{name: t, context: {{cluster: t, user: t}}}}]\n\
-             current-context: t\n"
-        );
+    pub(crate) fn write_kubeconfig(&self, cluster: &Value) {
+        let text = objects::kubeconfig(cluster).to_string();
         std::fs::write(self.kubeconfig(), text).unwrap();
     }
 
     /// The command of a node's daemon.
     fn command(&self, node: usize) -> Command {
-        let bed = &self.cluster.nodes[node];
-        let mut command = bed.host.command(Path::new(TOWPATH));
+        let mut command = self.cluster.nodes[node].daemon(Path::new(TOWPATH));
         command
-            .args(["run", "--node-name", &bed.host.name, "--external-ips", "198.51.100.0/24"])
+            .args(["--external-ips", "198.51.100.0/24"])
             .arg("--kubeconfig")
-            .arg(self.kubeconfig())
-            .arg("--cgroup-root")
-            .arg(&bed.cgroup)
-            .arg("--bpffs")
-            .arg(bed.bpffs.join("towpath"))
-            .arg("--run-dir")
-            .arg(&bed.run_dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
+            .arg(self.kubeconfig());
         command
     }
 
@@ -172,7 +155,7 @@ impl Bed {
     /// Makes these the IPv4 endpoints of a Service with the ports of [`service`].
     pub(crate) fn endpoints(&self, service: &str, endpoints: &[Endpoint<'_>]) {
         let ports = [("t", "TCP", TARGET), ("u", "UDP", TARGET)];
-        self.api.put(towpath_testbed::objects::slice(service, false, &ports, endpoints)).unwrap();
+        self.api.put(objects::slice(service, false, &ports, endpoints)).unwrap();
     }
 }
 
@@ -250,6 +233,19 @@ pub(crate) fn reaches(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
 #[track_caller]
 pub(crate) fn reaches_udp(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
     comes_to(to, wanted, || who_udp(agent, to));
+}
+
+/// Waits until one of these alone answers; says which.
+#[track_caller]
+pub(crate) fn settles(agent: &mut Agent, to: SocketAddr, among: &[&str]) -> String {
+    let began = Instant::now();
+    loop {
+        let mut found = who(agent, to);
+        if found.len() == 1 && found.iter().all(|name| among.contains(&name.as_str())) {
+            return found.pop_first().unwrap();
+        }
+        assert!(began.elapsed() < PATIENCE, "{to}: {found:?} answer, not one of {among:?}");
+    }
 }
 
 #[track_caller]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +15,12 @@ use crate::shell::{cargo, root};
 /// Who may depend on whom: package, workspace packages, other packages. `None`: anything.
 type Edge = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
 
+const DAEMON: &[&str] =
+    &["towpath-model", "towpath-proxy", "towpath-image", "towpath-ebpf", "towpath-testbed"];
+
 const EDGES: &[Edge] = &[
+    ("towpath", DAEMON, None),
+    ("towpath-bench", &["towpath-ebpf", "towpath-testbed"], None),
     ("towpath-datapath", &[], Some(&[])),
     ("towpath-image", &["towpath-datapath"], Some(&["thiserror"])),
     ("towpath-model", &[], Some(&["serde", "serde_json", "thiserror"])),
@@ -52,25 +58,40 @@ pub(crate) fn run() -> Result<()> {
 fn edges() -> Result<Vec<String>> {
     let output = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"])
         .into_command()
+        .stderr(Stdio::inherit())
         .output()
-        .context("cargo metadata")?;
+        .context("can not start cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata ended with {}", output.status);
+    }
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    let packages = metadata["packages"].as_array().context("packages")?;
-    let ours: BTreeSet<&str> = packages.iter().filter_map(|p| p["name"].as_str()).collect();
+    edges_of(metadata["packages"].as_array().context("packages")?)
+}
+
+/// Findings in the members of the workspace. What tests depend on is their own business; what a
+/// build script depends on is not: it decides what is built.
+fn edges_of(packages: &[Value]) -> Result<Vec<String>> {
+    let name = |package: &Value| {
+        package["name"].as_str().context("a package has no name").map(str::to_owned)
+    };
+    let ours = packages.iter().map(name).collect::<Result<BTreeSet<_>>>()?;
     let mut findings = Vec::new();
-    for (package, inside, outside) in EDGES {
-        let found = packages.iter().find(|p| p["name"] == **package);
-        let Some(found) = found else {
-            findings.push(format!("package {package} is named in tidy but does not exist"));
+    for (package, ..) in EDGES.iter().filter(|(package, ..)| !ours.contains(*package)) {
+        findings.push(format!("package {package} is named in tidy but does not exist"));
+    }
+    for found in packages {
+        let package = name(found)?;
+        let Some((_, inside, outside)) = EDGES.iter().find(|(named, ..)| *named == package) else {
+            findings.push(format!("package {package} is not in tidy's list of who may know whom"));
             continue;
         };
-        let normal = found["dependencies"].as_array().into_iter().flatten();
-        for dependency in normal.filter(|d| d["kind"].is_null()).filter_map(|d| d["name"].as_str())
-        {
-            let allowed = if ours.contains(dependency) {
-                inside.contains(&dependency)
+        let dependencies = found["dependencies"].as_array().into_iter().flatten();
+        for dependency in dependencies.filter(|d| d["kind"] != "dev") {
+            let dependency = name(dependency)?;
+            let allowed = if ours.contains(&dependency) {
+                inside.contains(&dependency.as_str())
             } else {
-                outside.is_none_or(|names| names.contains(&dependency))
+                outside.is_none_or(|names| names.contains(&dependency.as_str()))
             };
             if !allowed {
                 findings.push(format!(
@@ -143,4 +164,34 @@ fn unsafe_code(name: &str, text: &str) -> Option<String> {
         opens.iter().any(|open| code.contains(open))
     })?;
     Some(format!("{name}:{}: unsafe outside ebpf/", line + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_knows_whom_is_checked_for_every_member() {
+        let mut packages: Vec<Value> =
+            EDGES.iter().map(|(name, ..)| json!({ "name": name, "dependencies": [] })).collect();
+        assert_eq!(edges_of(&packages).unwrap(), [""; 0]);
+        let dependency = |name: &str, kind: Option<&str>| json!({ "name": name, "kind": kind });
+        let model = packages.iter_mut().find(|p| p["name"] == "towpath-model").unwrap();
+        model["dependencies"] = json!([
+            dependency("serde", None),
+            dependency("proptest", Some("dev")),
+            dependency("towpath-proxy", None),
+            dependency("cc", Some("build")),
+        ]);
+        packages.push(json!({ "name": "stranger", "dependencies": [] }));
+        packages.retain(|package| package["name"] != "xtask");
+        let found = edges_of(&packages).unwrap();
+        let words = ["xtask is named", "on towpath-proxy", "on cc", "stranger is not in"];
+        assert_eq!(found.len(), words.len(), "{found:#?}");
+        for (finding, word) in found.iter().zip(words) {
+            assert!(finding.contains(word), "{finding}");
+        }
+    }
 }

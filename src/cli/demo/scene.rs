@@ -4,7 +4,7 @@ use std::{
     fs::File,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    process::{Child, Stdio},
+    process::Child,
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use towpath_ebpf::Settings;
 use towpath_testbed::{
     Cluster, Host, Wiring,
     api::Api,
-    objects::{Endpoint, node, slice},
+    objects::{self, Endpoint, node, slice},
     probe::Agent,
 };
 
@@ -71,7 +71,8 @@ impl Scene {
         }
         let kubeconfig = cluster.dir.join("kubeconfig");
         let server = SocketAddr::new(cluster.control.v4(), 6443);
-        std::fs::write(&kubeconfig, kubeconfig_text(server))?;
+        let fields = json!({ "server": format!("http://{server}") });
+        std::fs::write(&kubeconfig, objects::kubeconfig(&fields).to_string())?;
         let mut scene = Self {
             api,
             daemons: Vec::new(),
@@ -120,21 +121,11 @@ impl Scene {
     pub(super) fn start(&self, node: usize) -> Result<Child> {
         let bed = &self.cluster.nodes[node];
         let log = File::create(bed.run_dir.join("daemon.log"))?;
-        let mut command = bed.host.command(&self.exe);
+        let mut command = bed.daemon(&self.exe);
         command
-            .arg("run")
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
-            .args(["--node-name", &bed.host.name])
-            .arg("--cgroup-root")
-            .arg(&bed.cgroup)
-            .arg("--bpffs")
-            .arg(bed.bpffs.join("towpath"))
-            .arg("--run-dir")
-            .arg(&bed.run_dir)
             .args(["--external-ips", "198.51.100.0/24,2001:db8:1::/64"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(log);
         bed.host.spawn(command)
     }
@@ -206,14 +197,6 @@ impl Drop for Scene {
 /// An address of one of the demo's constants.
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
-}
-
-fn kubeconfig_text(server: SocketAddr) -> String {
-    format!(
-        "apiVersion: v1\nkind: Config\nclusters: [{{name: demo, cluster: {{server: \
-         \"http://{server}\"}}}}]\nusers: [{{name: demo, user: {{}}}}]\ncontexts: [{{name: demo, \
-         context: {{cluster: demo, user: demo}}}}]\ncurrent-context: demo\n"
-    )
 }
 
 fn services() -> Vec<Value> {

@@ -79,11 +79,13 @@ pub(super) struct Files {
     kept: Kept,
     known: BTreeMap<PathBuf, Known>,
     problem: Option<Problem>,
+    /// What there is too much of.
+    beyond: Vec<Problem>,
 }
 
 impl Files {
     pub(super) const fn new(dir: PathBuf, kept: Kept) -> Self {
-        Self { dir, kept, known: BTreeMap::new(), problem: None }
+        Self { dir, kept, known: BTreeMap::new(), problem: None, beyond: Vec::new() }
     }
 
     /// The directory could be read when it was last looked at.
@@ -105,6 +107,7 @@ impl Files {
             return if known { Scan::Same } else { Scan::Read { more: false } };
         }
         let mended = self.problem.take().is_some();
+        self.beyond = found.beyond(&self.dir);
         let (ready, unsettled) = self.changes(&found.files, now, written);
         let hold = unsettled.is_some_and(|began| now.duration_since(began) < TOGETHER);
         if ready.is_empty() || hold {
@@ -182,7 +185,7 @@ impl Files {
     /// What could not be read.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
         let files = self.known.values().filter_map(|known| known.problem.as_ref());
-        self.problem.iter().chain(files)
+        self.problem.iter().chain(&self.beyond).chain(files)
     }
 }
 
@@ -192,17 +195,23 @@ struct Found {
     files: BTreeMap<PathBuf, Stamp>,
     /// Device and inode of the directories that were looked at: links may lead in circles.
     directories: HashSet<(u64, u64)>,
+    /// Files and directories beyond what is looked at: the first of each.
+    first_beyond: [Option<PathBuf>; 2],
 }
 
 impl Found {
     /// YAML and JSON files; what editors and mounts leave lying around is none.
     fn list(&mut self, dir: &Path) -> io::Result<()> {
         let own = fs::metadata(dir)?;
-        if self.directories.len() == DIRECTORIES_MAX
-            || !self.directories.insert((own.dev(), own.ino()))
-        {
+        let own = (own.dev(), own.ino());
+        if self.directories.contains(&own) {
             return Ok(());
         }
+        if self.directories.len() == DIRECTORIES_MAX {
+            self.first_beyond[1].get_or_insert_with(|| dir.to_owned());
+            return Ok(());
+        }
+        self.directories.insert(own);
         let mut entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::path);
         for entry in entries {
@@ -215,9 +224,11 @@ impl Found {
             let Ok(metadata) = fs::metadata(&path) else { continue };
             if metadata.is_dir() {
                 self.list(&path)?;
-            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json")
-                && self.files.len() < FILES_MAX
-            {
+            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
+                if self.files.len() == FILES_MAX {
+                    self.first_beyond[0].get_or_insert(path);
+                    continue;
+                }
                 let stamp = Stamp {
                     inode: metadata.ino(),
                     length: metadata.len(),
@@ -228,6 +239,18 @@ impl Found {
             }
         }
         Ok(())
+    }
+
+    /// A problem for each limit that was reached.
+    fn beyond(&self, dir: &Path) -> Vec<Problem> {
+        let limits = [("files", FILES_MAX), ("directories", DIRECTORIES_MAX)];
+        let reached = self.first_beyond.iter().zip(limits);
+        let said = reached.filter_map(|(first, (what, max))| {
+            let first = first.as_ref()?.display();
+            let why = format!("holds more than {max} {what}; {first} and the rest are not read");
+            Some(problem(dir, &why, "put more into each file, or remove what is not needed"))
+        });
+        said.collect()
     }
 }
 
@@ -259,10 +282,11 @@ fn read(path: &Path) -> Result<Vec<Value>, Problem> {
     })?;
     let mut flat = Vec::new();
     for document in documents {
-        if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) {
-            flat.extend(document["items"].as_array().into_iter().flatten().cloned());
-        } else if !document.is_null() {
-            flat.push(document);
+        let listed = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        match document["items"].as_array() {
+            Some(items) if listed => flat.extend_from_slice(items),
+            _ if document.is_null() => {}
+            _ => flat.push(document),
         }
     }
     Ok(flat)

@@ -6,11 +6,12 @@
 
 mod files;
 mod kept;
+mod kinds;
 mod notices;
 mod state;
 mod world;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use files::{Files, SETTLE, Scan};
 use kept::Kept;
@@ -54,7 +55,7 @@ pub async fn run(
     let mut files = Files::new(settings.dir.clone(), Kept::new(&settings.run_dir));
     let mut world = world::World::new(&settings);
     for kind in Kind::ALL {
-        health.of(kind).lists.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        health.of(kind).lists.fetch_add(1, Ordering::Relaxed);
     }
     // What is there at the start is published as a whole, too. A directory that cannot be read says
     // nothing: an empty list would take away what an earlier daemon left in force.
@@ -78,7 +79,12 @@ pub async fn run(
     loop {
         health.note("manifests", files.problems().chain(world.problems()).cloned().collect());
         for kind in Kind::ALL {
-            health.of(kind).heard(settings.clock.now_ms());
+            let health = health.of(kind);
+            if files.readable() {
+                health.heard(settings.clock.now_ms());
+            } else {
+                health.connected.store(false, Ordering::Relaxed);
+            }
         }
         tokio::select! {
             _tick = rescan.tick() => {}

@@ -137,6 +137,9 @@ async fn what_is_wrong_harms_only_itself() {
         "f-ports.yaml",
         "kind: Service\nmetadata: {name: two}\nspec: {clusterIP: 10.96.0.011, ports: [{name: a, port: 80}, {name: a, port: 81}]}\n",
     );
+    write("g-kind.yaml", "apiVersion: v1\nkind: Servcie\nmetadata: {name: typo}\n");
+    write("h-none.yaml", "metadata: {name: kindless}\n---\n---\nkind: List\nitems:\n");
+    write("i-unused.yaml", "kind: ConfigMap\nmetadata: {name: unused}\n---\nkind: PodList\n");
     let mut bed = Bed::start(dir.path(), run.path());
     bed.until("every problem", |s, problems| {
         let all = problems.join("\n");
@@ -149,9 +152,15 @@ async fn what_is_wrong_harms_only_itself() {
                 "e-big.yaml",
                 "leading zeros",
                 "second port named",
+                "Servcie default/typo: there is no such kind; it has no effect; did you mean \"Service\"?",
+                "h-none.yaml: default/kindless has no kind",
+                "h-none.yaml: a List has no list of items",
+                "i-unused.yaml: a PodList has no list of items",
             ]
             .iter()
             .all(|part| all.contains(part))
+            && !all.contains("unused:")
+            && !all.contains("ConfigMap")
     })
     .await;
 }
@@ -165,13 +174,21 @@ async fn a_directory_that_goes_away_keeps_the_node_served() {
     let mut bed = Bed::start(&dir, run.path());
     bed.until("the Service", |s, _| endpoints(s, "web") == 1).await;
     fs::rename(&dir, parent.path().join("gone")).unwrap();
-    bed.until("the problem", |s, problems| {
-        endpoints(s, "web") == 1 && problems.iter().any(|p| p.contains("cannot be read"))
+    let health = bed.health.clone();
+    let streams = |open: bool| {
+        Kind::ALL.iter().all(|kind| health.of(*kind).connected.load(Ordering::Relaxed) == open)
+    };
+    bed.until("the problem, and no stream open", |s, problems| {
+        endpoints(s, "web") == 1
+            && problems.iter().any(|p| p.contains("cannot be read"))
+            && streams(false)
     })
     .await;
     fs::rename(parent.path().join("gone"), &dir).unwrap();
-    bed.until("the directory again", |s, problems| problems.is_empty() && endpoints(s, "web") == 1)
-        .await;
+    bed.until("the directory again, and every stream", |s, problems| {
+        problems.is_empty() && endpoints(s, "web") == 1 && streams(true)
+    })
+    .await;
 }
 
 /// Every prefix of a file is good YAML somewhere: at nothing, at the end of a document.
@@ -276,4 +293,33 @@ async fn what_is_no_file_harms_only_itself() {
     .await;
     fs::write(dir.path().join("api.yaml"), SERVICE.replace("web", "api")).unwrap();
     bed.until("a change", |s, _| endpoints(s, "api") == 1).await;
+}
+
+/// What is not looked at is said; it never looks as if it were not there.
+#[test]
+fn more_files_or_directories_than_are_read_are_a_problem() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = |at: usize| dir.path().join(format!("{at:05}.yaml"));
+    let folder = |at: usize| dir.path().join(format!("d{at:04}"));
+    (0..10_000).for_each(|at| fs::write(file(at), "").unwrap());
+    // The directory itself is one of them.
+    (0..999).for_each(|at| fs::create_dir(folder(at)).unwrap());
+    std::os::unix::fs::symlink(".", dir.path().join("z-circle")).unwrap();
+    let mut files = Files::new(dir.path().to_owned(), Kept::new(run.path()));
+    let mut problems = || {
+        // Somebody writes to all of them: they are found and not read.
+        files.scan(std::time::Instant::now(), |_| true);
+        files.problems().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(), [""; 0]);
+    fs::write(file(10_000), "").unwrap();
+    fs::create_dir(folder(999)).unwrap();
+    fs::create_dir(folder(1000)).unwrap();
+    let said = problems();
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("more than 10000 files; ") && said[0].contains("/10000.yaml and"));
+    assert!(said[1].contains("more than 1000 directories; ") && said[1].contains("/d0999 and"));
+    fs::remove_file(file(0)).unwrap();
+    (0..2).for_each(|at| fs::remove_dir(folder(at)).unwrap());
+    assert_eq!(problems(), [""; 0]);
 }

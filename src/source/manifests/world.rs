@@ -16,19 +16,8 @@ use towpath_model::{
 use super::{
     ManifestSettings,
     files::{Files, problem},
-    state,
+    kinds, state,
 };
-
-/// Kinds that a controller would turn into Pods: there is none here.
-const CONTROLLED: [&str; 7] = [
-    "Deployment",
-    "StatefulSet",
-    "DaemonSet",
-    "ReplicaSet",
-    "ReplicationController",
-    "Job",
-    "CronJob",
-];
 
 /// What was published.
 pub(super) struct World {
@@ -142,24 +131,22 @@ impl World {
 
 impl Sorted {
     fn take(&mut self, path: &Path, document: &Value, problems: &mut Vec<Problem>) {
-        let kind = document["kind"].as_str().unwrap_or_default();
         let name = document["metadata"]["name"].as_str().unwrap_or_default();
         let namespace = match document["metadata"]["namespace"].as_str() {
-            _ if kind == "Node" => "",
+            _ if document["kind"] == "Node" => "",
             None | Some("") => "default",
             Some(namespace) => namespace,
         };
         let full = ObjectName::new(namespace, name).to_string();
-        if CONTROLLED.contains(&kind) {
-            let why =
-                format!("{kind} {full} needs a controller, and without a cluster there is none");
-            let action = "write Pods with status.podIPs, or run with a cluster (--kubeconfig)";
-            problems.push(problem(path, &why, action));
-            return;
-        }
-        if !matches!(kind, "Service" | "EndpointSlice" | "Node" | "Pod") {
-            return;
-        }
+        let called = if name.is_empty() { "an object without a name" } else { &full };
+        let kind = match kinds::read_as(document, called) {
+            Ok(Some(kind)) => kind,
+            Ok(None) => return,
+            Err(wrong) => {
+                problems.push(problem(path, &wrong.why, &wrong.action));
+                return;
+            }
+        };
         if !self.seen.insert((kind.to_owned(), full.clone())) {
             let why = format!("{kind} {full} was in an earlier file already; that one is in force");
             problems.push(problem(path, &why, "keep one of the two"));

@@ -77,15 +77,17 @@ pub enum Ask {
         /// Milliseconds at most.
         timeout_ms: u64,
     },
-    /// New TCP connections at a steady rate.
+    /// New TCP connections at a steady rate, until [`Ask::LoadEnd`]; no answer.
     Load {
         /// Where to.
         to: SocketAddr,
         /// Connections per second.
         per_second: u32,
-        /// How long.
+        /// How long at least.
         millis: u64,
     },
+    /// Ends the load when its time has come, and answers what it saw.
+    LoadEnd,
 }
 
 /// What a client saw.
@@ -193,7 +195,8 @@ impl Agent {
         self.receive()
     }
 
-    /// Starts a load; [`Agent::load_result`] waits for its end.
+    /// Starts a load of `millis` at least. It goes on until [`Agent::load_result`] is called, so that
+    /// whatever happens in between happens under load, however slow the machine is.
     ///
     /// # Errors
     /// When the client process is gone.
@@ -201,11 +204,12 @@ impl Agent {
         self.send(&Ask::Load { to, per_second, millis })
     }
 
-    /// The result of the load that was started.
+    /// Ends the load that was started, once its time has come; what it saw.
     ///
     /// # Errors
-    /// When the client process is gone.
+    /// When the client process is gone, or no load was started.
     pub fn load_result(&mut self) -> Result<Load> {
+        self.send(&Ask::LoadEnd)?;
         self.receive()
     }
 

@@ -4,17 +4,16 @@ use std::{
     collections::BTreeMap,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
-    sync::mpsc,
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
-    agent::{Ask, Load, Seen},
+    agent::{Ask, Seen},
     echo::{ECHO, canonical, println_now},
+    load::Running,
     measure,
 };
 
@@ -25,6 +24,7 @@ use super::{
 pub fn serve_agent() -> Result<()> {
     let mut kept: BTreeMap<u32, UdpSocket> = BTreeMap::new();
     let mut connection = None;
+    let mut load = None;
     for line in io::stdin().lines() {
         let answer = match serde_json::from_str(&line?)? {
             Ask::Tcp { to, mapped, timeout_ms } => {
@@ -63,7 +63,11 @@ pub fn serve_agent() -> Result<()> {
                 serde_json::to_string(&measure::until(to, &name, timeout))?
             }
             Ask::Load { to, per_second, millis } => {
-                serde_json::to_string(&load(to, per_second, Duration::from_millis(millis)))?
+                load = Some(Running::start(to, per_second, Duration::from_millis(millis)));
+                continue;
+            }
+            Ask::LoadEnd => {
+                serde_json::to_string(&load.take().context("no load was started")?.end())?
             }
         };
         println_now(&answer)?;
@@ -82,7 +86,7 @@ fn address(to: SocketAddr, mapped: bool) -> SocketAddr {
 /// What the server said, and whom the client sees.
 pub(super) type Answer = (String, Option<SocketAddr>);
 
-fn seen(exchange: impl FnOnce() -> io::Result<Answer>) -> Seen {
+pub(super) fn seen(exchange: impl FnOnce() -> io::Result<Answer>) -> Seen {
     let began = Instant::now();
     let result = exchange();
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -187,38 +191,6 @@ fn echo(to: SocketAddr, bytes: usize, udp: bool) -> io::Result<Answer> {
         return Err(io::Error::other("something else came back"));
     }
     Ok((String::new(), Some(peer)))
-}
-
-/// Connections at a steady rate, whether the earlier ones are answered or not.
-fn load(to: SocketAddr, per_second: u32, time: Duration) -> Load {
-    const WORKERS: u32 = 8;
-    let (results, inbox) = mpsc::channel::<Seen>();
-    let gap = Duration::from_secs(1) * WORKERS / per_second.max(1);
-    let began = Instant::now();
-    for worker in 0..WORKERS {
-        let results = results.clone();
-        thread::spawn(move || {
-            let mut next = began + gap * worker / WORKERS;
-            while next < began + time {
-                thread::sleep(next.saturating_duration_since(Instant::now()));
-                next += gap;
-                let one = seen(|| short(to, PATIENCE));
-                if results.send(one).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    drop(results);
-    let mut load = Load::default();
-    for seen in inbox {
-        if seen.outcome == "ok" {
-            *load.answers.entry(seen.name).or_default() += 1;
-        } else {
-            *load.failures.entry(seen.outcome).or_default() += 1;
-        }
-    }
-    load
 }
 
 /// One connection of a load, or of a comparison, at most.
