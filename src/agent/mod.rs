@@ -7,5 +7,4 @@ mod run;
 mod stale_udp;
 mod threads;
 
-pub use preflight::missing_features;
 pub use run::run;
