@@ -45,10 +45,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The kernel refused the programs or the maps.
-    #[error(
-        "loading the kernel programs: {cause} (`towpath status` and the README name the kernel \
-         features that are needed)"
-    )]
+    #[error("loading the kernel programs: {cause} (`towpath check` says what this kernel lacks)")]
     Load {
         /// What was said.
         cause: String,

@@ -1,14 +1,14 @@
 //! What this kernel offers, found by trying, never by its version.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
-use crate::{Settings, load, sys};
+use crate::{Error, Settings, load, sys};
 
 /// One feature that Towpath needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,13 @@ pub struct Feature {
     pub how: String,
     /// How to get it.
     pub advice: &'static str,
+}
+
+/// What to do about it, and how it was found out: for a feature that is missing.
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.name, self.advice, self.how)
+    }
 }
 
 /// Looks at what [`crate::LiveKernel::open`] would need, without changing anything.
@@ -75,10 +82,13 @@ pub fn probe(settings: &Settings) -> Vec<Feature> {
             present: loads.is_ok(),
             how: match loads {
                 Ok(()) => "loading them all, without attaching".into(),
+                Err(Error::Load { cause }) => format!("loading them: {cause}"),
                 Err(error) => error.to_string(),
             },
-            advice: "Linux 5.15 or newer with CONFIG_CGROUP_BPF, and the capabilities CAP_BPF and \
-                     CAP_NET_ADMIN",
+            // Tried on 6.18 with each of the three left out: without CAP_PERFMON the verifier
+            // prohibits pointer arithmetic that the programs do.
+            advice: "Linux 5.15 or newer with CONFIG_CGROUP_BPF, and root or the capabilities \
+                     CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
         },
     ]
 }

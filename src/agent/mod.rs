@@ -9,5 +9,4 @@ mod stale_sockets;
 mod stale_udp;
 mod threads;
 
-pub use preflight::missing_features;
 pub use run::run;

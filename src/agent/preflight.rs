@@ -1,30 +1,12 @@
-//! What this machine lacks, in words: asked when the kernel could not be opened, and by commands
-//! that want to say so before they try.
+//! What this machine lacks, in words: asked when the kernel could not be opened.
 
 use towpath_ebpf::{Error, Feature, Settings};
 
-/// The kernel features that Towpath can not run without and this machine does not have: a line each,
-/// with how to get it.
-#[must_use]
-pub fn missing_features(settings: &Settings) -> Vec<String> {
-    let mut lines = Vec::new();
-    if !nix::unistd::geteuid().is_root() {
-        lines.push(
-            "privileges: this process is not root; run it as root, or with the capabilities \
-             CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-                .to_owned(),
-        );
-    }
-    lines.extend(needed(&towpath_ebpf::probe(settings)));
-    lines
-}
-
-fn needed(features: &[Feature]) -> Vec<String> {
+/// The features that Towpath can not run without and this machine does not have: a line each, with
+/// how to get it.
+fn missing(features: &[Feature]) -> Vec<String> {
     let missing = features.iter().filter(|feature| feature.needed && !feature.present);
-    let line = |feature: &Feature| {
-        format!("{}: missing ({}); {}", feature.name, feature.how, feature.advice)
-    };
-    missing.map(line).collect()
+    missing.map(ToString::to_string).collect()
 }
 
 /// An error of opening the kernel, with what is missing where that may be the reason.
@@ -34,7 +16,7 @@ pub(super) fn explained(error: Error, settings: &Settings) -> anyhow::Error {
         | Error::Attach { .. }
         | Error::File { .. }
         | Error::NoBpffs { .. }
-        | Error::NoCgroup2 { .. } => missing_features(settings),
+        | Error::NoCgroup2 { .. } => missing(&towpath_ebpf::probe(settings)),
         // Nothing is missing: somebody else is there, or something is left.
         _ => Vec::new(),
     };
@@ -56,11 +38,12 @@ mod tests {
     #[test]
     fn a_missing_file_system_is_named_with_how_to_get_it() {
         let dir = tempfile::tempdir().unwrap();
-        let lines = missing_features(&settings(dir.path())).join("\n");
-        for wanted in ["cgroup2: missing (statfs ", "bpffs: missing (statfs ", "mount -t bpf bpf "]
-        {
+        let lines = missing(&towpath_ebpf::probe(&settings(dir.path()))).join("\n");
+        for wanted in ["cgroup2: mount it: ", "bpffs: mount it: mount -t bpf bpf ", "(statfs "] {
             assert!(lines.contains(wanted), "{wanted}: {lines}");
         }
+        // Who runs it says nothing: what may be done is found out by trying.
+        assert!(!lines.contains("not root"), "{lines}");
     }
 
     #[test]
@@ -74,7 +57,7 @@ mod tests {
         };
         let features =
             [feature("a", true, true), feature("b", false, false), feature("c", true, false)];
-        assert_eq!(needed(&features), ["c: missing (by looking); get one"]);
+        assert_eq!(missing(&features), ["c: get one (by looking)"]);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn look(cgroup_root: Option<PathBuf>, bpffs: PathBuf) -> Vec<Feature>
 /// One line for each feature that is not here: which, what to do, how it was found out.
 pub(super) fn missing(features: &[Feature], needed: bool) -> Vec<String> {
     let missing = features.iter().filter(|f| !f.present && f.needed == needed);
-    missing.map(|f| format!("{}: {} ({})", f.name, f.advice, printable(&f.how))).collect()
+    missing.map(|f| printable(&f.to_string())).collect()
 }
 
 fn as_json(features: &[Feature]) -> serde_json::Value {

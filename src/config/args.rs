@@ -47,7 +47,7 @@ pub struct RunArgs {
     /// Log format: text or json (default: text)
     #[arg(long, value_name = "text|json")]
     pub log_format: Option<String>,
-    /// Log level: error, warn, info, debug, trace; or per target, as in info,kube=debug
+    /// Log level: error, warn, info, debug, trace; or per target, as in warn,towpath::source::kube=info
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }

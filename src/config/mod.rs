@@ -48,11 +48,6 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// A removal of more than this share of a kind after a relist waits for a second list (DESIGN.md 2).
-pub const BRAKE_PERCENT: usize = 30;
-/// Removals of fewer objects than this never wait.
-pub const BRAKE_OBJECTS_MIN: usize = 50;
-
 impl Config {
     /// Reads the file that the flags name, lays the flags over it and checks the result.
     ///

@@ -1,6 +1,6 @@
 //! The only door for cluster state: everything that makes an [`Event`].
 //!
-//! Three sources, one shape: a task that sends events through a [`Feed`], answers [`Relist`]s, and
+//! Two sources, one shape: a task that sends events through a [`Feed`], answers [`Relist`]s, and
 //! keeps its [`Health`] current. They know nothing of what is done with the events.
 
 pub mod kube;

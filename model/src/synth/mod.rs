@@ -1,6 +1,6 @@
 //! What a cluster's controllers would add to objects written by hand: EndpointSlices from Services
-//! and Pods, cluster IPs and node ports, defaults. Shared by the manifests source and by the testbed's API
-//! server. Knows nothing of files or watches: JSON and plain values in, JSON and problems out.
+//! and Pods, cluster IPs and node ports, defaults. Knows nothing of files or watches: JSON and plain
+//! values in, JSON and problems out.
 
 mod allocate;
 mod cluster_ips;
