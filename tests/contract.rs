@@ -169,6 +169,7 @@ fn daemon(status: StatusReply) -> tempfile::TempDir {
         answers: Arc::new(Daemon { status }),
         health_checks,
         ports: Arc::new(Ports::default()),
+        descriptors: 1_024,
     })
     .unwrap();
     let began = Instant::now();

@@ -39,6 +39,8 @@ pub struct Admin {
     pub health_checks: tokio::sync::watch::Receiver<Vec<towpath_proxy::HealthCheck>>,
     /// Ports that could not be bound, for `status`.
     pub ports: Arc<Ports>,
+    /// Open files that the process may have.
+    pub descriptors: u64,
 }
 
 /// Questions to the loop. They may wait for it; `None`: it did not answer in time.
@@ -77,6 +79,7 @@ pub fn start(admin: Admin) -> std::io::Result<thread::JoinHandle<()>> {
                     name.into(),
                     name,
                     address,
+                    ports::PLACES,
                     handler,
                 ));
             }
@@ -89,6 +92,7 @@ pub fn start(admin: Admin) -> std::io::Result<thread::JoinHandle<()>> {
                     name.into(),
                     name,
                     address,
+                    ports::PLACES,
                     handler,
                 ));
             }

@@ -2,7 +2,7 @@
 //! has ready endpoints there. Terminating ones do not count, so that load balancers leave first.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -14,18 +14,35 @@ use towpath_proxy::HealthCheck;
 
 use super::{
     Admin,
+    connections::Places,
     http::{Answer, Asked, json, not_found},
     ports,
 };
 
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
+/// Connections of one port at a time: whoever asks is a load balancer, and asks shortly.
+const PLACES: Places = Places { all: 16, each: 8 };
+/// One descriptor in so many is for the listener of a port: with all their connections they leave half
+/// of the descriptors to everything else. Whoever may write Services must not be able to take those.
+const DESCRIPTORS: u64 = 32;
+/// What `status` calls the ports for which there are no descriptors.
+const LEFT_OUT: &str = "healthCheckNodePorts";
+
 /// Opens and closes listeners as the plan says, until the loop ends.
 pub(super) async fn serve(admin: Arc<Admin>) {
     let mut wanted = admin.health_checks.clone();
     let mut open: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
     loop {
-        let ports: Vec<u16> = wanted.borrow_and_update().iter().map(|check| check.port).collect();
+        let most = usize::try_from(admin.descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
+        let mut ports: BTreeSet<u16> =
+            wanted.borrow_and_update().iter().map(|check| check.port).collect();
+        let all = ports.len();
+        // What is open stays open, whatever came since.
+        let (open_now, fresh): (Vec<u16>, Vec<u16>) =
+            ports.iter().partition(|port| open.contains_key(*port));
+        ports = open_now.into_iter().chain(fresh).take(most).collect();
+        admin.ports.left_out(LEFT_OUT, (all > ports.len()).then(|| too_many(all, most, &admin)));
         open.retain(|port, server| {
             // One that ended by itself (it never should) is opened anew.
             let keep = ports.contains(port) && !server.is_finished();
@@ -45,6 +62,14 @@ pub(super) async fn serve(admin: Arc<Admin>) {
     open.values().for_each(JoinHandle::abort);
 }
 
+fn too_many(all: usize, most: usize, admin: &Admin) -> String {
+    format!(
+        "{most} of {all} are served: this process may have {} open files, and more would leave none to \
+         the rest of it; raise the limit (LimitNOFILE, ulimit -n) and restart",
+        admin.descriptors
+    )
+}
+
 /// What `status` calls it.
 fn listener(port: u16) -> String {
     format!("healthCheckNodePort {port}")
@@ -62,7 +87,7 @@ async fn answer_on(port: u16, admin: Arc<Admin>) {
         })
     };
     let address = SocketAddr::new(any_address(), port);
-    ports::serve(admin, listener(port), "health_check_node_port", address, handler).await;
+    ports::serve(admin, listener(port), "health_check_node_port", address, PLACES, handler).await;
 }
 
 /// Both families, where the machine has IPv6.

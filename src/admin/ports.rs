@@ -25,7 +25,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Connections of one listener at a time. A kubelet, a scraper and a load balancer's checks of one
 /// address need a few.
-const PLACES: Places = Places { all: 64, each: 16 };
+pub(super) const PLACES: Places = Places { all: 64, each: 16 };
 const BACKLOG: i32 = 128;
 
 /// Which listeners are wanted, and how each is.
@@ -67,12 +67,23 @@ impl Ports {
 
     /// It could not listen.
     pub(super) fn failed(&self, listener: &str, place: &str, error: &io::Error) {
-        let why = format!("can not listen on {place}: {error}");
+        let why = format!(
+            "can not listen on {place}: {error}; find who listens there (ss -ltnp), it is tried again \
+             by itself"
+        );
         let known = matches!(self.states().get(listener), Some(State::Failed(w)) if *w == why);
         if !known {
-            tracing::warn!(listener, "{why}; trying again");
+            tracing::warn!(listener, "{why}");
         }
         self.set(listener, Some(State::Failed(why)));
+    }
+
+    /// Some of its kind are not even tried, and why.
+    pub(super) fn left_out(&self, listener: &str, why: Option<String>) {
+        if let Some(why) = &why {
+            tracing::warn!(listener, "{why}");
+        }
+        self.set(listener, why.map(State::Failed));
     }
 
     /// It is no longer wanted.
@@ -94,9 +105,7 @@ impl Ports {
     pub fn failures(&self) -> Vec<String> {
         let states = self.states();
         let failed = states.iter().filter_map(|(listener, state)| match state {
-            State::Failed(why) => Some(format!(
-                "{listener}: {why}; find who listens there (ss -ltnp), it is tried again by itself"
-            )),
+            State::Failed(why) => Some(format!("{listener}: {why}")),
             State::Open(_) => None,
         });
         failed.collect()
@@ -125,6 +134,7 @@ pub(super) async fn serve<H, F>(
     listener: String,
     group: &'static str,
     address: SocketAddr,
+    places: Places,
     handler: H,
 ) where
     H: Fn(Asked) -> F + Send + Sync + 'static,
@@ -137,7 +147,7 @@ pub(super) async fn serve<H, F>(
             Ok(open) => {
                 admin.ports.opened(&listener, open.local_addr().ok());
                 pauses = Pauses::new();
-                accept(&admin, group, open, &handler).await
+                accept(&admin, group, open, places, &handler).await
             }
             Err(error) => error,
         };
@@ -165,13 +175,14 @@ async fn accept<H, F>(
     admin: &Admin,
     group: &'static str,
     open: TcpListener,
+    places: Places,
     handler: &Arc<H>,
 ) -> io::Error
 where
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let mut connections = Connections::new(PLACES);
+    let mut connections = Connections::new(places);
     loop {
         let (stream, from) = match open.accept().await {
             Ok(accepted) => accepted,

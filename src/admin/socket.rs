@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -25,6 +25,9 @@ use crate::state_file;
 const LISTENER: &str = "control socket";
 /// The loop answers within this time, or the asker is told that it did not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time between two looks whether the socket is still in its place: whoever empties the run directory
+/// would leave a daemon that cannot be asked.
+const LOOK: Duration = Duration::from_secs(2);
 /// Connections at a time; all of them are of one who may ask.
 const PLACES: Places = Places { all: 16, each: 16 };
 
@@ -73,8 +76,20 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
     let mut connections = Connections::new(PLACES);
     let own = nix::unistd::geteuid().as_raw();
+    let path = &admin.config.socket;
+    let bound = place(path);
+    let mut look = tokio::time::interval(LOOK);
     loop {
-        let stream = match open.accept().await {
+        let accepted = tokio::select! {
+            accepted = open.accept() => accepted,
+            _ = look.tick() => {
+                if place(path) == bound {
+                    continue;
+                }
+                return io::Error::new(io::ErrorKind::NotFound, "it was removed from its place");
+            }
+        };
+        let stream = match accepted {
             Ok((stream, _from)) => stream,
             Err(error) if is_passing(&error) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -93,6 +108,11 @@ async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
             admin.metrics.connection_refused("control");
         }
     }
+}
+
+/// Which file is there; `None`: none.
+fn place(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 const fn may_ask(peer: u32, own: u32) -> bool {

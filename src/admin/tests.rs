@@ -126,6 +126,8 @@ fn stage_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Stage {
         answers: Arc::<Daemon>::clone(&daemon),
         health_checks,
         ports: Arc::clone(&ports),
+        // Room for two health check ports.
+        descriptors: 64,
     })
     .unwrap();
     Stage { daemon, metrics, vitals, ports, checks, socket, _dir: dir }
@@ -258,6 +260,14 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
+fn a_socket_that_was_removed_comes_back() {
+    let stage = stage("127.0.0.1:0");
+    stage.ask("/v1/status");
+    std::fs::remove_dir_all(stage.socket.parent().unwrap()).unwrap();
+    stage.ask("/v1/status");
+}
+
+#[test]
 fn what_is_no_socket_is_not_removed_for_one() {
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("control.sock");
@@ -314,6 +324,29 @@ fn health_check_ports_follow_the_snapshot() {
     stage.checks.send_replace(vec![check(other, "db", 1)]);
     eventually("the close", || TcpStream::connect(v4(one)).err());
     assert!(get(v4(other), "/").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn health_check_ports_leave_descriptors_to_the_rest() {
+    let stage = stage("127.0.0.1:0");
+    let mut ports = [free_port(), free_port(), free_port()];
+    ports.sort_unstable();
+    let check = |port: &u16| HealthCheck {
+        service: ObjectName::new("shop", &format!("s{port}")),
+        port: *port,
+        ready_local: 1,
+    };
+    let open = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
+    stage.checks.send_replace(ports[1..].iter().map(check).collect());
+    eventually("both", || (open(ports[1]) && open(ports[2])).then_some(()));
+    // One too many: what is open stays, though another comes before it.
+    stage.checks.send_replace(ports.iter().map(check).collect());
+    let said = eventually("the report", || stage.ports.failures().into_iter().next());
+    assert!(said.contains("2 of 3 are served") && said.contains("LimitNOFILE"), "{said}");
+    assert!(!open(ports[0]) && open(ports[1]) && open(ports[2]));
+    stage.checks.send_replace(ports[..2].iter().map(check).collect());
+    eventually("the first", || open(ports[0]).then_some(()));
+    assert!(stage.ports.failures().is_empty());
 }
 
 #[test]

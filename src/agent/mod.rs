@@ -2,6 +2,7 @@
 
 mod answers;
 mod cluster;
+mod descriptors;
 mod preflight;
 mod run;
 mod run_dir;

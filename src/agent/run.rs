@@ -11,7 +11,7 @@ use towpath_proxy::{ProxyConfig, ServicePlan, Share};
 use super::{
     answers::LoopAnswers,
     cluster::{self, Binding},
-    preflight, run_dir,
+    descriptors, preflight, run_dir,
     stale_udp::{StaleUdp, Sweeper},
     threads::{self, Threads, log_panics},
 };
@@ -53,6 +53,7 @@ fn daemon(config: Config) -> Result<()> {
     let clock = Clock::start();
     let settings = kernel_settings(&config);
     run_dir::narrow(&settings);
+    descriptors::raise();
     // Before anything else: from here on the node is served with what its maps hold.
     let kernel =
         LiveKernel::open(&settings).map_err(|error| preflight::explained(error, &settings))?;
@@ -162,7 +163,9 @@ fn start(
         stale_udp,
     });
     let config = config.admin.clone();
-    let admin = Admin { config, vitals, metrics, clock, answers, health_checks, ports };
+    let descriptors = descriptors::limit();
+    let admin =
+        Admin { config, vitals, metrics, clock, answers, health_checks, ports, descriptors };
     threads.add("admin", admin::start(admin).context("starting the admin servers")?);
     Ok(Running { wakes, relists, health, threads })
 }
