@@ -174,10 +174,11 @@ impl Layout {
         if full { self.dirty_node_addresses.iter().filter(waits).count() } else { 0 }
     }
 
-    /// Slots of BACKENDS that are not free: in force, or at rest.
+    /// Slots of BACKENDS that could not be used at this time: in force, or at rest.
     #[must_use]
-    pub fn backends_used(&self) -> u64 {
-        u64::from(self.mirror.capacities.backends).saturating_sub(self.extents.total())
+    pub fn backends_used(&self, now: Millis) -> u64 {
+        let free = self.extents.total() + self.retired.slots_rested(now);
+        u64::from(self.mirror.capacities.backends).saturating_sub(free)
     }
 
     /// What the kernel must hold now: the audit compares it with what it does hold.

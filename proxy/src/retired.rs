@@ -72,6 +72,16 @@ impl Retired {
         }
     }
 
+    /// Slots that [`Self::rested`] could take out now.
+    pub(crate) fn slots_rested(&self, now: Millis) -> u64 {
+        let over = self.resting.iter().filter(|resting| resting.is_over(now));
+        over.map(|resting| match resting.what {
+            Retiree::Extent(extent) => u64::from(extent.len),
+            Retiree::Index { .. } => 0,
+        })
+        .sum()
+    }
+
     /// Could [`Self::rested`] take out an index now?
     pub(crate) fn has_rested_index(&self, now: Millis) -> bool {
         let index = |r: &&Resting| matches!(r.what, Retiree::Index { .. });

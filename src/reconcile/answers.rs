@@ -34,7 +34,7 @@ pub fn status(state: &State) -> StateReply {
         entries,
         capacity: u64::from(capacity),
     };
-    let backends = state.layout.backends_used();
+    let backends = state.layout.backends_used(state.clock.now_ms());
     let addresses = image.node_addresses.len() as u64;
     StateReply {
         synced: view.synced().is_some(),

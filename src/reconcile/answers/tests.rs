@@ -1,10 +1,12 @@
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use towpath_image::Capacities;
 use towpath_model::{Event, Kind, NodeFact};
 
 use super::status;
 use crate::reconcile::{
-    Finding,
+    Finding, Wake,
     desk::{Desk, lists, object, service, slice, system_error},
 };
 
@@ -103,4 +105,13 @@ fn slots_that_rest_are_not_free() {
     assert_eq!(backends(&desk), 4, "two for each port");
     desk.say(vec![slice("a", &[3, 4, 5])]);
     assert_eq!(backends(&desk), 4 + 6, "the old ones rest");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while backends(&desk) != 6 {
+        assert!(Instant::now() < deadline, "they have rested, though nobody took them since");
+        desk.state.tick();
+        while let Ok(Wake::Graced(began)) = desk.inbox.try_recv() {
+            desk.state.graced(began);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
