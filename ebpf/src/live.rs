@@ -73,6 +73,7 @@ impl LiveKernel {
     /// # Errors
     /// Every [`Error`]; nothing that worked before is undone then.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let settings = &settings.plain()?;
         let lock = WriterLock::take(settings)?;
         let mut ebpf = load::load(settings)?;
         let (frontends, frontends_max) = load::open(settings, MapName::Frontends)?;
