@@ -150,6 +150,20 @@ impl Sweep {
     }
 }
 
+/// The links of a directory that was moved away, to the one in its place: they stay in force, and
+/// none is there twice.
+pub(crate) fn move_links(from: &PinDir, to: &PinDir) -> Result<(), Error> {
+    // Of one that was removed nothing can be read, and nothing is left.
+    for (name, own) in from.entries().unwrap_or_default() {
+        let (at, path) = (from.through(&name), from.path().join(&name));
+        // To another bpffs, say, nothing can be moved.
+        if own.is_some() && fs::rename(&at, to.through(&name)).is_err() {
+            remove_pin(Place::Links, &at, &path)?;
+        }
+    }
+    Ok(())
+}
+
 fn remove_pin(place: Place, at: &Path, path: &Path) -> Result<(), Error> {
     if place == Place::Links {
         // What was found is what is detached, never what a symbolic link in its place leads to.

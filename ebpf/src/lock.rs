@@ -12,12 +12,12 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use crate::{Error, Settings, load, pin_dir::PinDir, pins::Place, private};
+use crate::{Error, Settings, cleanup, load, pin_dir::PinDir, pins::Place, private};
 
 /// Held as long as it lives.
 pub(crate) struct WriterLock {
     _run_dir: Flock<File>,
-    _pins: [PinDir; 3],
+    pins: [PinDir; 3],
 }
 
 impl WriterLock {
@@ -32,7 +32,25 @@ impl WriterLock {
             PinDir::make(&settings.maps_dir(), Place::Maps)?,
             PinDir::make(&settings.links_dir(), Place::Links)?,
         ];
-        Ok(Self { _run_dir: run_dir, _pins: pins })
+        Ok(Self { _run_dir: run_dir, pins })
+    }
+
+    /// Directories that somebody removed or moved are made and locked anew, and links come along.
+    /// [`Error::Locked`] when another daemon was there first.
+    pub(crate) fn keep(&mut self) -> Result<(), Error> {
+        for held in &mut self.pins {
+            if held.is_at_its_path()? {
+                continue;
+            }
+            load::check_bpffs(held.path())?;
+            let made = PinDir::make(held.path(), held.place)?;
+            tracing::error!(path = %held.path().display(), "was removed or moved: it is made anew");
+            if held.place == Place::Links {
+                cleanup::move_links(held, &made)?;
+            }
+            *held = made;
+        }
+        Ok(())
     }
 }
 
