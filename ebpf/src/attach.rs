@@ -43,7 +43,7 @@ pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> 
 
 /// Looks at every link and mends those that are not in force; answers which. Eight pins are opened
 /// and asked about (some 50 us) when nothing is wrong.
-pub(crate) fn mend(ebpf: &mut Ebpf, settings: &Settings) -> Result<Vec<&'static str>, Error> {
+pub(crate) fn mend(ebpf: &mut Ebpf, settings: &Settings) -> Result<Vec<String>, Error> {
     let cgroup = Cgroup::open(settings)?;
     let (mut mended, mut first_failure) = (Vec::new(), None);
     for hook in HOOKS {
@@ -51,7 +51,7 @@ pub(crate) fn mend(ebpf: &mut Ebpf, settings: &Settings) -> Result<Vec<&'static 
             let in_force = is_in_force(program, hook, &cgroup, settings)?;
             if !in_force {
                 bring_into_force(program, hook, &cgroup, settings)?;
-                mended.push(hook);
+                mended.push(hook.to_owned());
             }
             Ok(())
         });

@@ -22,6 +22,7 @@ use crate::{
 /// # Errors
 /// When a link cannot be removed.
 pub fn detach(settings: &Settings) -> Result<(), Error> {
+    let settings = &settings.plain()?;
     // Reverse order of attaching: what makes translations goes before what undoes them.
     HOOKS.iter().rev().try_for_each(|hook| {
         for name in [format!("{hook}{BESIDE}"), (*hook).to_owned()] {
@@ -60,16 +61,20 @@ pub struct Cleaned {
 /// are empty then. With `dry_run` it only answers the same.
 ///
 /// # Errors
-/// When a daemon is running, the pin root is not on a bpffs, or something cannot be removed.
+/// When a daemon is running, the pin root is not on a bpffs or belongs to another user, or something
+/// cannot be removed: [`Error::Partly`] when something was removed before.
 pub fn cleanup(settings: &Settings, dry_run: bool) -> Result<Cleaned, Error> {
+    let settings = &settings.plain()?;
     let mut sweep = Sweep { dry_run, cleaned: Cleaned::default(), held: Vec::new() };
-    // Before the locks: where nothing is, nothing is made either.
     let Some(root) = pin_dir::open(&settings.pin_root)? else { return Ok(sweep.cleaned) };
-    let _run_dir = lock::run_dir(settings)?;
-    if let Some(root) = PinDir::lock(root, &settings.pin_root, Place::Root)? {
-        sweep.directory(root, &settings.pin_root)?;
+    let _run_dir = lock::used_run_dir(settings)?;
+    let Some(root) = PinDir::lock(root, &settings.pin_root, Place::Root)? else {
+        return Ok(sweep.cleaned);
+    };
+    match sweep.directory(root, &settings.pin_root) {
+        Ok(_gone) => Ok(sweep.cleaned),
+        Err(cause) => Err(sweep.stopped(cause)),
     }
-    Ok(sweep.cleaned)
 }
 
 struct Sweep {
@@ -127,6 +132,13 @@ impl Sweep {
         }
     }
 
+    fn stopped(self, cause: Error) -> Error {
+        if self.dry_run || self.cleaned.removed.is_empty() {
+            return cause;
+        }
+        Error::Partly { cleaned: self.cleaned, cause: Box::new(cause) }
+    }
+
     fn removed(&mut self, path: &Path) -> bool {
         self.cleaned.removed.push(path.display().to_string());
         true
@@ -136,6 +148,20 @@ impl Sweep {
         self.cleaned.left.push(path.display().to_string());
         false
     }
+}
+
+/// The links of a directory that was moved away, to the one in its place: they stay in force, and
+/// none is there twice.
+pub(crate) fn move_links(from: &PinDir, to: &PinDir) -> Result<(), Error> {
+    // Of one that was removed nothing can be read, and nothing is left.
+    for (name, own) in from.entries().unwrap_or_default() {
+        let (at, path) = (from.through(&name), from.path().join(&name));
+        // To another bpffs, say, nothing can be moved.
+        if own.is_some() && fs::rename(&at, to.through(&name)).is_err() {
+            remove_pin(Place::Links, &at, &path)?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_pin(place: Place, at: &Path, path: &Path) -> Result<(), Error> {

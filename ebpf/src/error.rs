@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::Cleaned;
+
 /// Why the kernel could not be opened, attached to or cleaned.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +27,26 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// A directory of pins that somebody else may change.
+    #[error(
+        "{} belongs to another user (uid {owner}), who can change what is pinned in it: see what it \
+         is, then remove it or give it to root (`chown root: DIR`), or set --bpffs to another \
+         directory", path.display()
+    )]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A clean-up that stopped on the way.
+    #[error("{cause}")]
+    Partly {
+        /// What it did until then.
+        cleaned: Cleaned,
+        /// Why it stopped.
+        cause: Box<Self>,
     },
     /// Not a bpffs.
     #[error(

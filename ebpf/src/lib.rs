@@ -15,6 +15,7 @@ mod lock;
 mod mapped;
 mod peers;
 mod pin_dir;
+mod pinned;
 mod pins;
 mod private;
 mod probe;

@@ -23,6 +23,7 @@ use crate::{
     Error, Settings, attach,
     lock::WriterLock,
     mapped::Mapped,
+    pinned::Pinned,
     probe::host_netns_cookie,
     reader::KernelReader,
     {load, sys},
@@ -33,7 +34,8 @@ const RUN: usize = 8192;
 
 /// The maps and programs of this node, open for writing.
 pub struct LiveKernel {
-    _lock: WriterLock,
+    lock: WriterLock,
+    pinned: Pinned,
     ebpf: Ebpf,
     settings: Settings,
     capacities: Capacities,
@@ -73,6 +75,7 @@ impl LiveKernel {
     /// # Errors
     /// Every [`Error`]; nothing that worked before is undone then.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
+        let settings = &settings.plain()?;
         let lock = WriterLock::take(settings)?;
         let mut ebpf = load::load(settings)?;
         let (frontends, frontends_max) = load::open(settings, MapName::Frontends)?;
@@ -81,7 +84,8 @@ impl LiveKernel {
         let backends = map::<BackendRecord>(settings, MapName::Backends)?;
         let config = map::<ConfigRecord>(settings, MapName::Config)?;
         let live = Self {
-            _lock: lock,
+            lock,
+            pinned: Pinned::open(settings)?,
             capacities: Capacities {
                 frontends: frontends_max,
                 services: services.len(),
@@ -237,14 +241,22 @@ impl Kernel for LiveKernel {
         Ok(())
     }
 
-    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError> {
-        attach::mend(&mut self.ebpf, &self.settings).map_err(|error| {
+    fn heal(&mut self) -> Result<Vec<String>, KernelError> {
+        let place = || self.settings.pin_root.display().to_string();
+        self.lock.keep().map_err(|error| match error {
+            Error::Locked { .. } => KernelError::TakenOver { place: place() },
+            error => KernelError::Pins { place: place(), cause: load::chain(&error) },
+        })?;
+        let (mut healed, failure) = self.pinned.mend(&self.settings);
+        let programs = attach::mend(&mut self.ebpf, &self.settings).map_err(|error| {
             let program = match &error {
                 Error::Attach { program, .. } => (*program).to_owned(),
                 _ => "of the sockets".to_owned(),
             };
             KernelError::Detached { program, cause: load::chain(&error) }
-        })
+        })?;
+        healed.extend(programs);
+        failure.map_or(Ok(healed), Err)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
@@ -12,12 +12,12 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use crate::{Error, Settings, load, pin_dir::PinDir, pins::Place, private};
+use crate::{Error, Settings, cleanup, load, pin_dir::PinDir, pins::Place, private};
 
 /// Held as long as it lives.
 pub(crate) struct WriterLock {
     _run_dir: Flock<File>,
-    _pins: [PinDir; 3],
+    pins: [PinDir; 3],
 }
 
 impl WriterLock {
@@ -32,27 +32,63 @@ impl WriterLock {
             PinDir::make(&settings.maps_dir(), Place::Maps)?,
             PinDir::make(&settings.links_dir(), Place::Links)?,
         ];
-        Ok(Self { _run_dir: run_dir, _pins: pins })
+        Ok(Self { _run_dir: run_dir, pins })
+    }
+
+    /// Directories that somebody removed or moved are made and locked anew, and links come along.
+    /// [`Error::Locked`] when another daemon was there first.
+    pub(crate) fn keep(&mut self) -> Result<(), Error> {
+        for held in &mut self.pins {
+            if held.is_at_its_path()? {
+                continue;
+            }
+            load::check_bpffs(held.path())?;
+            let made = PinDir::make(held.path(), held.place)?;
+            tracing::error!(path = %held.path().display(), "was removed or moved: it is made anew");
+            if held.place == Place::Links {
+                cleanup::move_links(held, &made)?;
+            }
+            *held = made;
+        }
+        Ok(())
     }
 }
 
-/// Locks the run directory.
-pub(crate) fn run_dir(settings: &Settings) -> Result<Flock<File>, Error> {
-    let path = settings.lock_file();
+/// Locks the run directory; makes it if it is not there.
+fn run_dir(settings: &Settings) -> Result<Flock<File>, Error> {
     let dir = &settings.run_dir;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(|e| Error::file("making", dir, e))?;
-    let file = OpenOptions::new()
+    let path = settings.lock_file();
+    let file = open(&path, true).map_err(|e| Error::file("opening", &path, e))?;
+    private::narrow(&file, &path, true);
+    noted(file, &path)
+}
+
+/// Locks the run directory if a daemon has ever used it, and makes nothing.
+pub(crate) fn used_run_dir(settings: &Settings) -> Result<Option<Flock<File>>, Error> {
+    let path = settings.lock_file();
+    match open(&path, false) {
+        Ok(file) => noted(file, &path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file("opening", path, error)),
+    }
+}
+
+fn open(path: &Path, make: bool) -> io::Result<File> {
+    OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(make)
         .truncate(false)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
-        .open(&path)
-        .map_err(|e| Error::file("opening", &path, e))?;
-    private::narrow(&file, &path, true);
-    let mut file = lock(file, &path)?;
+        .open(path)
+}
+
+/// Locks the file and writes down who has it.
+fn noted(file: File, path: &Path) -> Result<Flock<File>, Error> {
+    let mut file = lock(file, path)?;
     // Only for the message below; a failure to write it is no reason not to run.
     let noted = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
     if let Err(error) = noted {
@@ -98,6 +134,8 @@ mod tests {
     fn nobody_else_can_hold_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(dir.path().join("run/towpath"));
+        assert!(used_run_dir(&settings).unwrap().is_none());
+        assert!(!dir.path().join("run").exists(), "a look makes nothing");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         drop(run_dir(&settings).unwrap());
         assert_eq!(mode(&settings.lock_file()), 0o600);
@@ -107,6 +145,7 @@ mod tests {
         let held = run_dir(&settings).unwrap();
         assert_eq!(mode(&settings.lock_file()), 0o600);
         assert!(matches!(run_dir(&settings), Err(Error::Locked { .. })));
+        assert!(matches!(used_run_dir(&settings), Err(Error::Locked { .. })));
         drop(held);
     }
 
@@ -118,6 +157,7 @@ mod tests {
         fs::write(&other, "somebody's").unwrap();
         symlink(&other, settings.lock_file()).unwrap();
         assert!(matches!(run_dir(&settings), Err(Error::File { .. })));
+        assert!(matches!(used_run_dir(&settings), Err(Error::File { .. })));
         assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
     }
 }

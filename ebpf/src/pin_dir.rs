@@ -52,6 +52,11 @@ fn open_at(at: &Path, path: &Path) -> Result<Option<File>, Error> {
     if kind.filesystem_type() != BPF_FS_MAGIC {
         return Err(Error::NoBpffs { path: path.to_owned() });
     }
+    // Where a bpffs is open to all, anyone could have made it beforehand, and could move what we pin.
+    let owner = dir.metadata().map_err(|e| Error::file("reading", path, e))?.uid();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        return Err(Error::Owner { path: path.to_owned(), owner });
+    }
     Ok(Some(dir))
 }
 
@@ -59,9 +64,14 @@ impl PinDir {
     /// Locks what was opened at this path; `None` when it is not there any more.
     pub(crate) fn lock(dir: File, path: &Path, place: Place) -> Result<Option<Self>, Error> {
         let dir = Self { dir: lock::lock(dir, path)?, path: path.to_owned(), place };
-        let there = fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        let held = dir.metadata()?;
-        Ok((there == Some((held.dev(), held.ino()))).then_some(dir))
+        Ok(dir.is_at_its_path()?.then_some(dir))
+    }
+
+    /// Does its path still lead to it?
+    pub(crate) fn is_at_its_path(&self) -> Result<bool, Error> {
+        let there = fs::symlink_metadata(&self.path).ok().map(|found| (found.dev(), found.ino()));
+        let held = self.dir.metadata().map_err(|e| Error::file("reading", &self.path, e))?;
+        Ok(there == Some((held.dev(), held.ino())))
     }
 
     /// Makes the directory if it is not there, for its owner only; a wider one is narrowed if it
@@ -118,10 +128,6 @@ impl PinDir {
     /// The path of the directory, for people.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    fn metadata(&self) -> Result<fs::Metadata, Error> {
-        self.dir.metadata().map_err(|e| Error::file("reading", &self.path, e))
     }
 }
 

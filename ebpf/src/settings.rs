@@ -1,10 +1,13 @@
 //! Where things are. All of it is chosen, so that several daemons share a kernel in tests.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Component, PathBuf},
+};
 
 use towpath_image::{Capacities, datapath::LAYOUT};
 
-use crate::pins::LINKS;
+use crate::{Error, pins::LINKS};
 
 /// Places and sizes.
 #[derive(Clone, Debug)]
@@ -41,6 +44,18 @@ impl Settings {
         }
     }
 
+    /// The same, with the pin root as an absolute path that ends with a name: `link/` would lead
+    /// through a symbolic link that `link` does not, and `dir/.` cannot be removed.
+    pub(crate) fn plain(&self) -> Result<Self, Error> {
+        let failed = |cause| Error::file("using", &self.pin_root, cause);
+        if self.pin_root.components().any(|part| part == Component::ParentDir) {
+            let why = "it has `..` in it: give the directory that it leads to";
+            return Err(failed(io::Error::other(why)));
+        }
+        let root = std::path::absolute(&self.pin_root).map_err(failed)?;
+        Ok(Self { pin_root: root.components().collect(), ..self.clone() })
+    }
+
     /// Where this layout's maps are pinned.
     #[must_use]
     pub fn maps_dir(&self) -> PathBuf {
@@ -55,5 +70,24 @@ impl Settings {
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {
         self.run_dir.join("writer.lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_root_ends_with_its_own_name() {
+        let plain = |root: &str| Settings::new(root, "", "").plain().map(|plain| plain.pin_root);
+        for root in ["/b/t", "/b/t/", "/b/t/.", "/b//./t/.//"] {
+            assert_eq!(plain(root).unwrap().as_os_str(), "/b/t", "{root}");
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(plain("./t/").unwrap().as_os_str(), here.join("t").as_os_str());
+        assert_eq!(plain(".").unwrap().as_os_str(), here.as_os_str());
+        for root in ["", "..", "/b/t/..", "/b/../t"] {
+            assert!(plain(root).is_err(), "{root}");
+        }
     }
 }

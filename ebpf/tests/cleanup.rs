@@ -12,7 +12,7 @@ use std::{
     fs::{self, File, Permissions},
     os::{
         fd::AsRawFd as _,
-        unix::fs::{PermissionsExt as _, symlink},
+        unix::fs::{PermissionsExt as _, chown, symlink},
     },
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -86,6 +86,89 @@ fn nothing_happens_outside_a_bpffs() {
     assert!(error.to_string().contains("a symbolic link"), "{error}");
     assert!(pin_root.join("links/connect4").exists());
     assert!(!settings.run_dir.exists(), "and nothing is made");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_follows_the_last_name_leads_nowhere_else() {
+    let bed = Bed::new("dots");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let root = &bed.settings.pin_root;
+    let link = bed.settings.run_dir.join("link");
+    symlink(root, &link).unwrap();
+    let mut settings = bed.settings.clone();
+    for after in ["", "/", "/.", "//./"] {
+        settings.pin_root = format!("{}{after}", link.display()).into();
+        let error = cleanup(&settings, false).expect_err("a symbolic link");
+        assert!(error.to_string().contains("a symbolic link"), "{error}");
+        let error = LiveKernel::open(&settings).expect_err("a symbolic link");
+        assert!(error.to_string().contains("a symbolic link"), "{error}");
+    }
+    settings.pin_root = root.join("links/..");
+    let refused = |error: Error| assert!(error.to_string().contains("`..`"), "{error}");
+    refused(cleanup(&settings, false).expect_err("no plain path"));
+    refused(LiveKernel::open(&settings).expect_err("no plain path"));
+    assert_eq!(bed.attached(), 8, "nothing was removed");
+    for after in ["/", "/."] {
+        settings.pin_root = format!("{}{after}", root.display()).into();
+        drop(LiveKernel::open(&settings).expect("opens"));
+        assert_eq!(clean(&settings).removed.last(), Some(&root.display().to_string()));
+        assert!(!root.exists());
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_clean_up_makes_no_run_directory() {
+    let bed = Bed::new("norun");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let mut settings = bed.settings.clone();
+    settings.run_dir = bed.settings.run_dir.join("new/a/b");
+    assert_eq!(clean(&settings).left, [""; 0]);
+    assert!(!bed.settings.pin_root.exists());
+    fs::create_dir(&bed.settings.pin_root).unwrap();
+    pin_map(&bed.settings.pin_root.join("other"));
+    assert_eq!(clean(&settings).removed, [""; 0]);
+    assert!(!bed.settings.run_dir.join("new").exists());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_directory_of_another_user_is_refused() {
+    let bed = Bed::new("owner");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let settings = &bed.settings;
+    for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
+        chown(&dir, Some(65_534), None).unwrap();
+        for error in [
+            LiveKernel::open(settings).expect_err("somebody else's"),
+            cleanup(settings, true).expect_err("somebody else's"),
+        ] {
+            assert!(matches!(error, Error::Owner { owner: 65_534, .. }), "{error}");
+            let said = error.to_string();
+            assert!(said.contains(&*dir.to_string_lossy()) && said.contains("chown"), "{said}");
+        }
+        chown(&dir, Some(0), None).unwrap();
+    }
+    assert_eq!(bed.attached(), 8);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_clean_up_that_stops_on_the_way_says_what_it_removed() {
+    let bed = Bed::new("partly");
+    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    let (links, maps) = (bed.settings.links_dir(), bed.settings.maps_dir());
+    chown(&maps, Some(65_534), None).unwrap();
+    let Err(Error::Partly { cleaned, cause }) = cleanup(&bed.settings, false) else {
+        panic!("links go first, and the maps cannot go");
+    };
+    assert!(matches!(*cause, Error::Owner { .. }), "{cause}");
+    assert_eq!(cleaned.removed.len(), 8 + 1, "{cleaned:?}");
+    assert_eq!(cleaned.removed.last(), Some(&links.display().to_string()));
+    assert!(!links.exists() && maps.exists());
+    chown(&maps, Some(0), None).unwrap();
+    assert_eq!(clean(&bed.settings).left, [""; 0], "it may be repeated");
 }
 
 #[test]

@@ -359,12 +359,13 @@ fn programs_that_somebody_took_out_of_force_come_back() {
     // As `bpftool link detach` does.
     out_of_force(&links.join("connect4"));
     assert_eq!(tcp(at_vip).unwrap().0, at_vip.to_string(), "not translated any more");
-    assert_eq!(heal(&mut plane), Ok(vec!["connect4"]));
+    assert_eq!(heal(&mut plane), Ok(vec!["connect4".to_owned()]));
     assert_eq!(tcp(at_vip).unwrap().0, backend.to_string());
 
     fs::remove_file(links.join("connect4")).unwrap();
     fs::remove_file(links.join("recvmsg6")).unwrap();
-    assert_eq!(heal(&mut plane), Ok(vec!["recvmsg6", "connect4"]), "readers come first");
+    let both = ["recvmsg6", "connect4"].map(str::to_owned).to_vec();
+    assert_eq!(heal(&mut plane), Ok(both), "readers come first");
     assert_eq!(tcp(at_vip).unwrap().0, backend.to_string());
 
     plane.leave();

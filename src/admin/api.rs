@@ -108,7 +108,7 @@ pub struct KernelReply {
     pub pending: bool,
     /// Longest time spent on one batch, microseconds.
     pub longest_write_us: u64,
-    /// Programs that were found detached from outside, and brought back.
+    /// Programs that were found detached, and pins that were found removed, and brought back.
     #[serde(default)]
     pub programs_reattached: u64,
 }

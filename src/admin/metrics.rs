@@ -134,7 +134,7 @@ impl Metrics {
             reattached: counter(
                 r,
                 "towpath_programs_reattached_total",
-                "Programs found detached from outside and brought back, must stay 0",
+                "Programs found detached or pins found removed from outside and brought back, must stay 0",
             )?,
             services: gauge(r, "towpath_services", "Services routed")?,
             services_failed: gauge(

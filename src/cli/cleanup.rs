@@ -43,8 +43,20 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         cluster: None,
         host_only: false,
     };
-    let cleaned = towpath_ebpf::cleanup(&settings, args.dry_run)
-        .map_err(|error| failure(&error, nix::unistd::geteuid().is_root()))?;
+    let is_root = nix::unistd::geteuid().is_root();
+    match towpath_ebpf::cleanup(&settings, args.dry_run) {
+        Ok(cleaned) => print(cleaned, args, out)?,
+        Err(Error::Partly { cleaned, cause }) => {
+            print(cleaned, args, out)?;
+            let next = "only what is listed was removed; it may be repeated";
+            return Err(Failure { next: next.into(), ..failure(&cause, is_root) });
+        }
+        Err(error) => return Err(failure(&error, is_root)),
+    }
+    Ok(Exit::Well)
+}
+
+fn print(cleaned: Cleaned, args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     match args.output {
         Format::Json => {
             let Cleaned { removed, left } = cleaned;
@@ -55,7 +67,7 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         Format::Table => out.write_all(render(&cleaned, args).as_bytes())?,
     }
-    Ok(Exit::Well)
+    Ok(())
 }
 
 fn failure(error: &Error, is_root: bool) -> Failure {
@@ -71,6 +83,7 @@ fn failure(error: &Error, is_root: bool) -> Failure {
             "nothing was removed: give --bpffs the directory that the daemon was given"
         }
         Error::Locked { .. } => "stop the daemon of this node first; nothing was removed",
+        Error::Owner { .. } => "nothing was removed",
         _ => "it may be repeated, as root",
     };
     Failure::problem(format!("clean-up stopped: {error}"), next)

@@ -164,8 +164,9 @@ fn audit(text: &mut String, state: &StateReply, paint: Paint) {
     };
     text.push_str(&format!("  last audit {} ago: {found}\n", age(audit.age_ms)));
     if state.kernel.programs_reattached > 0 {
-        let programs = state.kernel.programs_reattached;
-        text.push_str(&format!("  {programs} programs were detached from outside, and are back\n"));
+        let many = state.kernel.programs_reattached;
+        let what = "programs or pins of maps were detached or removed from outside, and are back";
+        text.push_str(&format!("  {many} {what}\n"));
     }
     for difference in &audit.differences {
         text.push_str(&format!("    {}\n", printable(difference)));
@@ -268,7 +269,10 @@ Not served yet: passes as if Towpath were not there
         changed.state.kernel.programs_reattached = 8;
         let text = render(&changed, Paint::PLAIN);
         let sockets = "endpoint is gone: 3 of the host ended, 2 inside pods at most";
-        assert!(text.contains(sockets) && text.contains("8 programs were detached"), "{text}");
+        assert!(
+            text.contains(sockets) && text.contains("8 programs or pins of maps were detached"),
+            "{text}"
+        );
         assert!(is_well(&changed), "nothing of it needs a person now");
     }
 

@@ -55,7 +55,7 @@ impl Kernel for SharedKernel {
     fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
         self.hand().bind(cluster)
     }
-    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError> {
+    fn heal(&mut self) -> Result<Vec<String>, KernelError> {
         self.hand().heal()
     }
 }

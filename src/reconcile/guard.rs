@@ -1,9 +1,9 @@
-//! Are our programs in force? Somebody may detach a link, remove its pin or make the cgroup anew; the
-//! node would lose its Services without a word.
+//! Are our programs in force, and our maps pinned? Somebody may detach a link, remove pins or make the
+//! cgroup anew; the node, or the next daemon, would lose its Services without a word.
 
 use towpath_image::Kernel;
 
-/// Milliseconds between two looks; one takes some 50 microseconds.
+/// Milliseconds between two looks; one opens a pin for each program and map.
 const EVERY_MS: u64 = 10_000;
 
 /// Looks, and remembers what it found.
@@ -15,7 +15,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Looks when it is time; answers how many programs were brought back.
+    /// Looks when it is time; answers how many programs and pins were brought back.
     pub(super) fn tick(&mut self, kernel: &mut dyn Kernel, now: u64) -> usize {
         if now < self.next_ms {
             return 0;
@@ -27,13 +27,13 @@ impl Guard {
     pub(super) fn look(&mut self, kernel: &mut dyn Kernel, now: u64) -> usize {
         self.next_ms = now.saturating_add(EVERY_MS);
         let problem = match kernel.heal() {
-            Ok(programs) => {
-                for program in &programs {
-                    tracing::error!(program, "was detached from outside: it is back in force");
+            Ok(healed) => {
+                for what in &healed {
+                    tracing::error!(what, "was detached or removed from outside: it is back");
                 }
-                self.reattached += programs.len() as u64;
+                self.reattached += healed.len() as u64;
                 self.problem = None;
-                return programs.len();
+                return healed.len();
             }
             Err(error) => error.to_string(),
         };
@@ -44,12 +44,12 @@ impl Guard {
         0
     }
 
-    /// How many programs were brought back since the start.
+    /// How many programs and pins were brought back since the start.
     pub(super) const fn reattached(&self) -> u64 {
         self.reattached
     }
 
-    /// Why a program is not in force.
+    /// Why a program is not in force, or a pin not ours.
     pub(super) fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
     }

@@ -74,8 +74,8 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError> {
-        Ok(std::mem::take(&mut self.detached))
+    fn heal(&mut self) -> Result<Vec<String>, KernelError> {
+        Ok(std::mem::take(&mut self.detached).into_iter().map(str::to_owned).collect())
     }
 }
 

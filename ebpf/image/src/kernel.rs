@@ -97,6 +97,23 @@ pub enum KernelError {
         /// What was said.
         cause: String,
     },
+    /// A pin, or a directory of pins, is not as it was made and stays so.
+    #[error("{place} is not as it was made, so a restart may not find what is in force: {cause}")]
+    Pins {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Another daemon has the pins.
+    #[error(
+        "another Towpath has taken over these pins: {place} was removed or moved, made anew and \
+         locked by it; what this one writes is not in force any more: stop one of them"
+    )]
+    TakenOver {
+        /// Their directory.
+        place: String,
+    },
 }
 
 impl KernelError {
@@ -129,12 +146,14 @@ pub trait Kernel {
     /// # Errors
     /// [`KernelError::OtherCluster`] when they are another's. Nothing may be written then.
     fn bind(&mut self, cluster: u64) -> Result<(), KernelError>;
-    /// Brings programs that somebody took out of force back into force; answers which. Cheap when
-    /// all are: the audit calls it, and whoever likes to.
+    /// Brings programs that somebody took out of force back into force, and pins that somebody removed
+    /// back to their places; answers which. Cheap when nothing is amiss: the audit calls it, and whoever
+    /// likes to.
     ///
     /// # Errors
-    /// When one cannot be attached; the others are all the same.
-    fn heal(&mut self) -> Result<Vec<&'static str>, KernelError>;
+    /// When one cannot be brought back; the others are all the same, unless the pins are another
+    /// daemon's now ([`KernelError::TakenOver`]).
+    fn heal(&mut self) -> Result<Vec<String>, KernelError>;
 }
 
 /// Totals that belong to no single service.
