@@ -51,6 +51,9 @@ pub fn run(config: Config) -> ExitCode {
 
 fn daemon(config: Config) -> Result<()> {
     let clock = Clock::start();
+    if let SourceConfig::Manifests { directory, .. } = &config.source {
+        manifests::apart(directory, &config.run_dir)?;
+    }
     let settings = kernel_settings(&config);
     run_dir::narrow(&settings);
     // Before anything else: from here on the node is served with what its maps hold.
@@ -240,6 +243,7 @@ async fn feed_from(
                 run_dir: config.run_dir,
                 node_name: config.node_name,
                 clock,
+                second_look: manifests::SECOND_LOOK,
             };
             Ok(manifests::run(settings, feed, relists, health).await?)
         }
