@@ -6,6 +6,8 @@ mod files;
 mod kept;
 #[path = "../../src/source/manifests/kinds.rs"]
 mod kinds;
+#[path = "../../src/source/manifests/names.rs"]
+mod names;
 #[path = "../../src/source/manifests/state.rs"]
 mod state;
 #[path = "../../src/source/manifests/world.rs"]

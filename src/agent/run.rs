@@ -51,6 +51,9 @@ pub fn run(config: Config) -> ExitCode {
 
 fn daemon(config: Config) -> Result<()> {
     let clock = Clock::start();
+    if let SourceConfig::Manifests { directory, .. } = &config.source {
+        manifests::apart(directory, &config.run_dir)?;
+    }
     let settings = kernel_settings(&config);
     run_dir::narrow(&settings);
     descriptors::raise();
@@ -243,6 +246,7 @@ async fn feed_from(
                 run_dir: config.run_dir,
                 node_name: config.node_name,
                 clock,
+                second_look: manifests::SECOND_LOOK,
             };
             Ok(manifests::run(settings, feed, relists, health).await?)
         }

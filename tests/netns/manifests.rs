@@ -89,7 +89,7 @@ fn a_shop_runs_on_a_directory_of_manifests() {
     // Dual stack, node port, load balancer, UDP.
     let both = ["pod-1-2", "pod-2-2"];
     reaches(&mut customer, to("10.96.7.1", 80), &both);
-    reaches(&mut customer, to("fd00:96::7:1", 80), &both);
+    reaches(&mut customer, to("fd00:96::701", 80), &both);
     reaches(&mut customer, to("203.0.113.7", 80), &both);
     reaches(&mut host, to("127.0.0.1", 30_100), &both);
     reaches(&mut other, to("192.168.77.11", 30_100), &both);

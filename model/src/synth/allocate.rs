@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{ClusterIps, NodePorts};
+use super::{ClusterIps, NodePorts, refused};
 use crate::{
     Family, Key, Kind, ObjectName, Problem, service::Cidr, wire::readable_address as address,
 };
@@ -17,8 +17,19 @@ use crate::{
 pub struct Allocations {
     /// Addresses per Service.
     pub cluster_ips: BTreeMap<String, Vec<IpAddr>>,
-    /// Node ports per Service, by its port number or `healthCheck`.
+    /// Node ports per Service, by its port number or `healthCheck`; where ports of one number have
+    /// several, the others by both numbers (`80/30080`).
     pub node_ports: BTreeMap<String, BTreeMap<String, u16>>,
+}
+
+/// What was found while all Services were filled.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filled {
+    /// What could not be given to Services that are served all the same.
+    pub problems: Vec<Problem>,
+    /// Services that an API server would have refused, each with why. Nothing is filled in and
+    /// nothing new is theirs; what they had before they keep.
+    pub refused: BTreeMap<ObjectName, Problem>,
 }
 
 /// Gives cluster IPs and node ports to Services.
@@ -43,45 +54,57 @@ impl Allocator {
         &self.kept
     }
 
-    /// All Services that exist, at once: whatever one asks for by number comes first, then what
-    /// each had before, then what is free. What belonged to others is given back.
-    pub fn fill_all(&mut self, services: &mut [Value]) -> Vec<Problem> {
+    /// All Services that exist, at once. Each keeps what it had before; then comes what is asked for by
+    /// number, of the oldest Service first; then what is free. Whoever asks for what is another's is
+    /// refused, as by an API server. What belonged to Services that are gone is given back.
+    pub fn fill_all(&mut self, services: &mut [Value]) -> Filled {
         self.ips = ClusterIps::new(self.ips.ranges());
         self.ports = NodePorts::new();
-        let mut order: Vec<usize> = (0..services.len()).collect();
-        order.sort_by_key(|at| name_of(&services[*at]).map(|name| name.to_string()));
-        let mut problems = Vec::new();
-        for at in &order {
-            self.reserve(&services[*at], &mut problems);
+        let mut named: Vec<(ObjectName, &mut Value)> =
+            services.iter_mut().filter_map(|service| Some((name_of(service)?, service))).collect();
+        named.sort_by_cached_key(|(name, service)| {
+            let created = service["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
+            (created.to_owned(), name.to_string())
+        });
+        for (name, service) in &named {
+            self.take_again(name, service);
         }
-        // What was had before is taken before anything new is chosen, else a new Service whose
-        // name hashes there would win it.
-        for at in &order {
-            self.take_again(&services[*at]);
+        let mut filled = Filled::default();
+        for (name, service) in &named {
+            if let Err(problem) = self.reserve(name, service) {
+                filled.refused.insert(name.clone(), problem);
+            }
+        }
+        // The last good version of a refused Service may be in force, with all that it had.
+        for name in filled.refused.keys() {
+            self.take_all_again(name);
         }
         let mut present = Allocations::default();
-        for at in &order {
-            self.complete(&mut services[*at], &mut problems);
-            let Some(name) = name_of(&services[*at]).map(|name| name.to_string()) else { continue };
-            if let Some((name, ips)) = self.kept.cluster_ips.remove_entry(&name) {
+        for (name, service) in named {
+            if !filled.refused.contains_key(&name) {
+                self.complete(&name, service, &mut filled.problems);
+            }
+            if let Some((name, ips)) = self.kept.cluster_ips.remove_entry(&name.to_string()) {
                 present.cluster_ips.insert(name, ips);
             }
-            if let Some((name, ports)) = self.kept.node_ports.remove_entry(&name) {
+            if let Some((name, ports)) = self.kept.node_ports.remove_entry(&name.to_string()) {
                 present.node_ports.insert(name, ports);
             }
         }
         self.kept = present;
-        problems
+        filled
     }
 
     /// One Service that was created or changed, beside the others that exist.
     pub fn fill(&mut self, service: &mut Value) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if let Some(name) = name_of(service) {
-            self.give_back(&name);
+        let Some(name) = name_of(service) else { return Vec::new() };
+        self.give_back(&name);
+        if let Err(problem) = self.reserve(&name, service) {
+            self.take_all_again(&name);
+            return vec![problem];
         }
-        self.reserve(service, &mut problems);
-        self.complete(service, &mut problems);
+        let mut problems = Vec::new();
+        self.complete(&name, service, &mut problems);
         problems
     }
 
@@ -97,45 +120,71 @@ impl Allocator {
         self.ports.release(name);
     }
 
-    /// What the Service asks for by number.
-    fn reserve(&mut self, service: &Value, problems: &mut Vec<Problem>) {
-        let Some(name) = name_of(service) else { return };
-        let taken = |field: &str, what: String, owner: &ObjectName| {
-            let why = format!("{what} already belongs to Service {owner}");
-            Problem::new(Some(key(&name)), field, &why, "leave the field out, or choose another")
+    /// What the Service asks for by number: all of it, or nothing.
+    fn reserve(&mut self, name: &ObjectName, service: &Value) -> Result<(), Problem> {
+        let refused = |field: &str, why: &str| {
+            let action = "leave the field out, or choose another";
+            Err(Problem::new(Some(key(name)), field, why, action))
         };
-        for ip in explicit_ips(service) {
-            if let Err(owner) = self.ips.reserve(&name, ip) {
-                problems.push(taken("spec.clusterIP", ip.to_string(), &owner));
+        let asked = Asked::of(service);
+        let wrong = wants_ips(service).then(|| refused::cluster_ips(service, &self.ips)).flatten();
+        let wrong = wrong
+            .or_else(|| wants_node_ports(service).then(|| refused::node_ports(service)).flatten());
+        if let Some((field, why)) = wrong {
+            return refused(field, &why);
+        }
+        for ip in &asked.ips {
+            if let Some(owner) = self.ips.owner(*ip).filter(|owner| *owner != name) {
+                let why = format!("{ip} already belongs to Service {owner}");
+                return refused("spec.clusterIP", &why);
             }
         }
-        for port in explicit_node_ports(service) {
-            if let Err(owner) = self.ports.reserve(&name, port) {
-                problems.push(taken("spec.ports", format!("nodePort {port}"), &owner));
+        for port in &asked.node_ports {
+            if let Some(owner) = self.ports.owner(*port).filter(|owner| *owner != name) {
+                let why = format!("nodePort {port} already belongs to Service {owner}");
+                return refused("spec.ports", &why);
+            }
+        }
+        // Each was found to be free, or its own already.
+        let _free = asked.ips.iter().try_for_each(|ip| self.ips.reserve(name, *ip));
+        let _free = asked.node_ports.iter().try_for_each(|port| self.ports.reserve(name, *port));
+        Ok(())
+    }
+
+    /// What the Service had before and still wants: by number, or because it leaves it open.
+    fn take_again(&mut self, name: &ObjectName, service: &Value) {
+        let asked = Asked::of(service);
+        if wants_ips(service) {
+            let families = self.families(service);
+            for ip in self.kept.cluster_ips.get(&name.to_string()).into_iter().flatten() {
+                let family = Family::of(*ip);
+                let open = families.contains(&family)
+                    && !asked.ips.iter().any(|other| Family::of(*other) == family);
+                if open || asked.ips.contains(ip) {
+                    let _taken_by_another = self.ips.reserve(name, *ip);
+                }
+            }
+        }
+        for (what, port) in self.kept.node_ports.get(&name.to_string()).into_iter().flatten() {
+            if asked.node_ports.contains(port) || leaves_open(service, what) {
+                let _taken_by_another = self.ports.reserve(name, *port);
             }
         }
     }
 
-    /// What the Service had before and still wants, as far as nobody asked for it by number.
-    fn take_again(&mut self, service: &Value) {
-        let Some(name) = name_of(service) else { return };
-        if wants_ips(service) && explicit_ips(service).is_empty() {
-            for ip in self.kept.cluster_ips.get(&name.to_string()).into_iter().flatten() {
-                // Taken by another: `complete` chooses a new one.
-                let _taken_by_another = self.ips.reserve(&name, *ip);
-            }
+    /// Everything that the Service had before, as far as nobody else has it.
+    fn take_all_again(&mut self, name: &ObjectName) {
+        for ip in self.kept.cluster_ips.get(&name.to_string()).into_iter().flatten() {
+            let _taken_by_another = self.ips.reserve(name, *ip);
         }
-        if wants_node_ports(service) {
-            let kept = self.kept.node_ports.get(&name.to_string());
-            for port in kept.into_iter().flat_map(BTreeMap::values) {
-                let _taken_by_another = self.ports.reserve(&name, *port);
-            }
+        let ports = self.kept.node_ports.get(&name.to_string());
+        for port in ports.into_iter().flat_map(BTreeMap::values) {
+            let _taken_by_another = self.ports.reserve(name, *port);
         }
     }
 
     /// Fills in what is absent.
-    fn complete(&mut self, service: &mut Value, problems: &mut Vec<Problem>) {
-        let Some(name) = name_of(service) else { return };
+    fn complete(&mut self, name: &ObjectName, service: &mut Value, problems: &mut Vec<Problem>) {
         match &service["spec"] {
             Value::Null => service["spec"] = json!({}),
             Value::Object(_) => {}
@@ -143,12 +192,12 @@ impl Allocator {
             _ => return,
         }
         if !is_external_name(service) {
-            self.complete_ips(service, &name, problems);
+            self.complete_ips(service, name, problems);
         } else {
             self.kept.cluster_ips.remove(&name.to_string());
         }
         if wants_node_ports(service) {
-            self.complete_node_ports(service, &name, problems);
+            self.complete_node_ports(service, name, problems);
         } else {
             self.kept.node_ports.remove(&name.to_string());
         }
@@ -249,7 +298,10 @@ impl Allocator {
                 if let (Some(number), Some(asked)) =
                     (number(&port["port"]), number(&port["nodePort"]))
                 {
-                    turn.given.entry(number.to_string()).or_insert(asked);
+                    let first = *turn.given.entry(number.to_string()).or_insert(asked);
+                    if first != asked {
+                        turn.given.insert(format!("{number}/{asked}"), asked);
+                    }
                 }
             }
             for port in ports {
@@ -352,6 +404,34 @@ fn explicit_node_ports(service: &Value) -> impl Iterator<Item = u16> {
     let ports = spec["ports"].as_array().into_iter().flatten();
     let all = ports.map(|port| &port["nodePort"]).chain([&spec["healthCheckNodePort"]]);
     all.filter_map(number).filter(|_| wants_node_ports(service))
+}
+
+/// What a Service asks for by number.
+struct Asked {
+    ips: Vec<IpAddr>,
+    node_ports: Vec<u16>,
+}
+
+impl Asked {
+    fn of(service: &Value) -> Self {
+        let ips = if wants_ips(service) { explicit_ips(service) } else { Vec::new() };
+        Self { ips, node_ports: explicit_node_ports(service).collect() }
+    }
+}
+
+/// Does the Service want a node port for this (as in [`Allocations::node_ports`]), whichever?
+fn leaves_open(service: &Value, what: &str) -> bool {
+    let spec = &service["spec"];
+    if what == HEALTH_CHECK {
+        return wants_health_check(service) && number(&spec["healthCheckNodePort"]).is_none();
+    }
+    let mut ports = spec["ports"].as_array().into_iter().flatten();
+    wants_node_ports(service)
+        && allocates_node_ports(service)
+        && ports.any(|port| {
+            number(&port["port"]).is_some_and(|number| number.to_string() == what)
+                && number(&port["nodePort"]).is_none()
+        })
 }
 
 fn number(value: &Value) -> Option<u16> {

@@ -6,9 +6,10 @@ mod allocate;
 mod cluster_ips;
 mod defaults;
 mod node_ports;
+mod refused;
 mod slices;
 
-pub use allocate::{Allocations, Allocator};
+pub use allocate::{Allocations, Allocator, Filled};
 pub use cluster_ips::ClusterIps;
 pub use defaults::default_slice;
 pub use node_ports::NodePorts;

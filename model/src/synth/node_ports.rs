@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use super::hash;
 use crate::{ObjectName, Problem};
 
-/// What the API server gives away by default.
-const RANGE: RangeInclusive<u16> = 30_000..=32_767;
+const RANGE: RangeInclusive<u16> = NodePorts::RANGE;
 const SIZE: u16 = *RANGE.end() - *RANGE.start() + 1;
 
 /// Who has which port.
@@ -16,6 +15,9 @@ pub struct NodePorts {
 }
 
 impl NodePorts {
+    /// What the API server gives away by default.
+    pub const RANGE: RangeInclusive<u16> = 30_000..=32_767;
+
     /// Nobody has any.
     #[must_use]
     pub fn new() -> Self {
@@ -58,6 +60,12 @@ impl NodePorts {
         };
         self.taken.insert(port, name.clone());
         Ok(port)
+    }
+
+    /// Who has this port.
+    #[must_use]
+    pub fn owner(&self, port: u16) -> Option<&ObjectName> {
+        self.taken.get(&port)
     }
 
     /// Gives everything back that the Service has.

@@ -10,10 +10,13 @@ use std::{
 };
 
 use nix::fcntl::OFlag;
-use serde_json::Value;
+use serde_json::{Value, json};
 use towpath_model::Problem;
 
-use super::kept::Kept;
+use super::{
+    kept::Kept,
+    kinds::{self, Wrong},
+};
 
 /// Largest file that is read: far above what people write, far below what would hurt.
 const FILE_MAX: u64 = 3 << 20;
@@ -29,7 +32,7 @@ pub(super) const SETTLE: Duration = Duration::from_millis(20);
 /// whole, for this long.
 const TOGETHER: Duration = Duration::from_secs(1);
 /// A file that somebody has open for writing is left alone for this long.
-const WRITER_MAX: Duration = Duration::from_secs(10);
+pub(super) const WRITER_MAX: Duration = Duration::from_secs(10);
 
 /// What tells one version of a file from the next. The change time is part of it: a file that was
 /// made readable, or was moved here, may have kept its modification time.
@@ -45,7 +48,8 @@ struct Stamp {
 #[derive(Debug, Default)]
 struct Known {
     stamp: Option<Stamp>,
-    documents: Vec<Value>,
+    /// What it held when it last could be read; `None`: nobody knows.
+    documents: Option<Vec<Value>>,
     problem: Option<Problem>,
     change: Option<Change>,
 }
@@ -76,7 +80,11 @@ pub(super) enum Scan {
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
+    /// Device and inode of the directory that was read.
+    was: Option<(u64, u64)>,
     kept: Kept,
+    /// Copies of files that went while no daemon ran are gone.
+    swept: bool,
     known: BTreeMap<PathBuf, Known>,
     problem: Option<Problem>,
     /// What there is too much of.
@@ -85,7 +93,15 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) const fn new(dir: PathBuf, kept: Kept) -> Self {
-        Self { dir, kept, known: BTreeMap::new(), problem: None, beyond: Vec::new() }
+        Self {
+            dir,
+            was: None,
+            kept,
+            swept: false,
+            known: BTreeMap::new(),
+            problem: None,
+            beyond: Vec::new(),
+        }
     }
 
     /// The directory could be read when it was last looked at.
@@ -96,19 +112,18 @@ impl Files {
     /// Looks again. `written`: does somebody have this file open for writing?
     pub(super) fn scan(&mut self, now: Instant, written: impl Fn(&Path) -> bool) -> Scan {
         let mut found = Found::default();
-        if let Err(error) = found.list(&self.dir) {
+        if let Some(wrong) = self.why_not_believed(&mut found) {
             // The last good content stays: an unmounted directory must not empty the node.
-            let known = self.problem.is_some();
-            self.problem = Some(problem(
-                &self.dir,
-                &format!("cannot be read: {error}"),
-                "make it readable again; what it last held stays in force",
-            ));
-            return if known { Scan::Same } else { Scan::Read { more: false } };
+            let known = self.problem.replace(problem(&self.dir, &wrong.why, &wrong.action));
+            return if known.is_some() { Scan::Same } else { Scan::Read { more: false } };
         }
+        self.was = found.own;
         let mended = self.problem.take().is_some();
         self.beyond = found.beyond(&self.dir);
         let (ready, unsettled) = self.changes(&found.files, now, written);
+        if !std::mem::replace(&mut self.swept, true) {
+            self.kept.retain(self.known.keys());
+        }
         let hold = unsettled.is_some_and(|began| now.duration_since(began) < TOGETHER);
         if ready.is_empty() || hold {
             return match (mended, unsettled) {
@@ -129,15 +144,41 @@ impl Files {
             let (documents, problem) = match result {
                 Ok(documents) => {
                     self.kept.keep(&path, &documents);
-                    (documents, None)
+                    (Some(documents), None)
                 }
-                // It broke while nobody was looking: what it held is what an earlier daemon saw.
-                Err(problem) if first => (self.kept.of(&path), Some(problem)),
-                Err(problem) => (std::mem::take(&mut known.documents), Some(problem)),
+                Err(wrong) => {
+                    // It broke while nobody was looking: what it held is what an earlier daemon saw.
+                    let last = if first { self.kept.of(&path) } else { known.documents.take() };
+                    let in_force = match last {
+                        Some(_) => "what the file last held stays in force",
+                        None => "until then nothing of the file is in force",
+                    };
+                    let action = format!("{}; {in_force}", wrong.action);
+                    (last, Some(problem(&path, &wrong.why, &action)))
+                }
             };
             *known = Known { stamp: Some(stamp), documents, problem, change: None };
         }
         Scan::Read { more: unsettled.is_some() }
+    }
+
+    /// Why what the directory holds now is not taken for what is wanted.
+    fn why_not_believed(&self, found: &mut Found) -> Option<Wrong> {
+        if let Err(error) = found.list(&self.dir) {
+            return Some(Wrong {
+                why: format!("cannot be read: {error}"),
+                action: "make it readable again; what it last held stays in force".to_owned(),
+            });
+        }
+        // An unmounted directory is there, and empty. One that was replaced on purpose holds a file.
+        let another = self.was.is_some() && self.was != found.own;
+        let held = self.known.values().any(|known| known.stamp.is_some());
+        (another && held && found.files.is_empty()).then(|| Wrong {
+            why: "is another directory than before, and holds no manifest".to_owned(),
+            action: "mount it again, or put a file there, which may be empty; what it last held \
+                     stays in force"
+                .to_owned(),
+        })
     }
 
     /// What may be read now, and since when the oldest change has waited that may not.
@@ -179,7 +220,9 @@ impl Files {
     /// Every document, in the order of their files.
     pub(super) fn documents(&self) -> impl Iterator<Item = (&Path, &Value)> {
         let files = self.known.iter();
-        files.flat_map(|(path, known)| known.documents.iter().map(move |d| (path.as_path(), d)))
+        files.flat_map(|(path, known)| {
+            known.documents.iter().flatten().map(move |document| (path.as_path(), document))
+        })
     }
 
     /// What could not be read.
@@ -193,6 +236,8 @@ impl Files {
 #[derive(Default)]
 struct Found {
     files: BTreeMap<PathBuf, Stamp>,
+    /// Device and inode of the first directory.
+    own: Option<(u64, u64)>,
     /// Device and inode of the directories that were looked at: links may lead in circles.
     directories: HashSet<(u64, u64)>,
     /// Files and directories beyond what is looked at: the first of each.
@@ -204,6 +249,7 @@ impl Found {
     fn list(&mut self, dir: &Path) -> io::Result<()> {
         let own = fs::metadata(dir)?;
         let own = (own.dev(), own.ino());
+        self.own.get_or_insert(own);
         if self.directories.contains(&own) {
             return Ok(());
         }
@@ -254,9 +300,9 @@ impl Found {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Value>, Problem> {
-    let advice = "correct it; what the file last held stays in force";
-    let wrong = |why: String| problem(path, &why, advice);
+/// The documents of a file, as far as they matter.
+fn read(path: &Path) -> Result<Vec<Value>, Wrong> {
+    let wrong = |why: String| Wrong { why, action: "correct it".to_owned() };
     // Whatever else bears such a name: opening a pipe must not wait, and a device never ends.
     let file = fs::OpenOptions::new()
         .read(true)
@@ -264,13 +310,14 @@ fn read(path: &Path) -> Result<Vec<Value>, Problem> {
         .open(path)
         .map_err(|e| wrong(e.to_string()))?;
     if !file.metadata().map_err(|e| wrong(e.to_string()))?.is_file() {
-        return Err(problem(path, "is not an ordinary file", "remove it"));
+        let why = "is not an ordinary file".to_owned();
+        return Err(Wrong { why, action: "remove it".to_owned() });
     }
     let mut bytes = Vec::new();
     file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
     if bytes.len() as u64 > FILE_MAX {
         let why = format!("is larger than the {} MiB that a file may have", FILE_MAX >> 20);
-        return Err(problem(path, &why, "split it into smaller files"));
+        return Err(Wrong { why, action: "split it into smaller files".to_owned() });
     }
     let text = String::from_utf8(bytes).map_err(|e| wrong(e.utf8_error().to_string()))?;
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
@@ -281,15 +328,34 @@ fn read(path: &Path) -> Result<Vec<Value>, Problem> {
         wrong(format!("{place}{error}"))
     })?;
     let mut flat = Vec::new();
-    for document in documents {
+    for mut document in documents {
         let listed = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
-        match document["items"].as_array() {
-            Some(items) if listed => flat.extend_from_slice(items),
+        match document.get_mut("items").filter(|_| listed).map(Value::take) {
+            Some(Value::Array(items)) => {
+                flat.extend(items.into_iter().filter_map(what_matters));
+            }
             _ if document.is_null() => {}
-            _ => flat.push(document),
+            _ => flat.extend(what_matters(document)),
         }
     }
     Ok(flat)
+}
+
+/// What is kept of a document, in memory and on disk: all of it when it is read, nothing of a kind
+/// that is not (a directory may hold far more of those, and their secrets), and of one that is wrong
+/// what names it.
+fn what_matters(document: Value) -> Option<Value> {
+    match kinds::read_as(&document, "") {
+        Ok(read) => read.map(|_kind| document),
+        Err(_said_later) => {
+            let metadata = &document["metadata"];
+            Some(json!({
+                "apiVersion": document["apiVersion"],
+                "kind": document["kind"],
+                "metadata": { "name": metadata["name"], "namespace": metadata["namespace"] },
+            }))
+        }
+    }
 }
 
 /// A problem of a file.

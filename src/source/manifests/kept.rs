@@ -2,7 +2,7 @@
 //! take away what the kernel serves.
 
 use std::{
-    collections::hash_map::DefaultHasher,
+    collections::{HashSet, hash_map::DefaultHasher},
     fs,
     hash::{Hash as _, Hasher as _},
     io,
@@ -40,22 +40,22 @@ impl Kept {
         self.dir.join(format!("{:016x}.json", hasher.finish()))
     }
 
-    /// What the file held when it last could be read; nothing, when nobody knows.
-    pub(super) fn of(&self, path: &Path) -> Vec<Value> {
+    /// What the file held when it last could be read; `None`: nobody knows.
+    pub(super) fn of(&self, path: &Path) -> Option<Vec<Value>> {
         let text = match fs::read(self.file(path)) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "its copy cannot be read");
-                return Vec::new();
+                return None;
             }
         };
         match serde_json::from_slice::<Copy>(&text) {
-            Ok(copy) if copy.path == path => copy.documents,
-            Ok(_other) => Vec::new(),
+            Ok(copy) if copy.path == path => Some(copy.documents),
+            Ok(_other) => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "its copy is damaged");
-                Vec::new()
+                None
             }
         }
     }
@@ -69,6 +69,19 @@ impl Kept {
             .and_then(|text| state_file::write(&file, &text));
         if let Err(error) = kept {
             tracing::warn!(path = %path.display(), %error, "cannot be kept over a restart");
+        }
+    }
+
+    /// These files are all there are. Copies of others are of files that went while no daemon ran: a
+    /// broken file of that name must not bring back what was removed.
+    pub(super) fn retain<'a>(&self, paths: impl Iterator<Item = &'a PathBuf>) {
+        let wanted: HashSet<PathBuf> = paths.map(|path| self.file(path)).collect();
+        // Without a directory there is no copy.
+        let copies = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for copy in copies.map(|entry| entry.path()).filter(|copy| !wanted.contains(copy)) {
+            if let Err(error) = fs::remove_file(&copy) {
+                tracing::warn!(path = %copy.display(), %error, "an old copy cannot be removed");
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::names;
 use crate::config::nearest;
 
 /// Kinds that are read.
@@ -82,11 +83,11 @@ pub(super) fn read_as(document: &Value, name: &str) -> Result<Option<&'static st
         let action = "give it one, such as \"kind: Service\"";
         return wrong(format!("{name} has no kind; it has no effect"), action);
     };
-    let group = document["apiVersion"].as_str().and_then(|version| version.split_once('/'));
-    let group = group.map_or("", |(group, _)| group);
+    let written = document["apiVersion"].as_str().unwrap_or_default();
+    let (group, version) = written.split_once('/').unwrap_or(("", written));
     let read = READ.into_iter().find(|known| *known == kind);
     let controlled = CONTROLLED.contains(&kind);
-    let kind: String = kind.chars().take(SHOWN_MAX).collect();
+    let kind = names::shown(kind);
     if !group.is_empty() && !GROUPS.contains(&group) {
         let meant = nearest(group, &GROUPS).filter(|_| read.is_some() || controlled);
         let exists = group.contains('.') || PLAIN_GROUPS.contains(&group);
@@ -98,6 +99,15 @@ pub(super) fn read_as(document: &Value, name: &str) -> Result<Option<&'static st
         let group: String = group.chars().take(SHOWN_MAX).collect();
         let why = format!("{kind} {name}: there is no API group {group:?}; it has no effect");
         return wrong(why, &action);
+    }
+    let whole = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "v1" };
+    // What is not written is clear; of a slice, so is the group.
+    let clear = ["", "v1", whole].contains(&written);
+    if read.is_some() && !clear {
+        let version: String = version.chars().take(SHOWN_MAX).collect();
+        let why = format!("there is no {kind} of version {version:?} in the group {group:?}");
+        let why = format!("{kind} {name}: {why}; it has no effect");
+        return wrong(why, &format!("write apiVersion: {whole}"));
     }
     if read.is_some() || UNUSED.contains(&kind.as_str()) {
         return Ok(read);
@@ -153,6 +163,15 @@ mod tests {
         check(json!({ "apiVersion": "core/v1", "kind": "Service" }), "no API group \"core\"", "v1");
         let slice = json!({ "apiVersion": "discvery.k8s.io/v1", "kind": "EndpointSlice" });
         check(slice, "no API group", "did you mean \"discovery.k8s.io\"?");
+    }
+
+    #[test]
+    fn versions_that_an_api_server_does_not_have_are_said() {
+        check(json!({ "apiVersion": "v2", "kind": "Service" }), "version \"v2\"", "apiVersion: v1");
+        check(json!({ "apiVersion": "apps/v1", "kind": "Service" }), "group \"apps\"", ": v1");
+        let slice = json!({ "apiVersion": "discovery.k8s.io/v1beta1", "kind": "EndpointSlice" });
+        check(slice, "version \"v1beta1\"", "apiVersion: discovery.k8s.io/v1");
+        assert_eq!(read_as(&json!({ "kind": "Service" }), "x"), Ok(Some("Service")));
     }
 
     #[test]

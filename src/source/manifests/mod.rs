@@ -4,20 +4,27 @@
 //! this module watches and says what changed. The directory is published as a whole; what cannot be
 //! read keeps its last good content.
 
+mod apart;
 mod files;
 mod kept;
 mod kinds;
+mod names;
 mod notices;
+mod second_look;
 mod state;
 mod world;
 
+pub use apart::{Overlap, apart};
+pub use second_look::SECOND_LOOK;
+
 use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
-use files::{Files, SETTLE, Scan};
+use files::{Files, SETTLE, Scan, WRITER_MAX};
 use kept::Kept;
 use notices::Notices;
+use second_look::SecondLooks;
 use tokio::{task, time};
-use towpath_model::{Event, Kind, service::Cidr};
+use towpath_model::{Kind, service::Cidr};
 
 use super::{Feed, Health, LoopEnded, Relists};
 use crate::reconcile::Clock;
@@ -35,6 +42,8 @@ pub struct ManifestSettings {
     pub node_name: String,
     /// The daemon's clock.
     pub clock: Clock,
+    /// How long a second list waits: [`SECOND_LOOK`], but in tests.
+    pub second_look: Duration,
 }
 
 /// A change that no notification told of (network file systems, lost events) is found by then.
@@ -76,6 +85,7 @@ pub async fn run(
     world.update(&files);
     feed.send(world.everything()).await?;
     let mut rescan = time::interval(RESCAN);
+    let mut owed = SecondLooks::new(settings.second_look);
     loop {
         health.note("manifests", files.problems().chain(world.problems()).cloned().collect());
         for kind in Kind::ALL {
@@ -90,9 +100,10 @@ pub async fn run(
             _tick = rescan.tick() => {}
             () = time::sleep(SETTLE), if changing => {}
             () = notices.next() => {}
+            () = owed.wait(), if files.readable() && !changing => {}
             relist = relists.recv() => match relist {
                 Some(relist) => {
-                    feed.send(world.everything_of(relist.0)).await?;
+                    owed.ask(relist.0);
                     continue;
                 }
                 None => return Ok(()),
@@ -105,10 +116,23 @@ pub async fn run(
             Scan::Changing => changing = true,
             Scan::Read { more } => {
                 changing = more;
-                let events: Vec<Event> = world.update(&files);
+                let before = world.counts();
+                let mut events = world.update(&files);
+                let count = |kind| before.get(&kind).copied().unwrap_or(0);
+                for kind in owed.temper(&mut events, count) {
+                    events.extend(world.everything_of(kind));
+                }
                 if !events.is_empty() {
                     feed.send(events).await?;
                 }
+            }
+        }
+        if files.readable() {
+            // A file that never rests holds up no list for ever.
+            let late = if changing { WRITER_MAX } else { Duration::ZERO };
+            for kind in owed.take_due(late) {
+                health.of(kind).lists.fetch_add(1, Ordering::Relaxed);
+                feed.send(world.everything_of(kind)).await?;
             }
         }
     }

@@ -6,12 +6,15 @@ use towpath_model::{ObjectName, Store};
 use super::*;
 use crate::reconcile::Wake;
 
+mod gone;
+mod refused;
+
 /// A source on a directory, and a store that hears it.
 struct Bed {
     store: Store,
     inbox: mpsc::Receiver<Wake>,
     health: Health,
-    _relists: mpsc::Sender<towpath_model::Relist>,
+    relists: mpsc::Sender<towpath_model::Relist>,
 }
 
 impl Bed {
@@ -26,9 +29,10 @@ impl Bed {
             run_dir: run_dir.to_owned(),
             node_name: "here".to_owned(),
             clock: Clock::start(),
+            second_look: Duration::from_secs(1),
         };
         tokio::spawn(run(settings, Feed::new(wakes), asked, health.clone()));
-        Self { store: Store::new("here"), inbox, health, _relists: relists }
+        Self { store: Store::new("here"), inbox, health, relists }
     }
 
     /// Waits until the store looks as wanted.
@@ -46,7 +50,9 @@ impl Bed {
             let step = left.min(Duration::from_millis(50));
             match time::timeout(step, self.inbox.recv()).await {
                 Ok(Some(Wake::Events(events))) => events.into_iter().for_each(|event| {
-                    self.store.feed(event);
+                    if let Some(relist) = self.store.feed(event) {
+                        self.relists.try_send(relist).unwrap();
+                    }
                 }),
                 Ok(other) => panic!("{other:?}"),
                 Err(_quiet) => {}
@@ -322,4 +328,24 @@ fn more_files_or_directories_than_are_read_are_a_problem() {
     fs::remove_file(file(0)).unwrap();
     (0..2).for_each(|at| fs::remove_dir(folder(at)).unwrap());
     assert_eq!(problems(), [""; 0]);
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_not_read() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let secret = "kind: Secret\nmetadata: {name: s}\ndata: {a: WORDS}\n";
+    let list = "kind: List\nitems:\n- {kind: ConfigMap, data: {a: WORDS}}\n- {kind: Node}\n";
+    let wrong = "kind: Deployment\nmetadata: {name: d}\nspec: {a: WORDS}\n";
+    let text = [secret, list, wrong, SERVICE].join("---\n");
+    fs::write(dir.path().join("all.yaml"), text).unwrap();
+    let mut files = Files::new(dir.path().to_owned(), Kept::new(run.path()));
+    let now = std::time::Instant::now();
+    assert_eq!(files.scan(now, |_| false), Scan::Changing);
+    assert_eq!(files.scan(now + SETTLE, |_| false), Scan::Read { more: false });
+    let kinds: Vec<_> = files.documents().map(|(_, d)| d["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["Node", "Deployment", "Service", "Pod"]);
+    assert!(files.documents().all(|(_, document)| !document.to_string().contains("WORDS")));
+    for copy in fs::read_dir(run.path().join("manifests")).unwrap() {
+        assert!(!fs::read_to_string(copy.unwrap().path()).unwrap().contains("WORDS"));
+    }
 }

@@ -16,7 +16,7 @@ use towpath_model::{
 use super::{
     ManifestSettings,
     files::{Files, problem},
-    kinds, state,
+    kinds, names, state,
 };
 
 /// What was published.
@@ -57,6 +57,15 @@ impl World {
         self.problems.iter()
     }
 
+    /// How many objects of each kind are published.
+    pub(super) fn counts(&self) -> BTreeMap<Kind, usize> {
+        let mut counts = BTreeMap::new();
+        for key in self.published.keys() {
+            *counts.entry(key.kind).or_insert(0) += 1;
+        }
+        counts
+    }
+
     /// Makes the files' world the current one; answers what is different.
     pub(super) fn update(&mut self, files: &Files) -> Vec<Event> {
         let mut problems = Vec::new();
@@ -64,7 +73,8 @@ impl World {
         for (path, document) in files.documents() {
             sorted.take(path, document, &mut problems);
         }
-        problems.extend(self.allocator.fill_all(&mut sorted.services));
+        let filled = self.allocator.fill_all(&mut sorted.services);
+        problems.extend(filled.problems);
         state::save(&self.run_dir, self.allocator.kept());
         if sorted.nodes.is_empty() {
             // This node exists: its addresses come from its devices.
@@ -78,20 +88,28 @@ impl World {
         let written = sorted.slices.iter().chain(&made).map(|json| (Kind::EndpointSlice, json));
         let nodes = sorted.nodes.iter().map(|json| (Kind::Node, json));
         for (kind, json) in services.chain(written).chain(nodes) {
-            match decode(kind, json.to_string().as_bytes()) {
+            let read = decode(kind, json.to_string().as_bytes());
+            let read = read.map_err(|bad| (bad.key, bad.problem)).and_then(|object| {
+                let key = object.key();
+                match filled.refused.get(&key.name).filter(|_| kind == Kind::Service) {
+                    Some(refused) => Err((Some(Box::new(key)), Box::new(refused.clone()))),
+                    None => Ok(object),
+                }
+            });
+            match read {
                 Ok(object) => {
                     current.insert(object.key(), object);
                 }
-                Err(bad) => {
-                    let Some(key) = bad.key else {
-                        problems.push(*bad.problem);
+                Err((key, problem)) => {
+                    let Some(key) = key else {
+                        problems.push(*problem);
                         continue;
                     };
                     // Its last good version stays in force.
                     if let Some(last) = self.published.get(&key) {
                         current.insert((*key).clone(), last.clone());
                     }
-                    unread.insert(*key, *bad.problem);
+                    unread.insert(*key, *problem);
                 }
             }
         }
@@ -138,8 +156,11 @@ impl Sorted {
             Some(namespace) => namespace,
         };
         let full = ObjectName::new(namespace, name).to_string();
-        let called = if name.is_empty() { "an object without a name" } else { &full };
-        let kind = match kinds::read_as(document, called) {
+        let called = match &*full {
+            _ if name.is_empty() => "an object without a name".to_owned(),
+            full => names::shown(full),
+        };
+        let kind = match kinds::read_as(document, &called) {
             Ok(Some(kind)) => kind,
             Ok(None) => return,
             Err(wrong) => {
@@ -147,6 +168,10 @@ impl Sorted {
                 return;
             }
         };
+        if let Some(wrong) = names::wrong(kind, namespace, name, &called) {
+            problems.push(problem(path, &wrong.why, &wrong.action));
+            return;
+        }
         if !self.seen.insert((kind.to_owned(), full.clone())) {
             let why = format!("{kind} {full} was in an earlier file already; that one is in force");
             problems.push(problem(path, &why, "keep one of the two"));
@@ -159,7 +184,13 @@ impl Sorted {
             document["metadata"]["namespace"] = namespace.into();
         }
         match kind {
-            "Service" => self.services.push(document),
+            "Service" => {
+                if has_no_ports(&document) {
+                    let why = format!("Service {full} has no ports: nothing of it is served");
+                    problems.push(problem(path, &why, "give it spec.ports, or clusterIP: None"));
+                }
+                self.services.push(document);
+            }
             "EndpointSlice" => self.slices.push(document),
             "Node" => self.nodes.push(document),
             _ => match decode_pod(document.to_string().as_bytes()) {
@@ -174,6 +205,16 @@ impl Sorted {
             },
         }
     }
+}
+
+/// An API server refuses it, but of Services that have no address of their own.
+fn has_no_ports(service: &Value) -> bool {
+    let spec = &service["spec"];
+    let addressed = spec["type"] != "ExternalName" && spec["clusterIP"] != "None";
+    let ports = spec["ports"].as_array();
+    spec.is_object()
+        && addressed
+        && (spec["ports"].is_null() || ports.is_some_and(|ports| ports.is_empty()))
 }
 
 /// Slices of Services with a selector; a Service whose slices are written by hand gets none.
