@@ -103,6 +103,7 @@ fn services() -> ServicesReply {
         port: 80,
         kind: kind.into(),
         served: kind != "LoadBalancer",
+        not_served: (kind == "LoadBalancer").then(|| "it has source ranges".into()),
     };
     let port = api::PortReply {
         name: "http".into(),

@@ -9,8 +9,8 @@ use crate::Cleaned;
 pub enum Error {
     /// Another daemon writes.
     #[error(
-        "another Towpath (pid {pid}) writes to these maps: {} is locked; stop it, or give this one \
-         its own --run-dir and --bpffs", path.display()
+        "another Towpath (pid {pid}) writes to these maps: {} is locked; stop it (a second one for a \
+         test needs its own --run-dir, --bpffs and --cgroup-root)", path.display()
     )]
     Locked {
         /// The lock.

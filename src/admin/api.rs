@@ -211,8 +211,11 @@ pub struct FrontendReply {
     pub port: u16,
     /// ClusterIP, NodePort, LoadBalancer or ExternalIP.
     pub kind: String,
-    /// Translated for sockets of this node; `false`: it has source ranges, which are not served yet.
+    /// Translated for sockets of this node.
     pub served: bool,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_served: Option<String>,
 }
 
 /// A set of endpoints.

@@ -24,7 +24,8 @@ pub(super) fn explained(error: Error, settings: &Settings) -> anyhow::Error {
     if features.is_empty() {
         return error;
     }
-    error.context(format!("this machine lacks what Towpath needs:\n  {}\n", features.join("\n  ")))
+    // One line: it is told in the log.
+    error.context(format!("this machine lacks what Towpath needs: {}", features.join("; ")))
 }
 
 #[cfg(test)]

@@ -185,7 +185,11 @@ fn detail_of_port(text: &mut String, port: &PortReply, paint: Paint) {
             frontend.kind.clone(),
             frontend.address.clone(),
             frontend.port.to_string(),
-            if frontend.served { "yes" } else { "no: it has source ranges" }.to_owned(),
+            match &frontend.not_served {
+                None if frontend.served => "yes".to_owned(),
+                None => "no".to_owned(),
+                Some(why) => format!("no: {why}"),
+            },
         ]);
     }
     text.push_str(&table.render("  "));
@@ -226,6 +230,7 @@ mod tests {
             port,
             kind: kind.into(),
             served,
+            not_served: (!served).then(|| "it has source ranges".into()),
         };
         let backend = |address: &str| BackendReply { address: address.into(), port: 8080 };
         let set = |name: &str, why: &str, backends| SetReply {

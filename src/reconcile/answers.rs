@@ -8,7 +8,7 @@ use std::{
 };
 
 use towpath_image::datapath::{BackendRecord, FrontendKey, FrontendKind, FrontendWord};
-use towpath_model::{Key, Kind, ObjectName, select::Why};
+use towpath_model::{Key, Kind, ObjectName, Protocol, select::Why};
 use towpath_proxy::{FrontendSource, PlannedFrontend, PlannedPort, PlannedService};
 
 use super::{Asker, Outcome, Part, State, ask::portion, in_force};
@@ -156,7 +156,10 @@ fn service_reply(state: &State, service: &PlannedService) -> ServiceReply {
     ServiceReply {
         name: service.name.to_string(),
         ports: service.ports.iter().map(|port| port_reply(state, port)).collect(),
-        problems: service.problems.iter().map(ToString::to_string).collect(),
+        problems: {
+            let known = state.troubles.of_service(&service.name).map(ToString::to_string);
+            known.chain(lost(state, service)).collect()
+        },
         last_change: entry.map(|entry| LastChangeReply {
             age_ms: state.clock.now_ms().saturating_sub(entry.received_ms),
             took_us: entry.took_us,
@@ -190,7 +193,12 @@ fn port_reply(state: &State, port: &PlannedPort) -> PortReply {
         port: port.number,
         protocol: port.id.protocol.as_str().to_owned(),
         family: port.id.family.as_str().to_owned(),
-        frontends: port.frontends.iter().filter_map(|f| frontend(f, &nodes)).collect(),
+        frontends: {
+            let frontends = port.frontends.iter();
+            frontends
+                .filter_map(|one| frontend(one, &nodes, not_served(state, port, one)))
+                .collect()
+        },
         ready: port.counts.ready as u64,
         serving: port.counts.serving as u64,
         terminating: port.counts.terminating as u64,
@@ -209,6 +217,7 @@ fn port_reply(state: &State, port: &PlannedPort) -> PortReply {
 fn frontend(
     frontend: &PlannedFrontend,
     nodes: &BTreeMap<FrontendKey, &str>,
+    not_served: Option<String>,
 ) -> Option<FrontendReply> {
     let address = match (frontend.source, frontend.key.kind()?) {
         (FrontendSource::Guard, _) => return None,
@@ -217,13 +226,41 @@ fn frontend(
         (_, FrontendKind::NodeLocal) => format!("node {}", nodes.get(&frontend.key)?),
         (_, FrontendKind::Guard) => return None,
     };
-    let ranges = frontend.flags & FrontendWord::SOURCE_RANGES != 0;
     Some(FrontendReply {
         address,
         port: u16::from_be(frontend.key.port),
         kind: frontend.source.as_str().to_owned(),
-        served: !ranges,
+        served: not_served.is_none(),
+        not_served,
     })
+}
+
+/// Frontends of this Service that are another's, in words; each once.
+fn lost(state: &State, service: &PlannedService) -> BTreeSet<String> {
+    let frontends = service.ports.iter().flat_map(|port| &port.frontends);
+    let of_others = frontends.filter_map(|frontend| {
+        let owner = &state.plan.owner(&frontend.key)?.service;
+        let (kind, port) = (frontend.source.as_str(), u16::from_be(frontend.key.port));
+        (*owner != service.name).then(|| {
+            format!("{kind}: port {port} belongs to {owner}: choose another address or port")
+        })
+    });
+    of_others.collect()
+}
+
+/// Why sockets of this node are not led to the port by this frontend.
+fn not_served(state: &State, port: &PlannedPort, frontend: &PlannedFrontend) -> Option<String> {
+    if port.id.protocol == Protocol::Sctp {
+        return Some("SCTP is not served yet".to_owned());
+    }
+    if frontend.flags & FrontendWord::SOURCE_RANGES != 0 {
+        return Some("it has source ranges".to_owned());
+    }
+    match state.plan.owner(&frontend.key) {
+        Some(claim) if claim.service == port.record.owner => None,
+        Some(claim) => Some(format!("it belongs to {}", claim.service)),
+        None => Some("the Service is withheld".to_owned()),
+    }
 }
 
 /// Which node each remote node's own nodePort is for.

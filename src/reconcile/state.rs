@@ -235,10 +235,8 @@ impl State {
         }
         let hold = self.brake.hold(&self.store);
         if hold != *self.layout.hold() {
-            tracing::info!(
-                ?hold,
-                "what the start found in the kernel and nobody claims stays so far"
-            );
+            let held = hold != towpath_proxy::Hold::default();
+            tracing::info!(held, "is anything held that the start found and nobody claims?");
             // Sockets may be connected to what goes now.
             self.udp_gone = true;
             self.layout.set_hold(hold);

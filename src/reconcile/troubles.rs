@@ -36,6 +36,12 @@ impl Troubles {
         put(&mut self.planned, name, service.map_or(&[][..], |service| &service.problems));
     }
 
+    /// What is wrong with one Service.
+    pub(super) fn of_service(&self, name: &ObjectName) -> impl Iterator<Item = &Problem> {
+        let read = self.read.get(&Kind::Service).and_then(|known| known.get(name));
+        read.into_iter().chain(self.planned.get(name)).flatten()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Problem> {
         let read = self.read.values().flat_map(BTreeMap::values);
         read.chain(self.planned.values()).flatten()

@@ -19,7 +19,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::{
     leftovers,
-    net::{NETNS, Netns, Prefixed, address, bridge, cable, route, up},
+    net::{Netns, Prefixed, address, bridge, cable, route, up},
     preflight,
     probe::Agent,
     reaper::{Reaper, Thing, remove_all},
@@ -89,7 +89,10 @@ static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 /// Everything that making the parts needs.
 struct Maker {
     reaper: Reaper,
-    prefix: String,
+    /// Where namespaces have their names: in the cluster's own directory, because `/run/netns` is
+    /// covered by a mount of its own as soon as somebody runs `ip netns`, and what is below it then can
+    /// no longer be removed.
+    namespaces: PathBuf,
     cgroup: PathBuf,
     tool: PathBuf,
 }
@@ -105,7 +108,7 @@ impl Cluster {
         let number = CLUSTERS.fetch_add(1, Ordering::Relaxed);
         let prefix = leftovers::prefix(number);
         let cgroup2 = preflight::cgroup2()?;
-        remove_all(leftovers::of_dead_makers(&cgroup2));
+        remove_all(leftovers::of_dead_makers(&cgroup2), leftovers::PATIENCE);
         let mut reaper = Reaper::start(tool)?;
         let dir = std::env::temp_dir().join(format!("towpath-{prefix}"));
         reaper.note(&Thing::Directory(dir.clone()))?;
@@ -113,7 +116,9 @@ impl Cluster {
         let cgroup = cgroup2.join(format!("towpath-{prefix}"));
         reaper.note(&Thing::Cgroup(cgroup.clone()))?;
         fs::create_dir(&cgroup)?;
-        let mut maker = Maker { reaper, prefix, cgroup, tool: tool.to_owned() };
+        let namespaces = dir.join("netns");
+        fs::create_dir(&namespaces)?;
+        let mut maker = Maker { reaper, namespaces, cgroup, tool: tool.to_owned() };
 
         let underlay = maker.netns("ul")?;
         underlay.within(|handle| async move { bridge(&handle, "br0").await })?;
@@ -180,9 +185,9 @@ fn private(dir: &Path) -> std::io::Result<()> {
 
 impl Maker {
     fn netns(&mut self, name: &str) -> Result<Netns> {
-        let name = format!("{}-{name}", self.prefix);
-        self.reaper.note(&Thing::Netns(Path::new(NETNS).join(&name)))?;
-        Netns::make(&name)
+        let file = self.namespaces.join(name);
+        self.reaper.note(&Thing::Netns(file.clone()))?;
+        Netns::make(&file)
     }
 
     fn cgroup(&mut self, parent: &Path, name: &str) -> Result<PathBuf> {

@@ -17,9 +17,6 @@ use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 
-/// Where named namespaces live, so that `nsenter --net=/run/netns/NAME` enters them.
-pub(crate) const NETNS: &str = "/run/netns";
-
 /// A named network namespace. Removing it is the reaper's work.
 #[derive(Clone, Debug)]
 pub struct Netns {
@@ -27,13 +24,13 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes it: a thread moves into a new namespace and ties it to a name.
+    /// Makes it: a thread moves into a new namespace and ties it to a file that is made for it, so that
+    /// `nsenter --net=FILE` enters it.
     ///
     /// # Errors
-    /// When the kernel refuses (not root), or the name exists.
-    pub fn make(name: &str) -> Result<Self> {
-        let path = Path::new(NETNS).join(name);
-        fs::create_dir_all(NETNS)?;
+    /// When the kernel refuses (not root), or the file exists.
+    pub fn make(file: &Path) -> Result<Self> {
+        let path = file.to_owned();
         File::create_new(&path).with_context(|| format!("making {}", path.display()))?;
         let target = path.clone();
         let made = thread::spawn(move || -> Result<()> {

@@ -15,6 +15,9 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::mount::{MntFlags, umount2};
 
+/// Half a minute is enough for everything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Something that has to go.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Thing {
@@ -98,19 +101,19 @@ pub fn reap() {
     for line in BufReader::new(std::io::stdin()).lines().map_while(Result::ok) {
         things.extend(Thing::parse(&line));
     }
-    remove_all(things);
+    remove_all(things, PATIENCE);
 }
 
 /// Removes things, the last one first. One that does not go yet, as a cgroup whose processes are still
-/// dying on a busy machine, holds no other back; half a minute is enough for every one.
-pub(crate) fn remove_all(mut things: Vec<Thing>) {
+/// dying on a busy machine, holds no other back.
+pub(crate) fn remove_all(mut things: Vec<Thing>, patience: Duration) {
     for thing in &things {
         if let Thing::Cgroup(path) = thing {
             let _gone = fs::write(path.join("cgroup.kill"), "1");
         }
     }
     things.reverse();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + patience;
     loop {
         things.retain(|thing| !remove(thing));
         if things.is_empty() || Instant::now() > deadline {

@@ -31,7 +31,7 @@ fn programs_that_others_detach_come_back_into_force() {
     towpath_ebpf::detach(&Settings::new(pins, &node.cgroup, &node.run_dir)).unwrap();
     let detached = Instant::now();
     let first = bed.pods[0].ask(&Ask::Tcp { to: to(IP, 80), mapped: false, timeout_ms: 300 });
-    assert_eq!(first.unwrap().outcome, "timeout", "they are out of force");
+    assert_ne!(first.unwrap().outcome, "ok", "they are out of force");
     while !who(&mut bed.pods[0], to(IP, 80)).contains("pod-1-2") {
         assert!(detached.elapsed() < SOON, "still detached: {:?}", bed.status(0));
         thread::sleep(Duration::from_millis(200));

@@ -95,6 +95,37 @@ fn a_kernel_that_cannot_be_read_for_repair_is_not_well() {
 }
 
 #[test]
+fn what_is_not_served_says_why() {
+    let mut desk = Desk::new();
+    let claim = |name: &str, protocol: &str, made: u8| {
+        Event::Apply(object(
+            Kind::Service,
+            &json!({
+                "metadata": {
+                    "name": name, "namespace": "d",
+                    "creationTimestamp": format!("2026-01-01T00:00:{made:02}Z"),
+                },
+                "spec": { "clusterIPs": ["10.96.0.9"], "ports": [{ "port": 80, "protocol": protocol }] },
+            }),
+        ))
+    };
+    desk.say(lists(vec![claim("a", "TCP", 30), claim("b", "TCP", 10), claim("c", "SCTP", 20)]));
+    let of = |name: &str| {
+        let service = desk.state.plan.service(&crate::reconcile::desk::name(name)).unwrap();
+        let reply = super::service_reply(&desk.state, service);
+        (reply.ports[0].frontends[0].not_served.clone(), reply.problems)
+    };
+    assert_eq!(of("b"), (None, Vec::new()));
+    let (why, problems) = of("a");
+    assert_eq!(why.as_deref(), Some("it belongs to d/b"));
+    assert!(
+        problems.iter().any(|problem| problem.contains("port 80 belongs to d/b")),
+        "{problems:?}"
+    );
+    assert_eq!(of("c").0.as_deref(), Some("SCTP is not served yet"));
+}
+
+#[test]
 fn slots_that_rest_are_not_free() {
     let mut desk = Desk::new();
     let backends = |desk: &Desk| {
