@@ -18,6 +18,16 @@ pub const MANIFESTS: &str = "manifests";
 /// Ends the name of a file that is about to take the place of another.
 pub const BESIDE: &str = "new";
 
+/// Is this the name of a copy in [`MANIFESTS`]? 16 digits, as `source::manifests` names them.
+#[must_use]
+pub fn is_copy(path: &Path) -> bool {
+    let is = |part: Option<&std::ffi::OsStr>, ok: fn(&str) -> bool| {
+        part.and_then(|part| part.to_str()).is_some_and(ok)
+    };
+    is(path.file_stem(), |stem| stem.len() == 16 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
+        && is(path.extension(), |extension| ["json", BESIDE].contains(&extension))
+}
+
 /// Makes a directory, and those above it, for the owner only. One that is there is a success.
 ///
 /// # Errors

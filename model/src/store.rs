@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Change, Changes, EndpointSlice, Event, Key, Kind, Node, NodeFact, Object, ObjectName, Problem,
-    Relist, Service, View, brake::is_suspicious,
+    Relist, Service, View, brake::is_suspicious, wire::SERVICE_LABEL,
 };
 
 /// The current state, indexed.
@@ -38,6 +38,8 @@ pub struct Store {
     was_synced: bool,
     /// Objects whose newest version could not be understood.
     bad: BTreeMap<Key, Problem>,
+    /// Changes with every change of `bad`.
+    bad_version: u64,
     /// Kinds whose last list would have removed too much, and what that was.
     braked: BTreeMap<Kind, BTreeSet<ObjectName>>,
 }
@@ -63,6 +65,7 @@ impl Store {
             listed: BTreeSet::new(),
             was_synced: false,
             bad: BTreeMap::new(),
+            bad_version: 0,
             braked: BTreeMap::new(),
         }
     }
@@ -78,7 +81,7 @@ impl Store {
                 if let Some(seen) = self.listing.get_mut(&key.kind) {
                     seen.insert(key.name.clone());
                 }
-                self.bad.remove(&key);
+                self.mend(&key);
                 self.put(object);
             }
             Event::Bad(key, problem) => {
@@ -86,9 +89,10 @@ impl Store {
                     seen.insert(key.name.clone());
                 }
                 self.bad.insert(key, problem);
+                self.bad_version += 1;
             }
             Event::Delete(kind, name) => {
-                self.bad.remove(&Key { kind, name: name.clone() });
+                self.mend(&Key { kind, name: name.clone() });
                 self.remove(kind, &name);
             }
             Event::InitDone(kind) => return self.end_list(kind),
@@ -134,10 +138,22 @@ impl Store {
         self.bad.values()
     }
 
-    /// Objects that could never be understood since the start: of those no version is in force here.
+    /// Stays the same while [`Self::bad`] and [`Self::unread`] do.
+    #[must_use]
+    pub const fn bad_version(&self) -> u64 {
+        self.bad_version
+    }
+
+    fn mend(&mut self, key: &Key) {
+        self.bad_version += u64::from(self.bad.remove(key).is_some());
+    }
+
+    /// Objects that could never be understood since the start: of those no version is in force here. A
+    /// slice that names no Service was understood: it has no part in any.
     pub fn unread(&self) -> impl Iterator<Item = &Key> {
         let tables = &self.tables;
-        self.bad.keys().filter(|Key { kind, name }| match kind {
+        let unread = self.bad.iter().filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
+        unread.map(|(key, _)| key).filter(|Key { kind, name }| match kind {
             Kind::Service => !tables.services.contains_key(name),
             Kind::EndpointSlice => !tables.slices.contains_key(name),
             Kind::Node => !tables.nodes.contains_key(name),
@@ -169,6 +185,7 @@ impl Store {
             self.remove(kind, name);
         }
         self.bad.retain(|key, _| key.kind != kind || seen.contains(&key.name));
+        self.bad_version += 1;
         self.listed.insert(kind);
         None
     }

@@ -45,15 +45,13 @@ pub use found::{Found, Hold, Part};
 /// Milliseconds of the daemon's monotonic clock.
 pub type Millis = u64;
 
-/// A Service that did not fit, or that is held; its state before is in force.
+/// A Service that did not fit; its state before is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
     /// The Service.
     pub service: ObjectName,
     /// Why, and what to do.
     pub why: String,
-    /// It stays as it was found ([`Hold`]): nobody need try again, and nothing is full.
-    pub held: bool,
 }
 
 /// What the kernel holds, what it should hold, and where there is room.
@@ -156,6 +154,12 @@ impl Layout {
         !(self.dirty_records.is_empty()
             && self.dirty_frontends.is_empty()
             && self.dirty_node_addresses.is_empty())
+    }
+
+    /// Services of which something stays as it was found ([`Hold`]), and why. Nobody need try again, and
+    /// nothing is full.
+    pub fn kept(&self) -> impl Iterator<Item = (&ObjectName, &'static str)> {
+        self.held.services.iter().map(|(service, why)| (service, *why))
     }
 
     /// Services that do not fit, one entry each.

@@ -7,10 +7,11 @@
 use towpath_image::Capacities;
 use towpath_model::{Key, Kind, Problem, Service};
 
-/// One Service may have one part in so many of each map. A quarter: an ingress controller on every one
-/// of 5,000 nodes with `externalTrafficPolicy: Local` takes a frontend and a record for each node and
-/// port, and must fit.
+/// One Service may have one part in so many of FRONTENDS and BACKENDS.
 const DIVISOR: u32 = 4;
+/// And of SERVICES: an ingress controller on every one of 5,000 nodes with `externalTrafficPolicy: Local`
+/// takes a frontend and a record for each node, port and family, and must fit.
+const RECORDS_DIVISOR: u32 = 2;
 /// Highest number of backends that a set word can count.
 const SET_MAX: usize = u16::MAX as usize;
 
@@ -29,11 +30,11 @@ impl Share {
     /// Of tables of this size; never less than what one port of both families takes.
     #[must_use]
     pub fn of(capacities: &Capacities) -> Self {
-        let part = |capacity: u32| (capacity / DIVISOR).max(4) as usize;
+        let part = |capacity: u32, divisor: u32| (capacity / divisor).max(4) as usize;
         Self {
-            frontends: part(capacities.frontends),
-            records: part(capacities.services),
-            backends: part(capacities.backends),
+            frontends: part(capacities.frontends, DIVISOR),
+            records: part(capacities.services, RECORDS_DIVISOR),
+            backends: part(capacities.backends, DIVISOR),
         }
     }
 }
@@ -134,7 +135,7 @@ impl Budget {
         let split = "split the Service, or raise capacities.frontends and capacities.services";
         let limits = format!(
             "one Service may have {frontends} frontends and {records} records (1/{DIVISOR} of \
-             their maps)"
+             FRONTENDS, 1/{RECORDS_DIVISOR} of SERVICES)"
         );
         let ports = self.refused_ports;
         refuse(ports, "spec.ports", format!("{ports} ports are not served: {limits}"), split);

@@ -12,7 +12,7 @@ use towpath_proxy::{
 
 /// One Service may have 100 frontends, 50 records, 40 backends.
 const CAPACITIES: Capacities =
-    Capacities { frontends: 400, services: 200, backends: 160, node_addresses: 50 };
+    Capacities { frontends: 400, services: 100, backends: 160, node_addresses: 50 };
 
 /// What a Service asks for.
 #[derive(Clone, Copy)]

@@ -10,7 +10,7 @@ use towpath_ebpf::Settings;
 
 use crate::{
     config::control_socket,
-    state_file::{ALLOCATIONS, API_ENDPOINTS, BESIDE, CLUSTER, MANIFESTS},
+    state_file::{self, ALLOCATIONS, API_ENDPOINTS, BESIDE, CLUSTER, MANIFESTS},
 };
 
 /// Takes away from others what the daemon wrote, and the directories that hold nothing else. A
@@ -23,17 +23,8 @@ pub(super) fn narrow(settings: &Settings) {
         let path = run_dir.join(name);
         own.extend([path.with_extension(BESIDE), path]);
     }
-    directory(&copies, is_copy);
+    directory(&copies, state_file::is_copy);
     directory(run_dir, |path| own.iter().any(|own| own == path));
-}
-
-/// 16 digits, as `source::manifests` names them.
-fn is_copy(path: &Path) -> bool {
-    let is = |part: Option<&std::ffi::OsStr>, ok: fn(&str) -> bool| {
-        part.and_then(|part| part.to_str()).is_some_and(ok)
-    };
-    is(path.file_stem(), |stem| stem.len() == 16 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
-        && is(path.extension(), |extension| ["json", BESIDE].contains(&extension))
 }
 
 fn directory(dir: &Path, is_own: impl Fn(&Path) -> bool) {

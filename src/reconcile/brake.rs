@@ -45,14 +45,22 @@ impl Brake {
         self.awaited.clone()
     }
 
-    /// What stays.
+    /// Stays the same while [`Self::hold`] does.
+    pub(super) const fn stamp(&self, store: &Store) -> (u64, bool) {
+        (store.bad_version(), self.holds())
+    }
+
+    /// What stays. Work: proportional to the objects that cannot be read.
     pub(super) fn hold(&self, store: &Store) -> Hold {
         let mut hold = Hold { everything: self.holds(), ..Hold::default() };
         for key in store.unread() {
             match key.kind {
                 Kind::Service => hold.services = true,
                 Kind::Node => hold.nodes = true,
-                Kind::EndpointSlice => hold.sets_of.extend(services_of(&key.name)),
+                Kind::EndpointSlice => {
+                    let exists = |name: &ObjectName| store.view().service(name).is_some();
+                    hold.sets_of.extend(services_of(&key.name).filter(exists));
+                }
             }
         }
         hold

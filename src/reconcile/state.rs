@@ -66,6 +66,8 @@ pub struct State {
     planned: bool,
     /// The last audit found something: everything is to be written anew.
     pub(super) repair: bool,
+    /// [`Brake::stamp`] of what the layout holds.
+    held_at: (u64, bool),
     /// Longest time spent on writing one batch.
     pub(crate) longest_write: Duration,
 }
@@ -104,6 +106,7 @@ impl State {
             waiting_since: None,
             planned: false,
             repair: false,
+            held_at: (0, false),
             longest_write: Duration::ZERO,
         })
     }
@@ -188,7 +191,7 @@ impl State {
         };
         let heard = self.waiting_since.is_some();
         let rested = self.layout.has_rested(self.clock.now_ms());
-        let lets_go = self.brake.is_due() || self.brake.hold(&self.store) != *self.layout.hold();
+        let lets_go = self.brake.is_due() || self.brake.stamp(&self.store) != self.held_at;
         let work = self.repair || rested || lets_go || self.layout.pending();
         if !(heard || work) || !self.retry.is_due(self.clock.now_ms(), heard) {
             return;
@@ -233,6 +236,11 @@ impl State {
             self.relists.extend(kinds);
             self.ask_for_lists();
         }
+        let stamp = self.brake.stamp(&self.store);
+        if stamp == self.held_at {
+            return;
+        }
+        self.held_at = stamp;
         let hold = self.brake.hold(&self.store);
         if hold != *self.layout.hold() {
             let held = hold != towpath_proxy::Hold::default();

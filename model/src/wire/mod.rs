@@ -18,3 +18,4 @@ mod wrong_type;
 pub(crate) use address::readable_address;
 pub use decode::{Bad, decode, identify};
 pub use list::{ListMeta, decode_list};
+pub(crate) use slice::SERVICE_LABEL;

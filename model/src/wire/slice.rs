@@ -70,13 +70,16 @@ struct Port {
     port: Option<i64>,
 }
 
+/// The field of a slice's problem that it belongs to no Service.
+pub(crate) const SERVICE_LABEL: &str = "metadata.labels";
+
 pub(super) fn convert(wire: WireSlice<'_>) -> Result<EndpointSlice, Problem> {
     let WireSlice { metadata, address_type, endpoints, ports } = wire;
     let mut notes = Notes::begin(Kind::EndpointSlice, &metadata)?;
     let Some(service) = metadata.label("kubernetes.io/service-name").filter(|s| !s.is_empty())
     else {
         return Err(notes.problem(
-            "metadata.labels",
+            SERVICE_LABEL,
             "no label kubernetes.io/service-name: it belongs to no Service",
             "name the Service with that label",
         ));

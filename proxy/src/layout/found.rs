@@ -4,7 +4,7 @@
 //! knows of before. Found is what was there and is not claimed, down to sets that had endpoints and
 //! whose Service has none now. Once claimed, a thing is an ordinary one: its removal is news.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_image::{
     Image,
@@ -139,6 +139,8 @@ pub(super) struct Held {
     pub(super) records: BTreeSet<u64>,
     pub(super) frontends: BTreeSet<FrontendKey>,
     pub(super) addresses: BTreeSet<Addr>,
+    /// Whose sets are among the records, and why.
+    pub(super) services: BTreeMap<ObjectName, &'static str>,
 }
 
 impl Layout {
@@ -196,21 +198,23 @@ impl Layout {
         found && (self.hold.everything || self.hold.services)
     }
 
-    /// Why a set that was found must not be emptied.
+    /// Why the sets of a record that was found must not be emptied. Other ports and families of its
+    /// Service go on: what cannot be read harms only itself.
     pub(super) fn keeps_set(&self, wanted: &PlannedRecord) -> Option<&'static str> {
         let sets = self.found.as_ref().map(|found| &found.sets.gone);
-        if !sets.is_some_and(|sets| sets.contains(&wanted.identity)) {
+        let is_found = sets.is_some_and(|sets| sets.contains(&wanted.identity));
+        if !is_found || !self.index_of.contains_key(&wanted.identity) {
             return None;
         }
         if self.hold.everything {
             return Some(
-                "the first list after the start has no endpoint of it: all of it stays as the \
-                 kernel has it until a second list agrees",
+                "the first list after the start has no endpoint of a port: it stays as the kernel has \
+                 it until a second list agrees",
             );
         }
         self.hold.sets_of.contains(&wanted.owner).then_some(
-            "an EndpointSlice of it cannot be read and no other has an endpoint: all of it stays as \
-             the start found it in the kernel until that slice can be read or is deleted",
+            "an EndpointSlice of it cannot be read and no other has an endpoint of a port: that port \
+             stays as the start found it in the kernel until the slice can be read or is deleted",
         )
     }
 

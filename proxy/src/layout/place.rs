@@ -1,9 +1,6 @@
 //! Finding room for records: a Service comes in with everything that changed, or not at all.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem,
-};
+use std::{collections::BTreeMap, mem};
 
 use towpath_image::{
     Image, Op,
@@ -18,15 +15,8 @@ use crate::{
     retired::Retiree,
 };
 
-/// Why a Service is left as it is.
-pub(super) enum Refusal {
-    /// No slots or no index left in this map.
-    NoRoom(&'static str),
-    /// It would lose all its endpoints, and must not yet.
-    Held(&'static str),
-}
-
-use Refusal::NoRoom;
+/// No slots or no index left in this map.
+pub(super) struct NoRoom(&'static str);
 
 const CHOICES: [SetChoice; 2] = [SetChoice::Cluster, SetChoice::Local];
 
@@ -92,7 +82,13 @@ pub(super) fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) 
     let mut unwanted = Vec::new();
     for identity in mem::take(&mut layout.dirty_records) {
         match layout.records.get(&identity) {
-            Some(wanted) => by_service.entry(wanted.owner.clone()).or_default().push(identity),
+            Some(wanted) => match layout.keeps_set(wanted) {
+                Some(why) => {
+                    layout.held.services.insert(wanted.owner.clone(), why);
+                    layout.held.records.insert(identity);
+                }
+                None => by_service.entry(wanted.owner.clone()).or_default().push(identity),
+            },
             None => unwanted.push(identity),
         }
     }
@@ -105,28 +101,19 @@ pub(super) fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) 
             .try_for_each(|identity| place(layout, steps, *identity, &mut left, &mut attempt));
         match placed {
             Ok(()) => room = left,
-            Err(refusal) => {
+            Err(NoRoom(map)) => {
                 attempt.undo(layout, steps);
-                let held = matches!(refusal, Refusal::Held(_));
-                put_off(layout, held).extend(identities);
-                let why = match refusal {
-                    Refusal::Held(why) => why.to_owned(),
-                    NoRoom(map) => format!(
-                        "map {map} is full: raise its capacity in the configuration and restart, or \
-                         remove Services; what was in force before stays"
-                    ),
-                };
-                let refused = Refused { service: service.clone(), why, held };
+                layout.dirty_records.extend(identities);
+                let why = format!(
+                    "map {map} is full: raise its capacity in the configuration and restart, or \
+                     remove Services; what was in force before stays"
+                );
+                let refused = Refused { service: service.clone(), why };
                 layout.refused.insert(service, refused);
             }
         }
     }
     unwanted.into_iter().for_each(|identity| withdraw(layout, identity, may_remove));
-}
-
-/// Where records wait: somebody waits for them, or the hold is to end first.
-const fn put_off(layout: &mut Layout, held: bool) -> &mut BTreeSet<u64> {
-    if held { &mut layout.held.records } else { &mut layout.dirty_records }
 }
 
 /// A record that is no longer wanted. Of a Service that was refused everything stays, also what it
@@ -137,10 +124,12 @@ fn withdraw(layout: &mut Layout, identity: u64, may_remove: bool) {
         return;
     }
     let owner = layout.former.get(&identity);
-    let refused = owner.and_then(|owner| layout.refused.get(owner)).map(|refused| refused.held);
-    let held = layout.keeps_record(identity) || refused == Some(true);
-    if held || refused.is_some() || !may_remove {
-        put_off(layout, held).insert(identity);
+    if !may_remove || owner.is_some_and(|owner| layout.refused.contains_key(owner)) {
+        layout.dirty_records.insert(identity);
+        return;
+    }
+    if layout.keeps_record(identity) {
+        layout.held.records.insert(identity);
         return;
     }
     layout.former.remove(&identity);
@@ -160,7 +149,7 @@ fn place(
     identity: u64,
     room: &mut usize,
     attempt: &mut Attempt,
-) -> Result<(), Refusal> {
+) -> Result<(), NoRoom> {
     let Some(wanted) = layout.records.get(&identity).cloned() else { return Ok(()) };
     let keys = layout.keys_of.get(&identity).into_iter().flatten();
     let fresh = keys.filter(|key| !layout.mirror.frontends.contains_key(key)).count();
@@ -173,9 +162,6 @@ fn place(
     };
     let index = layout.index_of.get(&identity).copied();
     let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
-    if let Some(why) = layout.keeps_set(&wanted) {
-        return Err(Refusal::Held(why));
-    }
     match held {
         // Every field but the sets: one that is damaged is replaced as a whole.
         Some((index, held)) if held == (ServiceRecord { sets: held.sets, ..fixed }) => {
@@ -193,7 +179,7 @@ fn place_anew(
     mut record: ServiceRecord,
     wanted: &PlannedRecord,
     attempt: &mut Attempt,
-) -> Result<(), Refusal> {
+) -> Result<(), NoRoom> {
     for choice in CHOICES {
         let set = &wanted.sets[choice as usize];
         record.sets[choice as usize] = write_set(layout, &mut steps.backends, set, attempt)?;
@@ -216,7 +202,7 @@ fn flip_sets(
     held: &ServiceRecord,
     wanted: &PlannedRecord,
     attempt: &mut Attempt,
-) -> Result<(), Refusal> {
+) -> Result<(), NoRoom> {
     for choice in CHOICES {
         let set = &wanted.sets[choice as usize];
         if !set.used || same(&layout.mirror, held.set(choice), set) {
@@ -243,7 +229,7 @@ fn write_set(
     ops: &mut Vec<Op>,
     set: &PlannedSet,
     attempt: &mut Attempt,
-) -> Result<SetWord, Refusal> {
+) -> Result<SetWord, NoRoom> {
     layout.epoch = layout.epoch.wrapping_add(1);
     let count = u16::try_from(set.backends.len()).map_err(|_too_many| NoRoom("BACKENDS"))?;
     if count == 0 {

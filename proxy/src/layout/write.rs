@@ -99,7 +99,6 @@ fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
 fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
     let mut room = place::frontend_room(layout);
     let mut left = BTreeSet::new();
-    let only_held = layout.refused.values().all(|refused| refused.held);
     for key in mem::take(&mut layout.dirty_frontends) {
         let guard = key.kind() == Some(FrontendKind::Guard);
         let held = layout.mirror.frontends.get(&key).copied();
@@ -138,9 +137,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
                 true
             }
         };
-        if !settled && only_held && (refused || (target.is_none() && word.is_some())) {
-            layout.held.frontends.insert(key);
-        } else if !settled {
+        if !settled {
             left.insert(key);
         }
     }

@@ -269,3 +269,52 @@ fn a_readable_slice_is_more_than_what_was_there_before_the_start() {
     let ends: Vec<usize> = image.services.values().map(|r| image.extent(r.sets[0]).len()).collect();
     assert_eq!(ends, [1, 1]);
 }
+
+/// The slice SERVICE with TCP endpoints only.
+fn tcp_slice(service: &str, last: u8, labels: &serde_json::Value) -> Event {
+    Event::Apply(object(
+        Kind::EndpointSlice,
+        &json!({
+            "metadata": { "name": service, "namespace": "d", "labels": labels },
+            "addressType": "IPv4", "endpoints": [{ "addresses": [format!("10.0.0.{last}")] }],
+            "ports": [{ "name": "t", "protocol": "TCP", "port": 8080 }],
+        }),
+    ))
+}
+
+#[test]
+fn a_port_that_is_held_leaves_the_others_alone() {
+    let mut desk = Desk::new();
+    desk.say(lists(vec![service("a", 1), slice("a", &[1])]));
+    let mut desk = Desk::over(desk.kernel);
+    let label = json!({ "kubernetes.io/service-name": "a" });
+    let first = [1, 2].map(|last| tcp_slice("a", last, &label));
+    let [same, other] = first;
+    desk.say(lists(vec![service("a", 1), same, bad(Kind::EndpointSlice, "a-x")]));
+    assert!(problems(&desk).contains("cannot be read"), "UDP had endpoints: {}", problems(&desk));
+    desk.say(vec![other]);
+    let image = desk.kernel.hand().image.clone();
+    let mut ends: Vec<(String, u16)> = image
+        .services
+        .values()
+        .flat_map(|record| image.extent(record.sets[0]))
+        .map(|end| (std::net::IpAddr::from(end.addr).to_string(), u16::from_be(end.port)))
+        .collect();
+    ends.sort();
+    assert_eq!(ends, [("10.0.0.1".into(), 5353), ("10.0.0.2".into(), 8080)], "TCP has moved on");
+}
+
+#[test]
+fn a_slice_that_names_no_service_holds_nothing() {
+    let mut desk = Desk::new();
+    desk.say(lists(vec![service("a", 1), slice("a", &[1])]));
+    let mut desk = Desk::over(desk.kernel);
+    let value = json!({
+        "metadata": { "name": "a-imported", "namespace": "d" },
+        "addressType": "IPv4", "endpoints": [], "ports": [],
+    });
+    let bad = towpath_model::decode(Kind::EndpointSlice, value.to_string().as_bytes()).unwrap_err();
+    let foreign = Event::Bad(*bad.key.unwrap(), *bad.problem);
+    desk.say(lists(vec![service("a", 1), foreign]));
+    assert_eq!(held(&desk).1, 0, "it was read: it is no slice of a");
+}

@@ -95,11 +95,12 @@ impl State {
     /// What became of each Service that waits.
     fn record(&mut self, failure: Option<&Failure>) {
         let refused: std::collections::BTreeMap<_, _> =
-            self.layout.refused().map(|refused| (&refused.service, &refused.why)).collect();
+            self.layout.refused().map(|refused| (&refused.service, refused.why.as_str())).collect();
+        let kept: std::collections::BTreeMap<_, _> = self.layout.kept().collect();
         let (layout, plan) = (&self.layout, &self.plan);
         let longest = self.ledger.settle(Instant::now(), |name| {
-            if let Some(why) = refused.get(name) {
-                return Outcome::Failed((*why).clone());
+            if let Some(why) = refused.get(name).or_else(|| kept.get(name)) {
+                return Outcome::Failed((*why).to_owned());
             }
             match failure {
                 Some(failure)

@@ -78,7 +78,8 @@ impl Kept {
         let wanted: HashSet<PathBuf> = paths.map(|path| self.file(path)).collect();
         // Without a directory there is no copy.
         let copies = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        for copy in copies.map(|entry| entry.path()).filter(|copy| !wanted.contains(copy)) {
+        let own = copies.map(|entry| entry.path()).filter(|path| state_file::is_copy(path));
+        for copy in own.filter(|copy| !wanted.contains(copy)) {
             if let Err(error) = fs::remove_file(&copy) {
                 tracing::warn!(path = %copy.display(), %error, "an old copy cannot be removed");
             }

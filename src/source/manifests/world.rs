@@ -116,7 +116,11 @@ impl World {
         for key in self.published.keys().filter(|key| !current.contains_key(key)) {
             events.push(Event::Delete(key.kind, key.name.clone()));
         }
-        let differs = |(key, object): &(&Key, &Object)| self.published.get(key) != Some(object);
+        // Also what is again as it was published: the store still has the problem of what was between.
+        let mended = |key: &Key| self.bad.contains_key(key) && !unread.contains_key(key);
+        let differs = |(key, object): &(&Key, &Object)| {
+            self.published.get(key) != Some(object) || mended(key)
+        };
         events.extend(current.iter().filter(differs).map(|(_, o)| Event::Apply(o.clone())));
         let news = unread.iter().filter(|(key, problem)| self.bad.get(*key) != Some(*problem));
         events.extend(news.map(|(key, problem)| Event::Bad(key.clone(), problem.clone())));

@@ -38,6 +38,12 @@ async fn a_new_file_takes_nothing_from_a_service_that_runs() {
             && problems.iter().any(|p| p.contains("\"10.96.1\" is not an IP address"))
     })
     .await;
+    // Taken back, it is as if nothing had been.
+    fs::write(dir.path().join("api.yaml"), with("api", "10.96.0.1")).unwrap();
+    bed.until("no problem", |s, problems| {
+        problems.is_empty() && ip(s, "api").as_deref() == address
+    })
+    .await;
     fs::write(dir.path().join("api.yaml"), with("api", "10.96.0.2")).unwrap();
     bed.until("the new address", |s, problems| {
         problems.is_empty() && ip(s, "api").as_deref() == Some("10.96.0.2")
