@@ -243,11 +243,18 @@ impl Kernel for LiveKernel {
 
     fn heal(&mut self) -> Result<Vec<String>, KernelError> {
         let place = || self.settings.pin_root.display().to_string();
-        self.lock.keep().map_err(|error| match error {
+        let kept = self.lock.keep().map_err(|error| match error {
             Error::Locked { .. } => KernelError::TakenOver { place: place() },
             error => KernelError::Pins { place: place(), cause: load::chain(&error) },
-        })?;
-        let (mut healed, failure) = self.pinned.mend(&self.settings);
+        });
+        if let Err(taken @ KernelError::TakenOver { .. }) = kept {
+            return Err(taken);
+        }
+        let (mut healed, failure) = match kept {
+            Ok(()) => self.pinned.mend(&self.settings),
+            // Programs are looked after all the same.
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let programs = attach::mend(&mut self.ebpf, &self.settings).map_err(|error| {
             let program = match &error {
                 Error::Attach { program, .. } => (*program).to_owned(),

@@ -64,14 +64,7 @@ fn displayed(paths: &[PathBuf]) -> Vec<String> {
 fn nothing_happens_outside_a_bpffs() {
     let dir = tempfile::tempdir().unwrap();
     let pin_root = dir.path().join("pins");
-    let mut settings = Settings {
-        pin_root: pin_root.clone(),
-        cgroup_root: PathBuf::new(),
-        run_dir: dir.path().join("run"),
-        capacities: towpath_image::Capacities::default(),
-        cluster: None,
-        host_only: false,
-    };
+    let mut settings = Settings::new(&pin_root, "", dir.path().join("run"));
     assert_eq!(clean(&settings), Cleaned::default(), "where nothing is, nothing is an error");
     fs::create_dir_all(pin_root.join("links")).unwrap();
     fs::write(pin_root.join("links/connect4"), "somebody's").unwrap();

@@ -80,7 +80,8 @@ impl Ports {
 
     /// Some of its kind are not even tried, and why.
     pub(super) fn left_out(&self, listener: &str, why: Option<String>) {
-        if let Some(why) = &why {
+        let known = matches!((self.states().get(listener), &why), (Some(State::Failed(w)), Some(why)) if w == why);
+        if let Some(why) = why.as_ref().filter(|_| !known) {
             tracing::warn!(listener, "{why}");
         }
         self.set(listener, why.map(State::Failed));

@@ -81,14 +81,7 @@ mod tests {
     }
 
     fn settings(run_dir: PathBuf) -> Settings {
-        Settings {
-            pin_root: PathBuf::new(),
-            cgroup_root: PathBuf::new(),
-            run_dir,
-            capacities: towpath_image::Capacities::default(),
-            cluster: None,
-            host_only: false,
-        }
+        Settings::new("", "", run_dir)
     }
 
     #[test]

@@ -34,15 +34,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let settings = Settings {
-        pin_root: args.bpffs.clone(),
-        run_dir: args.run_dir.clone(),
-        // Removing asks neither where programs are attached nor how large maps are.
-        cgroup_root: PathBuf::new(),
-        capacities: towpath_image::Capacities::default(),
-        cluster: None,
-        host_only: false,
-    };
+    // Removing asks neither where programs are attached nor how large maps are.
+    let settings = Settings::new(&args.bpffs, "", &args.run_dir);
     let is_root = nix::unistd::geteuid().is_root();
     match towpath_ebpf::cleanup(&settings, args.dry_run) {
         Ok(cleaned) => print(cleaned, args, out)?,

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 use towpath_image::{Kernel, KernelError, Observed};
 use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store};
-use towpath_proxy::{HealthCheck, Layout, PlanDelta, ServicePlan, plan};
+use towpath_proxy::{HealthCheck, Hold, Layout, PlanDelta, ServicePlan, plan};
 
 use super::{
     Clock, Finding, Graces, Ledger, brake::Brake, guard::Guard, retry::Retry, triggers::Triggers,
@@ -66,6 +66,11 @@ pub struct State {
     planned: bool,
     /// The last audit found something: everything is to be written anew.
     pub(super) repair: bool,
+    /// Services that have a healthCheckNodePort, served or not.
+    checked: BTreeSet<ObjectName>,
+    /// One of those changed: whose port is served is to be found out again. Few changes do this, and
+    /// finding out takes as long as there are such Services.
+    checks_changed: bool,
     /// [`Brake::stamp`] of what the layout holds.
     held_at: (u64, bool),
     /// Longest time spent on writing one batch.
@@ -106,6 +111,8 @@ impl State {
             waiting_since: None,
             planned: false,
             repair: false,
+            checked: BTreeSet::new(),
+            checks_changed: false,
             held_at: (0, false),
             longest_write: Duration::ZERO,
         })
@@ -243,8 +250,11 @@ impl State {
         self.held_at = stamp;
         let hold = self.brake.hold(&self.store);
         if hold != *self.layout.hold() {
-            let held = hold != towpath_proxy::Hold::default();
-            tracing::info!(held, "is anything held that the start found and nobody claims?");
+            if hold == Hold::default() {
+                tracing::info!("nothing that the start found is held any more");
+            } else {
+                tracing::warn!("of what the start found and nobody claims something is held");
+            }
             // Sockets may be connected to what goes now.
             self.udp_gone = true;
             self.layout.set_hold(hold);
@@ -260,6 +270,14 @@ impl State {
         for name in &delta.services {
             let service = self.plan.service(name);
             self.troubles.planned(name, service);
+            let had = self.checked.contains(name);
+            let has = service.is_some_and(|service| service.health_check.is_some());
+            if has && !had {
+                self.checked.insert(name.clone());
+            } else if had && !has {
+                self.checked.remove(name);
+            }
+            self.checks_changed |= had || has;
             if service.is_some() {
                 self.ledger.received(name.clone(), since, since_ms);
             } else {
@@ -271,13 +289,15 @@ impl State {
 
     /// Whoever serves or ends something because of the plan.
     fn tell(&mut self) {
-        self.effects.health_checks.send_if_modified(|served| {
-            let differs = !served.iter().eq(self.plan.health_checks());
-            if differs {
-                *served = self.plan.health_checks().cloned().collect();
-            }
-            differs
-        });
+        if std::mem::take(&mut self.checks_changed) {
+            self.effects.health_checks.send_if_modified(|served| {
+                let differs = !served.iter().eq(self.plan.health_checks());
+                if differs {
+                    *served = self.plan.health_checks().cloned().collect();
+                }
+                differs
+            });
+        }
         // While the kernel refuses writes, a socket that is ended would be sent back; and while the
         // lists are doubted, nobody knows which endpoints are gone.
         if self.udp_gone && !self.retry.failing() && !self.brake.holds() {

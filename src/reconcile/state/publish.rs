@@ -46,6 +46,7 @@ impl State {
         // The first plan compiles everything, whatever the changes say.
         plan(&self.store.view(), &Changes::default(), &mut fresh);
         self.plan = fresh;
+        self.checks_changed = true;
         self.layout.readopt(image, self.clock.now_ms());
         let everything = self.plan.everything();
         self.write(&everything, synced);
