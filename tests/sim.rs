@@ -34,7 +34,7 @@ use daemon::{Daemon, Fault};
 use judge::Judge;
 use server::Server;
 use told::Told;
-use towpath_image::{Batch, Capacities, FakeKernel, KernelError, MapName};
+use towpath_image::{Batch, Capacities, FakeKernel, KernelError, MapName, ServiceOp};
 use world::Random;
 
 /// Things that happen in one run.
@@ -133,7 +133,7 @@ impl Sim {
 
     fn turn(&mut self, happened: &mut Happened, branches: &mut Branches) {
         let fault = if self.random.chance(6) {
-            let map = [MapName::Frontends, MapName::Services, MapName::Backends];
+            let map = [MapName::FRONTENDS, MapName::SERVICES, MapName::BACKENDS];
             let map = map[self.random.below(3)];
             let failure = if self.random.chance(2) {
                 KernelError::Full { map, capacity: 1 }
@@ -192,7 +192,7 @@ impl Sim {
 }
 
 /// Plays one seed to its end; answers every batch that was written.
-fn play(seed: u64, happened: &mut Happened, branches: &mut Branches) -> Vec<Batch> {
+fn play(seed: u64, happened: &mut Happened, branches: &mut Branches) -> Vec<Batch<ServiceOp>> {
     let mut sim = Sim::new(seed);
     for _ in 0..STEPS {
         sim.step(happened, branches);

@@ -8,125 +8,152 @@ use std::{
 
 use aya::{
     Ebpf,
-    programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, links::FdLink},
+    programs::{CgroupAttachMode, CgroupSockAddr, links::FdLink},
 };
+use towpath_image::{Applied, At, Attachment, Attachments, Hook, HookKind, KernelError};
 
-use crate::{Error, Settings, load::chain, sys};
-
-/// The hooks. Readers of new fields come last, so that an upgrade's new connect never writes what
-/// an old getpeername does not know for longer than it takes to replace the rest.
-pub(crate) const HOOKS: [&str; 8] = [
-    "getpeername4",
-    "getpeername6",
-    "recvmsg4",
-    "recvmsg6",
-    "sendmsg4",
-    "sendmsg6",
-    "connect4",
-    "connect6",
-];
+use crate::{Error, Settings, cleanup::out_of_force, load::chain, sys};
 
 /// Ends the name of a link that is about to take its place.
 pub(crate) const BESIDE: &str = "-new";
 
-/// Loads every program and brings it into force at the cgroup.
-pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
-    let cgroup = Cgroup::open(settings)?;
-    for hook in HOOKS {
-        let failed = |cause: String| failed(hook, settings, cause);
-        let program = program(ebpf, hook, settings)?;
-        program.load().map_err(|e| failed(chain(&e)))?;
-        bring_into_force(program, hook, &cgroup, settings)?;
+/// Loads every program of the object.
+pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), Error> {
+    for hook in Hook::SOCKETS {
+        let loaded = program(ebpf, hook).and_then(|program| program.load().map_err(|e| chain(&e)));
+        loaded.map_err(|cause| Error::Load { cause: format!("{}: {cause}", hook.name()) })?;
     }
     Ok(())
 }
 
-/// Looks at every link and mends those that are not in force; answers which. Eight pins are opened
-/// and asked about (some 50 us) when nothing is wrong.
-pub(crate) fn mend(ebpf: &mut Ebpf, settings: &Settings) -> Result<Vec<String>, Error> {
-    let cgroup = Cgroup::open(settings)?;
-    let (mut mended, mut first_failure) = (Vec::new(), None);
-    for hook in HOOKS {
-        let result = program(ebpf, hook, settings).and_then(|program| {
-            let in_force = is_in_force(program, hook, &cgroup, settings)?;
-            if !in_force {
-                bring_into_force(program, hook, &cgroup, settings)?;
-                mended.push(hook.to_owned());
+/// Brings exactly these into force, with the programs that are loaded.
+pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments) -> Applied {
+    let (in_force, mut failure) = each(wanted, |what| {
+        let place = Place::open(what, settings)?;
+        bring_into_force(program(ebpf, what.hook)?, what, &place, settings)?;
+        Ok(true)
+    });
+    for what in Attachment::of_sockets().iter().rev().filter(|what| !wanted.contains(what)) {
+        let pins = [format!("{what}{BESIDE}"), what.to_string()];
+        for pin in pins.map(|name| settings.links_dir().join(name)) {
+            if let Err(error) = take_away(&pin) {
+                let (program, cause) = (what.to_string(), chain(&error));
+                failure.get_or_insert(KernelError::Attached { program, cause });
             }
-            Ok(())
-        });
-        if let Err(error) = result {
-            first_failure.get_or_insert(error);
         }
     }
-    first_failure.map_or(Ok(mended), Err)
+    Applied { done: in_force.len(), failure }
 }
 
-/// Where the programs belong.
-struct Cgroup {
+/// Looks at every link and mends those that are not in force; answers which. Eight pins are opened
+/// and asked about (some 50 us) when nothing is wrong.
+pub(crate) fn mend(
+    ebpf: &mut Ebpf,
+    settings: &Settings,
+    wanted: &Attachments,
+) -> Result<Vec<String>, KernelError> {
+    let (mended, failure) = each(wanted, |what| {
+        let place = Place::open(what, settings)?;
+        let program = program(ebpf, what.hook)?;
+        if is_in_force(program, what, &place, settings)? {
+            return Ok(false);
+        }
+        bring_into_force(program, what, &place, settings).map(|()| true)
+    });
+    failure.map_or(Ok(mended), Err)
+}
+
+/// Does something with each, in their order; a failure ends what belongs to its place. Answers where
+/// it was done, and the first failure.
+fn each(
+    wanted: &Attachments,
+    mut what_is_done: impl FnMut(&Attachment) -> Result<bool, String>,
+) -> (Vec<String>, Option<KernelError>) {
+    let (mut done, mut failures) = (Vec::new(), Vec::<(At, KernelError)>::new());
+    for what in wanted {
+        if failures.iter().any(|(at, _)| *at == what.at) {
+            continue;
+        }
+        match what_is_done(what) {
+            Ok(true) => done.push(what.to_string()),
+            Ok(false) => {}
+            Err(cause) => {
+                let program = what.to_string();
+                failures.push((what.at, KernelError::Detached { program, cause }));
+            }
+        }
+    }
+    (done, failures.into_iter().next().map(|(_, failure)| failure))
+}
+
+/// Takes a pinned link out of force, then its pin away; one that is not there is a success.
+pub(crate) fn take_away(pin: &Path) -> Result<(), Error> {
+    if pin.exists() {
+        out_of_force(pin, pin)?;
+    }
+    remove(pin)
+}
+
+/// Where a program belongs: the cgroup.
+struct Place {
     dir: fs::File,
     /// A cgroup's id is its inode number (kernfs, 64 bit).
     id: u64,
 }
 
-impl Cgroup {
-    fn open(settings: &Settings) -> Result<Self, Error> {
-        let path = &settings.cgroup_root;
-        let dir = fs::File::open(path).map_err(|e| Error::file("opening", path, e))?;
-        let id = dir.metadata().map_err(|e| Error::file("reading", path, e))?.ino();
+impl Place {
+    fn open(what: &Attachment, settings: &Settings) -> Result<Self, String> {
+        let path = match (what.hook.kind(), what.at) {
+            (HookKind::Cgroup, At::Cgroup) => &settings.cgroup_root,
+            (HookKind::Cgroup, At::Device(_)) => return Err("it belongs to a cgroup".to_owned()),
+        };
+        let failed = |error| format!("opening {}: {error}", path.display());
+        let dir = fs::File::open(path).map_err(failed)?;
+        let id = dir.metadata().map_err(failed)?.ino();
         Ok(Self { dir, id })
     }
 }
 
-fn failed(program: &'static str, settings: &Settings, cause: String) -> Error {
-    Error::Attach { program, cgroup: settings.cgroup_root.clone(), cause }
-}
-
-fn program<'a>(
-    ebpf: &'a mut Ebpf,
-    hook: &'static str,
-    settings: &Settings,
-) -> Result<&'a mut CgroupSockAddr, Error> {
-    let program =
-        ebpf.program_mut(hook).ok_or_else(|| failed(hook, settings, "not in the object".into()))?;
-    program.try_into().map_err(|e: ProgramError| failed(hook, settings, chain(&e)))
+fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut CgroupSockAddr, String> {
+    let program = ebpf.program_mut(hook.name()).ok_or("it is not in the object")?;
+    program.try_into().map_err(|error| chain(&error))
 }
 
 /// Is the pinned link attached to the cgroup that is there now, with this very program?
 fn is_in_force(
     program: &CgroupSockAddr,
-    hook: &'static str,
-    cgroup: &Cgroup,
+    what: &Attachment,
+    place: &Place,
     settings: &Settings,
-) -> Result<bool, Error> {
-    let Ok(link) = sys::open_pin(&settings.links_dir().join(hook)) else { return Ok(false) };
-    let id = program.info().map_err(|e| failed(hook, settings, chain(&e)))?.id();
-    Ok(sys::link_attachment(link.as_fd()).is_ok_and(|held| held == (cgroup.id, id)))
+) -> Result<bool, String> {
+    let pin = settings.links_dir().join(what.to_string());
+    let Ok(link) = sys::open_pin(&pin) else { return Ok(false) };
+    let id = program.info().map_err(|error| chain(&error))?.id();
+    Ok(sys::link_attachment(link.as_fd()).is_ok_and(|held| held == (place.id, id)))
 }
 
 /// Over the link that is there, if it can be used; else with a new one.
 fn bring_into_force(
     program: &mut CgroupSockAddr,
-    hook: &'static str,
-    cgroup: &Cgroup,
+    what: &Attachment,
+    place: &Place,
     settings: &Settings,
-) -> Result<(), Error> {
-    let failed = |cause: String| failed(hook, settings, cause);
-    let pin = settings.links_dir().join(hook);
+) -> Result<(), String> {
+    let pin = settings.links_dir().join(what.to_string());
     // What a daemon left that died just before the move.
-    let beside = settings.links_dir().join(format!("{hook}{BESIDE}"));
-    remove(&beside)?;
-    if replace(&pin, program, cgroup.id).map_err(|e| Error::file("replacing", &pin, e))? {
+    let beside = settings.links_dir().join(format!("{what}{BESIDE}"));
+    remove(&beside).map_err(|error| chain(&error))?;
+    let failed = |what: &str, error| format!("{what} {}: {error}", pin.display());
+    if replace(&pin, program, place.id).map_err(|error| failed("replacing", error))? {
         return Ok(());
     }
     // No link, or one whose cgroup is gone or is another: the new one comes first.
-    let link = program.attach(&cgroup.dir, CgroupAttachMode::Single);
+    let link = program.attach(&place.dir, CgroupAttachMode::Single);
     let link = link.and_then(|link| program.take_link(link));
-    let link = link.map_err(|e| failed(chain(&e)))?;
-    let link: FdLink = link.try_into().map_err(|e| failed(chain(&e)))?;
+    let link: FdLink = link.map_err(|e| chain(&e))?.try_into().map_err(|e| chain(&e))?;
     // Pinned beside the old one first, then moved over it: whenever we die, something is pinned.
-    link.pin(&beside).map_err(|e| failed(chain(&e)))?;
-    fs::rename(&beside, &pin).map_err(|e| Error::file("moving", &beside, e))
+    link.pin(&beside).map_err(|e| chain(&e))?;
+    fs::rename(&beside, &pin).map_err(|error| failed("moving a link to", error))
 }
 
 /// Replaces the program of a pinned link; false when there is none that can be used.

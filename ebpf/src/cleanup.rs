@@ -8,9 +8,11 @@ use std::{
     path::Path,
 };
 
+use towpath_image::Attachment;
+
 use crate::{
     Error, Settings,
-    attach::{BESIDE, HOOKS, remove},
+    attach::{BESIDE, remove, take_away},
     lock,
     pin_dir::{self, PinDir, descriptor},
     pins::{Own, Place},
@@ -24,21 +26,15 @@ use crate::{
 pub fn detach(settings: &Settings) -> Result<(), Error> {
     let settings = &settings.plain()?;
     // Reverse order of attaching: what makes translations goes before what undoes them.
-    HOOKS.iter().rev().try_for_each(|hook| {
-        for name in [format!("{hook}{BESIDE}"), (*hook).to_owned()] {
-            let pin = settings.links_dir().join(name);
-            if pin.exists() {
-                out_of_force(&pin, &pin)?;
-            }
-            remove(&pin)?;
-        }
-        Ok(())
+    Attachment::of_sockets().iter().rev().try_for_each(|what| {
+        let pins = [format!("{what}{BESIDE}"), what.to_string()];
+        pins.iter().try_for_each(|name| take_away(&settings.links_dir().join(name)))
     })
 }
 
 /// Detaches a pinned link at once. Removing its last pin alone leaves the program in force until the
 /// kernel gets to it.
-fn out_of_force(at: &Path, pin: &Path) -> Result<(), Error> {
+pub(crate) fn out_of_force(at: &Path, pin: &Path) -> Result<(), Error> {
     let link = sys::open_pin(at).map_err(|e| Error::file("opening", pin, e))?;
     match sys::link_detach(link.as_fd()) {
         Ok(()) => Ok(()),

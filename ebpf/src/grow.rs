@@ -39,11 +39,11 @@ struct Growing {
 }
 
 const GROWING: [Growing; 5] = [
-    growing(MapName::Frontends, |c| c.frontends, copy_hash::<FrontendKey, FrontendWord>),
-    growing(MapName::NodeAddresses, |c| c.node_addresses, copy_hash::<Addr, NodeAddressValue>),
-    growing(MapName::Services, |c| c.services, copy_array::<ServiceRecord>),
-    growing(MapName::Backends, |c| c.backends, copy_array::<BackendRecord>),
-    growing(MapName::Counters, |c| c.services, copy_array::<ServiceCounters>),
+    growing(MapName::FRONTENDS, |c| c.frontends, copy_hash::<FrontendKey, FrontendWord>),
+    growing(MapName::NODE_ADDRESSES, |c| c.node_addresses, copy_hash::<Addr, NodeAddressValue>),
+    growing(MapName::SERVICES, |c| c.services, copy_array::<ServiceRecord>),
+    growing(MapName::BACKENDS, |c| c.backends, copy_array::<BackendRecord>),
+    growing(MapName::COUNTERS, |c| c.services, copy_array::<ServiceCounters>),
 ];
 
 const fn growing(

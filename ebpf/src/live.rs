@@ -12,7 +12,8 @@ use std::{
 
 use aya::{Ebpf, maps::MapData};
 use towpath_image::{
-    Applied, Batch, Capacities, Counters, Image, Kernel, KernelError, MapName, Observed, Op,
+    Applied, Attachment, Attachments, Batch, Capacities, Counters, Kernel, KernelError, MapName,
+    Observed, Programs, ServiceImage, ServiceOp,
     datapath::{
         Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, NodeAddressValue,
         ServiceCounters, ServiceRecord, TotalCounters,
@@ -37,6 +38,8 @@ pub struct LiveKernel {
     lock: WriterLock,
     pinned: Pinned,
     ebpf: Ebpf,
+    /// What should be in force.
+    wanted: Attachments,
     settings: Settings,
     capacities: Capacities,
     // Shared with whoever reads beside us: a second mapping would count twice in RSS.
@@ -78,11 +81,11 @@ impl LiveKernel {
         let settings = &settings.plain()?;
         let lock = WriterLock::take(settings)?;
         let mut ebpf = load::load(settings)?;
-        let (frontends, frontends_max) = load::open(settings, MapName::Frontends)?;
-        let (node_addresses, node_addresses_max) = load::open(settings, MapName::NodeAddresses)?;
-        let services = map::<ServiceRecord>(settings, MapName::Services)?;
-        let backends = map::<BackendRecord>(settings, MapName::Backends)?;
-        let config = map::<ConfigRecord>(settings, MapName::Config)?;
+        let (frontends, frontends_max) = load::open(settings, MapName::FRONTENDS)?;
+        let (node_addresses, node_addresses_max) = load::open(settings, MapName::NODE_ADDRESSES)?;
+        let services = map::<ServiceRecord>(settings, MapName::SERVICES)?;
+        let backends = map::<BackendRecord>(settings, MapName::BACKENDS)?;
+        let config = map::<ConfigRecord>(settings, MapName::CONFIG)?;
         let live = Self {
             lock,
             pinned: Pinned::open(settings)?,
@@ -92,14 +95,15 @@ impl LiveKernel {
                 backends: backends.len(),
                 node_addresses: node_addresses_max,
             },
-            counters: map(settings, MapName::Counters)?,
-            totals: map(settings, MapName::Totals)?,
+            counters: map(settings, MapName::COUNTERS)?,
+            totals: map(settings, MapName::TOTALS)?,
             frontends: Arc::new(frontends),
             node_addresses: Arc::new(node_addresses),
             services: Arc::new(services),
             backends: Arc::new(backends),
             config: Arc::new(config),
             settings: settings.clone(),
+            wanted: Attachment::of_sockets(),
             ebpf: {
                 attach_checked(&mut ebpf, settings)?;
                 ebpf
@@ -124,48 +128,50 @@ impl LiveKernel {
         };
         let c = self.capacities;
         vec![
-            sized(MapName::Frontends, c.frontends, size_of::<(FrontendKey, FrontendWord)>()),
-            sized(MapName::Services, c.services, size_of::<ServiceRecord>()),
-            sized(MapName::Backends, c.backends, size_of::<BackendRecord>()),
-            sized(MapName::NodeAddresses, c.node_addresses, size_of::<(Addr, NodeAddressValue)>()),
-            sized(MapName::Counters, c.services, size_of::<ServiceCounters>()),
+            sized(MapName::FRONTENDS, c.frontends, size_of::<(FrontendKey, FrontendWord)>()),
+            sized(MapName::SERVICES, c.services, size_of::<ServiceRecord>()),
+            sized(MapName::BACKENDS, c.backends, size_of::<BackendRecord>()),
+            sized(MapName::NODE_ADDRESSES, c.node_addresses, size_of::<(Addr, NodeAddressValue)>()),
+            sized(MapName::COUNTERS, c.services, size_of::<ServiceCounters>()),
         ]
     }
 
-    fn carry_out(&self, op: &Op) -> Result<(), KernelError> {
+    fn carry_out(&self, op: &ServiceOp) -> Result<(), KernelError> {
         match op {
-            Op::WriteBackends { base, records } => {
+            ServiceOp::WriteBackends { base, records } => {
                 if *base as usize + records.len() > self.backends.len() as usize {
-                    return Err(full(MapName::Backends, self.backends.len()));
+                    return Err(full(MapName::BACKENDS, self.backends.len()));
                 }
                 for (slot, record) in (*base..).zip(records) {
                     self.backends.set(slot, *record);
                 }
                 Ok(())
             }
-            Op::WriteService { index, record } => self.write_service(*index, record),
-            Op::StoreSet { index, choice, word } => {
+            ServiceOp::WriteService { index, record } => self.write_service(*index, record),
+            ServiceOp::StoreSet { index, choice, word } => {
                 let byte = offset_of!(ServiceRecord, sets) + 8 * *choice as usize;
                 // An unused index has no set: whoever asks has lost count (as the fake says, too).
                 let used = self.services.get(*index).is_some_and(|record| record.identity != 0);
                 let stored = used && self.services.store_word(*index, byte, word.0);
-                stored.then_some(()).ok_or_else(|| full(MapName::Services, self.services.len()))
+                stored.then_some(()).ok_or_else(|| full(MapName::SERVICES, self.services.len()))
             }
-            Op::PutFrontend { .. } => Ok(()), // in runs, see `apply`
-            Op::DeleteFrontend { key } => sys::delete(self.frontends.fd().as_fd(), key)
-                .map_err(|error| system(MapName::Frontends, "deleting", &error)),
-            Op::PutNodeAddress { addr, value } => put(
+            ServiceOp::PutFrontend { .. } => Ok(()), // in runs, see `apply`
+            ServiceOp::DeleteFrontend { key } => sys::delete(self.frontends.fd().as_fd(), key)
+                .map_err(|error| system(MapName::FRONTENDS, "deleting", &error)),
+            ServiceOp::PutNodeAddress { addr, value } => put(
                 self.node_addresses.fd().as_fd(),
-                MapName::NodeAddresses,
+                MapName::NODE_ADDRESSES,
                 self.capacities.node_addresses,
                 &[*addr],
                 &[*value],
             )
             .1
             .map_or(Ok(()), Err),
-            Op::DeleteNodeAddress { addr } => sys::delete(self.node_addresses.fd().as_fd(), addr)
-                .map_err(|error| system(MapName::NodeAddresses, "deleting", &error)),
-            Op::WriteConfig { config } => {
+            ServiceOp::DeleteNodeAddress { addr } => {
+                sys::delete(self.node_addresses.fd().as_fd(), addr)
+                    .map_err(|error| system(MapName::NODE_ADDRESSES, "deleting", &error))
+            }
+            ServiceOp::WriteConfig { config } => {
                 self.config.set(0, *config);
                 Ok(())
             }
@@ -177,7 +183,7 @@ impl LiveKernel {
     fn write_service(&self, index: u32, record: &ServiceRecord) -> Result<(), KernelError> {
         let byte = offset_of!(ServiceRecord, identity);
         if !self.services.store_word(index, byte, 0) {
-            return Err(full(MapName::Services, self.services.len()));
+            return Err(full(MapName::SERVICES, self.services.len()));
         }
         fence(Ordering::Release);
         self.services.set(index, ServiceRecord { identity: 0, ..*record });
@@ -203,12 +209,12 @@ impl LiveKernel {
     }
 }
 
-impl Kernel for LiveKernel {
-    fn read(&mut self) -> Result<Image, KernelError> {
+impl Kernel<ServiceImage> for LiveKernel {
+    fn read(&mut self) -> Result<ServiceImage, KernelError> {
         self.reader().read()
     }
 
-    fn apply(&mut self, batch: &Batch) -> Applied {
+    fn apply(&mut self, batch: &Batch<ServiceOp>) -> Applied {
         let mut done = 0;
         while done < batch.ops.len() {
             let rest = &batch.ops[done..];
@@ -220,7 +226,7 @@ impl Kernel for LiveKernel {
                 }
             } else {
                 let (map, max) = (self.frontends.fd().as_fd(), self.capacities.frontends);
-                put(map, MapName::Frontends, max, &keys, &words)
+                put(map, MapName::FRONTENDS, max, &keys, &words)
             };
             done += carried;
             if failure.is_some() {
@@ -229,7 +235,9 @@ impl Kernel for LiveKernel {
         }
         Applied { done, failure: None }
     }
+}
 
+impl Programs for LiveKernel {
     fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
         let byte = offset_of!(ConfigRecord, cluster);
         let held = self.config.get(0).unwrap_or_default().cluster;
@@ -255,15 +263,14 @@ impl Kernel for LiveKernel {
             // Programs are looked after all the same.
             Err(error) => (Vec::new(), Some(error)),
         };
-        let programs = attach::mend(&mut self.ebpf, &self.settings).map_err(|error| {
-            let program = match &error {
-                Error::Attach { program, .. } => (*program).to_owned(),
-                _ => "of the sockets".to_owned(),
-            };
-            KernelError::Detached { program, cause: load::chain(&error) }
-        })?;
+        let programs = attach::mend(&mut self.ebpf, &self.settings, &self.wanted)?;
         healed.extend(programs);
         failure.map_or(Ok(healed), Err)
+    }
+
+    fn attach(&mut self, wanted: &Attachments) -> Applied {
+        self.wanted.clone_from(wanted);
+        attach::attach(&mut self.ebpf, &self.settings, wanted)
     }
 }
 
@@ -285,7 +292,7 @@ impl Observed for LiveKernel {
 /// Pins of another cluster are refused before any program of ours runs on them; then the
 /// configuration is written and the programs come into force.
 fn attach_checked(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
-    let config = map::<ConfigRecord>(settings, MapName::Config)?;
+    let config = map::<ConfigRecord>(settings, MapName::CONFIG)?;
     let mut record = config.get(0).unwrap_or_default();
     if let Some(cluster) = settings.cluster {
         if record.cluster != 0 && record.cluster != cluster {
@@ -297,7 +304,9 @@ fn attach_checked(ebpf: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
         .map_err(|cause| Error::Load { cause: format!("network namespace cookie: {cause}") })?;
     record.flags = if settings.host_only { ConfigRecord::HOST_ONLY } else { 0 };
     config.set(0, record);
-    attach::attach(ebpf, settings)
+    attach::load(ebpf)?;
+    let applied = attach::attach(ebpf, settings, &Attachment::of_sockets());
+    applied.failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 fn map<T: Copy>(settings: &Settings, name: MapName) -> Result<Mapped<T>, Error> {
@@ -307,11 +316,11 @@ fn map<T: Copy>(settings: &Settings, name: MapName) -> Result<Mapped<T>, Error> 
 }
 
 /// The puts that `ops` begins with.
-fn frontend_run(ops: &[Op]) -> (Vec<FrontendKey>, Vec<FrontendWord>) {
+fn frontend_run(ops: &[ServiceOp]) -> (Vec<FrontendKey>, Vec<FrontendWord>) {
     ops.iter()
         .take(RUN)
         .map_while(|op| match op {
-            Op::PutFrontend { key, word } => Some((*key, *word)),
+            ServiceOp::PutFrontend { key, word } => Some((*key, *word)),
             _ => None,
         })
         .unzip()

@@ -40,20 +40,35 @@ const fn shape<K, V>(name: MapName, elements: fn(&Capacities) -> u32) -> Shape {
 }
 
 const SHAPES: [Shape; 10] = [
-    shape::<FrontendKey, FrontendWord>(MapName::Frontends, |c| c.frontends),
-    shape::<Addr, NodeAddressValue>(MapName::NodeAddresses, |c| c.node_addresses),
-    shape::<u32, ServiceRecord>(MapName::Services, |c| c.services),
-    shape::<u32, BackendRecord>(MapName::Backends, |c| c.backends),
-    shape::<u32, ServiceCounters>(MapName::Counters, |c| c.services),
-    shape::<u32, towpath_image::datapath::TotalCounters>(MapName::Totals, |_| 1),
-    shape::<u32, ConfigRecord>(MapName::Config, |_| 1),
-    shape::<AffinityKey, AffinityValue>(MapName::Affinity, |_| LRU_ELEMENTS),
-    shape::<FlowKey, FlowValue>(MapName::Flows, |_| LRU_ELEMENTS),
-    shape::<u64, PeerValue>(MapName::Peers, |_| LRU_ELEMENTS),
+    shape::<FrontendKey, FrontendWord>(MapName::FRONTENDS, |c| c.frontends),
+    shape::<Addr, NodeAddressValue>(MapName::NODE_ADDRESSES, |c| c.node_addresses),
+    shape::<u32, ServiceRecord>(MapName::SERVICES, |c| c.services),
+    shape::<u32, BackendRecord>(MapName::BACKENDS, |c| c.backends),
+    shape::<u32, ServiceCounters>(MapName::COUNTERS, |c| c.services),
+    shape::<u32, towpath_image::datapath::TotalCounters>(MapName::TOTALS, |_| 1),
+    shape::<u32, ConfigRecord>(MapName::CONFIG, |_| 1),
+    shape::<AffinityKey, AffinityValue>(MapName::AFFINITY, |_| LRU_ELEMENTS),
+    shape::<FlowKey, FlowValue>(MapName::FLOWS, |_| LRU_ELEMENTS),
+    shape::<u64, PeerValue>(MapName::PEERS, |_| LRU_ELEMENTS),
+];
+
+/// Every map that is pinned.
+pub(crate) const MAPS: [MapName; 11] = [
+    MapName::FRONTENDS,
+    MapName::SERVICES,
+    MapName::BACKENDS,
+    MapName::NODE_ADDRESSES,
+    MapName::CONFIG,
+    MapName::COUNTERS,
+    MapName::TOTALS,
+    MapName::AFFINITY,
+    MapName::FLOWS,
+    MapName::PEERS,
+    MapName::SOCKETS,
 ];
 
 /// Socket storage has no key and no size of its own.
-const STORAGE: &str = MapName::Sockets.as_str();
+const STORAGE: &str = MapName::SOCKETS.as_str();
 
 /// Makes or adopts the maps, checks what was adopted, parses the programs.
 pub(crate) fn load(settings: &Settings) -> Result<Ebpf, Error> {

@@ -26,7 +26,7 @@ impl Peers {
     /// # Errors
     /// When it is not there.
     pub fn open(settings: &Settings) -> Result<Self, Error> {
-        let (map, _) = load::open(settings, MapName::Peers)?;
+        let (map, _) = load::open(settings, MapName::PEERS)?;
         Ok(Self { map })
     }
 

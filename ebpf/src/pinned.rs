@@ -8,7 +8,7 @@ use towpath_image::{KernelError, MapName};
 
 use crate::{
     Error, Settings,
-    load::{self, chain},
+    load::{self, MAPS, chain},
     sys,
 };
 
@@ -24,7 +24,7 @@ impl Pinned {
             let id = info.map_err(|e| Error::file("reading", settings.maps_dir(), e))?.id;
             Ok((name, map, id))
         };
-        MapName::ALL.into_iter().map(open).collect::<Result<_, _>>().map(Self)
+        MAPS.into_iter().map(open).collect::<Result<_, _>>().map(Self)
     }
 
     /// Pins what is not pinned any more; answers which, and the first failure. What is there and is

@@ -8,9 +8,9 @@
 
 use std::{ffi::OsStr, fs::FileType};
 
-use towpath_image::MapName;
+use towpath_image::Hook;
 
-use crate::attach::{BESIDE, HOOKS};
+use crate::{attach::BESIDE, load::MAPS};
 
 /// Where links are pinned, below the pin root.
 pub(crate) const LINKS: &str = "links";
@@ -55,8 +55,10 @@ impl Place {
             Self::Root => is_layout(name).then_some(Own::Directory(Self::Maps)),
             // On a bpffs whatever is pinned is a regular file.
             Self::Links | Self::Maps if !kind.is_file() => None,
-            Self::Links => turn(HOOKS.iter().rev().copied(), name).map(Own::Pin),
-            Self::Maps => turn(MapName::ALL.iter().map(|map| map.as_str()), name).map(Own::Pin),
+            Self::Links => {
+                turn(Hook::SOCKETS.iter().rev().map(|hook| hook.name()), name).map(Own::Pin)
+            }
+            Self::Maps => turn(MAPS.iter().map(|map| map.as_str()), name).map(Own::Pin),
         }
     }
 }

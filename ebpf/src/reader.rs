@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, os::fd::AsFd as _, sync::Arc};
 
 use aya::maps::MapData;
 use towpath_image::{
-    Capacities, Image, KernelError, MapName,
+    Capacities, KernelError, MapName, ServiceImage,
     datapath::{
         Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, NodeAddressValue,
         ServiceRecord,
@@ -34,13 +34,13 @@ impl KernelReader {
     ///
     /// # Errors
     /// When a map can not be read.
-    pub fn read(&self) -> Result<Image, KernelError> {
+    pub fn read(&self) -> Result<ServiceImage, KernelError> {
         let failed = |map| move |error: io::Error| system(map, "reading", &error);
-        let mut image = Image::with_capacities(self.capacities);
+        let mut image = ServiceImage::with_capacities(self.capacities);
         let frontends = sys::dump::<FrontendKey, FrontendWord>(self.frontends.fd().as_fd());
-        image.frontends = frontends.map_err(failed(MapName::Frontends))?.into_iter().collect();
+        image.frontends = frontends.map_err(failed(MapName::FRONTENDS))?.into_iter().collect();
         let addresses = sys::dump::<Addr, NodeAddressValue>(self.node_addresses.fd().as_fd());
-        let addresses = addresses.map_err(failed(MapName::NodeAddresses))?;
+        let addresses = addresses.map_err(failed(MapName::NODE_ADDRESSES))?;
         image.node_addresses = addresses.into_iter().collect();
         image.services = (0..self.services.len())
             .filter_map(|index| Some((index, self.services.get(index)?)))

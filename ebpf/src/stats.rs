@@ -8,7 +8,9 @@ use std::{
 
 use aya::programs::{ProgramInfo, loaded_programs};
 
-use crate::{Error, Settings, attach::HOOKS, sys};
+use towpath_image::Hook;
+
+use crate::{Error, Settings, sys};
 
 /// Run statistics are on while this lives; they cost every program some 50 ns a run.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub struct ProgramRuns {
 /// When a pin or its program cannot be read.
 pub fn program_runs(settings: &Settings) -> Result<Vec<ProgramRuns>, Error> {
     let mut hook_of = BTreeMap::new();
-    for hook in HOOKS {
+    for hook in Hook::SOCKETS.map(Hook::name) {
         let pin = settings.links_dir().join(hook);
         let (_, program) = sys::open_pin(&pin)
             .and_then(|link| sys::link_attachment(link.as_fd()))

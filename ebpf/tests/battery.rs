@@ -13,7 +13,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use support::Bed;
 use towpath_ebpf::LiveKernel;
 use towpath_image::{
-    Applied, Batch, Capacities, FakeKernel, Image, Kernel, KernelError, MapName, Op,
+    Applied, Batch, Capacities, FakeKernel, Image as _, Kernel, KernelError, MapName, ServiceImage,
+    ServiceOp,
     datapath::{
         Addr, BackendRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord,
         SetChoice, SetWord, protocol,
@@ -27,34 +28,37 @@ fn ip(last: u8) -> Addr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)).into()
 }
 
-fn put(last: u8) -> Op {
+fn put(last: u8) -> ServiceOp {
     let key = FrontendKey::vip(ip(last), 80, protocol::TCP);
-    Op::PutFrontend { key, word: FrontendWord::new(&key, u32::from(last), 0) }
+    ServiceOp::PutFrontend { key, word: FrontendWord::new(&key, u32::from(last), 0) }
 }
 
-fn delete(last: u8) -> Op {
-    Op::DeleteFrontend { key: FrontendKey::vip(ip(last), 80, protocol::TCP) }
+fn delete(last: u8) -> ServiceOp {
+    ServiceOp::DeleteFrontend { key: FrontendKey::vip(ip(last), 80, protocol::TCP) }
 }
 
-fn service(index: u32) -> Op {
+fn service(index: u32) -> ServiceOp {
     let record = ServiceRecord {
         identity: u64::from(index) + 1,
         sets: [SetWord::new(index, 1, 1), SetWord::empty(Empty::Leave, 1)],
         ..ServiceRecord::default()
     };
-    Op::WriteService { index, record }
+    ServiceOp::WriteService { index, record }
 }
 
-fn node(last: u8, node: u64) -> Op {
-    Op::PutNodeAddress { addr: ip(last), value: NodeAddressValue { node, flags: 1, reserved: 0 } }
+fn node(last: u8, node: u64) -> ServiceOp {
+    ServiceOp::PutNodeAddress {
+        addr: ip(last),
+        value: NodeAddressValue { node, flags: 1, reserved: 0 },
+    }
 }
 
-fn backends(base: u32, count: u8) -> Op {
+fn backends(base: u32, count: u8) -> ServiceOp {
     let records = (0..count).map(|n| BackendRecord::new(ip(n), 8080)).collect();
-    Op::WriteBackends { base, records }
+    ServiceOp::WriteBackends { base, records }
 }
 
-fn apply(kernel: &mut dyn Kernel, ops: Vec<Op>) -> Applied {
+fn apply(kernel: &mut dyn Kernel<ServiceImage>, ops: Vec<ServiceOp>) -> Applied {
     kernel.apply(&Batch { ops })
 }
 
@@ -62,7 +66,7 @@ fn full(map: MapName, capacity: u32) -> Option<KernelError> {
     Some(KernelError::Full { map, capacity })
 }
 
-fn what_is_written_is_read(kernel: &mut dyn Kernel) {
+fn what_is_written_is_read(kernel: &mut dyn Kernel<ServiceImage>) {
     let mut wanted = kernel.read().unwrap();
     let word = SetWord::new(7, 3, 9);
     let ops = vec![
@@ -74,11 +78,11 @@ fn what_is_written_is_read(kernel: &mut dyn Kernel) {
         put(1),
         node(9, 4),
         node(9, 5),
-        Op::StoreSet { index: 7, choice: SetChoice::Local, word },
+        ServiceOp::StoreSet { index: 7, choice: SetChoice::Local, word },
         delete(2),
         delete(99),
-        Op::DeleteNodeAddress { addr: ip(77) },
-        Op::WriteService { index: 0, record: ServiceRecord::default() },
+        ServiceOp::DeleteNodeAddress { addr: ip(77) },
+        ServiceOp::WriteService { index: 0, record: ServiceRecord::default() },
     ];
     ops.iter().for_each(|op| wanted.apply(op).unwrap());
     assert_eq!(apply(kernel, ops), Applied { done: 13, failure: None });
@@ -86,26 +90,30 @@ fn what_is_written_is_read(kernel: &mut dyn Kernel) {
     assert_eq!(wanted.services.len(), 1);
 }
 
-fn a_full_hash_stops_the_batch_and_replacing_still_fits(kernel: &mut dyn Kernel) {
+fn a_full_hash_stops_the_batch_and_replacing_still_fits(kernel: &mut dyn Kernel<ServiceImage>) {
     let puts: Vec<_> = (0..20).map(put).collect();
     let applied = apply(kernel, puts);
-    assert_eq!(applied, Applied { done: 16, failure: full(MapName::Frontends, 16) });
+    assert_eq!(applied, Applied { done: 16, failure: full(MapName::FRONTENDS, 16) });
     assert_eq!(apply(kernel, vec![put(3), put(4)]).failure, None);
     assert_eq!(apply(kernel, vec![delete(3), put(19), put(18)]).done, 2, "room for one");
     let nodes = (0..9).map(|last| node(last, 1)).collect();
     let applied = apply(kernel, nodes);
-    assert_eq!(applied, Applied { done: 4, failure: full(MapName::NodeAddresses, 4) });
+    assert_eq!(applied, Applied { done: 4, failure: full(MapName::NODE_ADDRESSES, 4) });
 }
 
-fn an_index_out_of_range_changes_nothing(kernel: &mut dyn Kernel) {
+fn an_index_out_of_range_changes_nothing(kernel: &mut dyn Kernel<ServiceImage>) {
     let before = kernel.read().unwrap();
     for (op, failure) in [
-        (service(8), full(MapName::Services, 8)),
-        (backends(63, 2), full(MapName::Backends, 64)),
-        (backends(u32::MAX, 2), full(MapName::Backends, 64)),
+        (service(8), full(MapName::SERVICES, 8)),
+        (backends(63, 2), full(MapName::BACKENDS, 64)),
+        (backends(u32::MAX, 2), full(MapName::BACKENDS, 64)),
         (
-            Op::StoreSet { index: 5, choice: SetChoice::Cluster, word: SetWord::new(1, 1, 1) },
-            full(MapName::Services, 8),
+            ServiceOp::StoreSet {
+                index: 5,
+                choice: SetChoice::Cluster,
+                word: SetWord::new(1, 1, 1),
+            },
+            full(MapName::SERVICES, 8),
         ),
     ] {
         assert_eq!(apply(kernel, vec![op.clone()]), Applied { done: 0, failure }, "{op:?}");
@@ -113,16 +121,16 @@ fn an_index_out_of_range_changes_nothing(kernel: &mut dyn Kernel) {
     assert_eq!(kernel.read().unwrap(), before);
 }
 
-fn a_failure_in_the_middle_leaves_the_prefix(kernel: &mut dyn Kernel) {
+fn a_failure_in_the_middle_leaves_the_prefix(kernel: &mut dyn Kernel<ServiceImage>) {
     let mut wanted = kernel.read().unwrap();
     let ops = vec![backends(0, 3), service(1), put(1), service(8), put(2)];
     ops[..3].iter().for_each(|op| wanted.apply(op).unwrap());
     let applied = apply(kernel, ops);
-    assert_eq!(applied, Applied { done: 3, failure: full(MapName::Services, 8) });
+    assert_eq!(applied, Applied { done: 3, failure: full(MapName::SERVICES, 8) });
     assert_eq!(kernel.read().unwrap(), wanted);
 }
 
-fn random_batches_end_in_the_same_image(kernel: &mut dyn Kernel) {
+fn random_batches_end_in_the_same_image(kernel: &mut dyn Kernel<ServiceImage>) {
     let mut model = FakeKernel::new(SMALL);
     model.image.config = kernel.read().unwrap().config;
     let mut seed = 0x2545_f491_4f6c_dd1du64;
@@ -141,7 +149,7 @@ fn random_batches_end_in_the_same_image(kernel: &mut dyn Kernel) {
                     3 => delete(last),
                     4 => service(u32::from(last) / 2),
                     5 => node(last % 6, u64::from(last)),
-                    6 => Op::DeleteNodeAddress { addr: ip(last % 6) },
+                    6 => ServiceOp::DeleteNodeAddress { addr: ip(last % 6) },
                     _ => backends(u32::from(last) * 3, last % 4 + 1),
                 }
             })
@@ -153,14 +161,14 @@ fn random_batches_end_in_the_same_image(kernel: &mut dyn Kernel) {
 }
 
 /// The kernel cannot tell a slot that was never written from one that was written with zero.
-fn trimmed(mut image: Image) -> Image {
+fn trimmed(mut image: ServiceImage) -> ServiceImage {
     while image.backends.last() == Some(&BackendRecord::default()) {
         image.backends.pop();
     }
     image
 }
 
-fn live(name: &str, case: impl Fn(&mut dyn Kernel)) {
+fn live(name: &str, case: impl Fn(&mut dyn Kernel<ServiceImage>)) {
     let mut bed = Bed::new(name);
     bed.settings.capacities = SMALL;
     case(&mut LiveKernel::open(&bed.settings).expect("opens"));

@@ -36,7 +36,7 @@ use support::{
 };
 use towpath_ebpf::{Error, LiveKernel, cleanup, detach, probe};
 use towpath_image::{
-    Applied, Batch, Image, Kernel as _, Observed as _, Op,
+    Applied, Batch, Image as _, Kernel as _, Observed as _, Programs as _, ServiceImage, ServiceOp,
     datapath::{
         BackendRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord,
         SetChoice, SetWord, protocol,
@@ -47,7 +47,7 @@ fn vip(last: u8) -> FrontendKey {
     FrontendKey::vip(IpAddr::V4(Ipv4Addr::new(10, 96, 0, last)).into(), 80, protocol::TCP)
 }
 
-fn service(index: u32, base: u32) -> Vec<Op> {
+fn service(index: u32, base: u32) -> Vec<ServiceOp> {
     let record = ServiceRecord {
         identity: u64::from(index) + 1,
         sets: [SetWord::new(base, 1, 1), SetWord::empty(Empty::Leave, 1)],
@@ -55,12 +55,12 @@ fn service(index: u32, base: u32) -> Vec<Op> {
     };
     let key = vip(u8::try_from(index % 256).unwrap());
     vec![
-        Op::WriteBackends {
+        ServiceOp::WriteBackends {
             base,
             records: vec![BackendRecord::new(Ipv4Addr::new(127, 0, 0, 9).into(), 8080)],
         },
-        Op::WriteService { index, record },
-        Op::PutFrontend { key, word: FrontendWord::new(&key, index, 0) },
+        ServiceOp::WriteService { index, record },
+        ServiceOp::PutFrontend { key, word: FrontendWord::new(&key, index, 0) },
     ]
 }
 
@@ -69,18 +69,18 @@ fn service(index: u32, base: u32) -> Vec<Op> {
 fn what_is_written_is_read_back_also_by_the_next_daemon() {
     let bed = Bed::new("readback");
     let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
-    let mut wanted = Image::with_capacities(bed.settings.capacities);
+    let mut wanted = ServiceImage::with_capacities(bed.settings.capacities);
     let mut batch = Batch::default();
     for index in 0..5 {
         batch.ops.extend(service(index, index * 3));
     }
-    batch.ops.push(Op::StoreSet {
+    batch.ops.push(ServiceOp::StoreSet {
         index: 2,
         choice: SetChoice::Local,
         word: SetWord::new(6, 1, 9),
     });
-    batch.ops.push(Op::DeleteFrontend { key: vip(4) });
-    batch.ops.push(Op::DeleteFrontend { key: vip(200) });
+    batch.ops.push(ServiceOp::DeleteFrontend { key: vip(4) });
+    batch.ops.push(ServiceOp::DeleteFrontend { key: vip(200) });
     let applied = kernel.apply(&batch);
     assert_eq!(applied, Applied { done: batch.ops.len(), failure: None });
     batch.ops.iter().for_each(|op| wanted.apply(op).unwrap());
@@ -109,7 +109,7 @@ fn a_full_map_stops_the_batch_where_it_is_full() {
     let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
     let puts = (0..20).map(|last| {
         let key = vip(last);
-        Op::PutFrontend { key, word: FrontendWord::new(&key, 0, 0) }
+        ServiceOp::PutFrontend { key, word: FrontendWord::new(&key, 0, 0) }
     });
     let applied = kernel.apply(&Batch { ops: puts.collect() });
     let held = kernel.read().unwrap().frontends.len();

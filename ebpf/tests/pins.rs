@@ -22,7 +22,7 @@ use support::{
     plane::Plane,
 };
 use towpath_ebpf::{Error, LiveKernel, cleanup};
-use towpath_image::{Kernel as _, KernelError};
+use towpath_image::{Kernel as _, KernelError, Programs as _};
 
 /// A node with one Service, and the way to it.
 fn plane(name: &str) -> (Plane, SocketAddr, String) {

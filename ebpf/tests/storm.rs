@@ -22,7 +22,7 @@ use support::{
     plane::Plane,
 };
 use towpath_image::{
-    Op,
+    ServiceOp,
     datapath::{BackendRecord, SetWord},
 };
 
@@ -47,7 +47,7 @@ fn extent(plane: &mut Plane, number: u32, backends: &[SocketAddr], epoch: u64) -
     let mut records: Vec<_> = backends.iter().map(record).collect();
     records.sort_by_key(BackendRecord::order);
     records.resize(4, record(&poison));
-    plane.apply(vec![Op::WriteBackends { base: number * 5, records }]);
+    plane.apply(vec![ServiceOp::WriteBackends { base: number * 5, records }]);
     let epoch = u16::try_from(epoch % 65_536).unwrap();
     SetWord::new(number * 5, u16::try_from(backends.len()).unwrap(), epoch)
 }
@@ -84,7 +84,7 @@ fn every_answer_was_right_at_some_instant() {
         BackendRecord::new(Family::V4.backend(POISON).ip().into(), 8080);
         usize::try_from(EXTENTS * 5).unwrap()
     ];
-    plane.apply(vec![Op::WriteBackends { base: 0, records: poison }]);
+    plane.apply(vec![ServiceOp::WriteBackends { base: 0, records: poison }]);
     let word = extent(&mut plane, 0, &members(0), 0);
     let service = plane.service_with(word, None);
     plane.cluster_ip(vip.ip(), 80, service, 0);
@@ -127,7 +127,7 @@ fn words_that_flip_without_pause_never_mix() {
     let vip = SocketAddr::new(Family::V4.vip(1), 80);
     // One server at slot 0; two at slots 5 and 6: half of one word with half of the other is poison.
     let poison = vec![BackendRecord::new(Family::V4.backend(POISON).ip().into(), 8080); 15];
-    plane.apply(vec![Op::WriteBackends { base: 0, records: poison }]);
+    plane.apply(vec![ServiceOp::WriteBackends { base: 0, records: poison }]);
     let one = extent(&mut plane, 0, &[Family::V4.backend(1)], 1);
     let two = extent(&mut plane, 1, &[Family::V4.backend(2), Family::V4.backend(3)], 2);
     let service = plane.service_with(one, None);

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use towpath_image::{Capacities, FakeKernel, Image, Kernel as _};
+use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
 use towpath_model::{
     Event, Kind, Object, Protocol, Store, decode,
     service::Cidr,
@@ -60,7 +60,7 @@ fn object(kind: Kind, data: &[u8]) {
 }
 
 /// The loop over these events, twice: the second time there must be nothing to do.
-fn compile(events: Vec<Event>) -> Image {
+fn compile(events: Vec<Event>) -> ServiceImage {
     let mut store = Store::new("n0");
     for kind in Kind::ALL {
         store.feed(Event::InitDone(kind));

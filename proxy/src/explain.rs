@@ -7,7 +7,7 @@ use std::{
 };
 
 use towpath_image::{
-    Image,
+    ServiceImage,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
         NodeAddressValue, ServiceRecord, SetChoice, SetWord,
@@ -78,7 +78,7 @@ pub enum Answer {
 
 /// Asks what the kernel holds; `plan` only gives names.
 #[must_use]
-pub fn explain(image: &Image, plan: &ServicePlan, question: &Question) -> Answer {
+pub fn explain(image: &ServiceImage, plan: &ServicePlan, question: &Question) -> Answer {
     let request = request(image, question);
     let holder = |index| Holder { index, name: owner(image, plan, index) };
     match connect(&Held(image), &request, 0, 0) {
@@ -110,7 +110,7 @@ pub fn explain(image: &Image, plan: &ServicePlan, question: &Question) -> Answer
 
 /// What the program chooses with each draw that lands on another slot of the set; `None` when one
 /// of them lands on something damaged.
-fn draws(image: &Image, request: &Request, word: SetWord) -> Option<Vec<(IpAddr, u16)>> {
+fn draws(image: &ServiceImage, request: &Request, word: SetWord) -> Option<Vec<(IpAddr, u16)>> {
     let count = u64::from(word.count());
     let one = |slot: u64| {
         // The smallest number whose share of `count` is this slot.
@@ -126,7 +126,7 @@ fn draws(image: &Image, request: &Request, word: SetWord) -> Option<Vec<(IpAddr,
 }
 
 /// The call that a program would see. Of UDP it is the datagram: connect() is never refused.
-fn request(image: &Image, question: &Question) -> Request {
+fn request(image: &ServiceImage, question: &Question) -> Request {
     let number = question.protocol.number();
     let host = image.config.host_netns;
     Request {
@@ -139,7 +139,7 @@ fn request(image: &Image, question: &Question) -> Request {
 }
 
 /// Whose record this index holds, as the plan knows it.
-fn owner(image: &Image, plan: &ServicePlan, index: u32) -> Option<ObjectName> {
+fn owner(image: &ServiceImage, plan: &ServicePlan, index: u32) -> Option<ObjectName> {
     let identity = image.services.get(&index)?.identity;
     let ports = plan.services().flat_map(|service| &service.ports);
     let mut records = ports.flat_map(|port| port.records());
@@ -147,7 +147,7 @@ fn owner(image: &Image, plan: &ServicePlan, index: u32) -> Option<ObjectName> {
 }
 
 /// The maps as the decisions read them.
-struct Held<'a>(&'a Image);
+struct Held<'a>(&'a ServiceImage);
 
 impl Search for Held<'_> {
     fn backend(&self, slot: u32) -> Option<BackendRecord> {

@@ -27,7 +27,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_image::{
-    Applied, Batch, Image, Op,
+    Applied, Batch, Image as _, ServiceImage, ServiceOp,
     datapath::{Addr, FrontendKey, NodeAddressValue},
 };
 use towpath_model::{ObjectName, Synced};
@@ -57,7 +57,7 @@ pub struct Refused {
 /// What the kernel holds, what it should hold, and where there is room.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    mirror: Image,
+    mirror: ServiceImage,
     /// Index of each record in force.
     index_of: BTreeMap<u64, u32>,
     /// Indices that are not in force, but that something still leads to; or that nobody has looked
@@ -100,12 +100,17 @@ impl Layout {
     /// Takes over what the kernel holds. Everything in it stays in force until a plan says
     /// otherwise; what contradicts itself is replaced at the first opportunity.
     #[must_use]
-    pub fn adopt(image: Image) -> Self {
+    pub fn adopt(image: ServiceImage) -> Self {
         adopt::adopt(image)
     }
 
     /// The next batch: what `delta` changed, and what could not be carried out before.
-    pub fn lay_out(&mut self, delta: &PlanDelta, synced: Option<&Synced>, now: Millis) -> Batch {
+    pub fn lay_out(
+        &mut self,
+        delta: &PlanDelta,
+        synced: Option<&Synced>,
+        now: Millis,
+    ) -> Batch<ServiceOp> {
         self.claim_found(delta);
         self.want(delta);
         let rested = self.retired.rested(now);
@@ -113,7 +118,7 @@ impl Layout {
     }
 
     /// Notes how far the batch came.
-    pub fn settle(&mut self, batch: &Batch, applied: &Applied, now: Millis) {
+    pub fn settle(&mut self, batch: &Batch<ServiceOp>, applied: &Applied, now: Millis) {
         for op in batch.ops.iter().take(applied.done) {
             self.count_references(op);
             if self.mirror.apply(op).is_err() {
@@ -187,7 +192,7 @@ impl Layout {
 
     /// What the kernel must hold now: the audit compares it with what it does hold.
     #[must_use]
-    pub const fn image(&self) -> &Image {
+    pub const fn image(&self) -> &ServiceImage {
         &self.mirror
     }
 
@@ -199,7 +204,7 @@ impl Layout {
 
     /// Something went wrong here or wrote to the maps: adopt what is there, and forget what was
     /// wanted. The next delta must be everything.
-    pub fn readopt(&mut self, image: Image, now: Millis) {
+    pub fn readopt(&mut self, image: ServiceImage, now: Millis) {
         self.mirror = image;
         self.records.clear();
         self.former.clear();
@@ -280,10 +285,10 @@ impl Layout {
     }
 
     /// Keeps the number of frontends per index, ahead of the mirror's own change.
-    fn count_references(&mut self, op: &Op) {
+    fn count_references(&mut self, op: &ServiceOp) {
         let (key, new) = match op {
-            Op::PutFrontend { key, word } => (key, Some(*word)),
-            Op::DeleteFrontend { key } => (key, None),
+            ServiceOp::PutFrontend { key, word } => (key, Some(*word)),
+            ServiceOp::DeleteFrontend { key } => (key, None),
             _ => return,
         };
         let old = self.mirror.frontends.get(key).copied();

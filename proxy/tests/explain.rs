@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 use serde_json::json;
 use towpath_image::{
-    Batch, Capacities, FakeKernel, Image, Kernel as _,
+    Capacities, FakeKernel, Kernel as _, ServiceImage,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, Empty, FrontendKey,
         FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord,
@@ -25,7 +25,7 @@ const PORTS: [u16; 2] = [80, 30_001];
 const HOST: u64 = 77;
 
 /// The maps as the kernel's own arrays and hashes are: written apart from `explain`'s.
-struct Maps<'a>(&'a Image);
+struct Maps<'a>(&'a ServiceImage);
 
 impl Search for Maps<'_> {
     fn backend(&self, slot: u32) -> Option<BackendRecord> {
@@ -87,8 +87,8 @@ prop_compose! {
         backends in prop::collection::vec(0..8u8, 14),
         nodes in prop::collection::vec((0..4usize, 0..3u64, 0..4u32), 0..5),
         host_only in prop::bool::weighted(0.1),
-    ) -> Image {
-        let mut image = Image::with_capacities(Capacities { services: 5, ..Capacities::default() });
+    ) -> ServiceImage {
+        let mut image = ServiceImage::with_capacities(Capacities { services: 5, ..Capacities::default() });
         for (key, service, flags, fits) in frontends {
             // An element that is being recycled carries another key's check.
             let of = if fits { key } else { FrontendKey::guard(Addr::ANY_V4) };
@@ -121,7 +121,7 @@ prop_compose! {
 }
 
 /// Every verdict that some random number leads to, for every kind of socket that asks so.
-fn verdicts(image: &Image, question: &Question, pod: u64) -> Vec<(Verdict, Action)> {
+fn verdicts(image: &ServiceImage, question: &Question, pod: u64) -> Vec<(Verdict, Action)> {
     let udp = question.protocol == Protocol::Udp;
     let request = Request {
         call: if udp { Call::Send } else { Call::Connect },
@@ -137,7 +137,7 @@ fn verdicts(image: &Image, question: &Question, pod: u64) -> Vec<(Verdict, Actio
 }
 
 /// The answer that these verdicts add up to; actions are checked on the way.
-fn expected(image: &Image, verdicts: &[(Verdict, Action)]) -> &'static str {
+fn expected(image: &ServiceImage, verdicts: &[(Verdict, Action)]) -> &'static str {
     let mut names = BTreeSet::new();
     for (verdict, action) in verdicts {
         let (name, wanted) = match verdict {
@@ -209,7 +209,7 @@ proptest! {
     }
 }
 
-fn apply(objects: &[serde_json::Value]) -> (Image, ServicePlan) {
+fn apply(objects: &[serde_json::Value]) -> (ServiceImage, ServicePlan) {
     let mut store = Store::new("n0");
     for kind in Kind::ALL {
         store.feed(Event::InitDone(kind));
@@ -223,7 +223,7 @@ fn apply(objects: &[serde_json::Value]) -> (Image, ServicePlan) {
     let mut planned = ServicePlan::new(ProxyConfig::default());
     let (view, changes) = store.commit();
     let (delta, _) = plan(&view, &changes, &mut planned);
-    let batch: Batch = layout.lay_out(&delta, view.synced().as_ref(), 1);
+    let batch = layout.lay_out(&delta, view.synced().as_ref(), 1);
     assert_eq!(kernel.apply(&batch).failure, None);
     (kernel.image, planned)
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use desk::{Desk, Want, synced, want};
 use proptest::prelude::*;
 use towpath_image::{
-    Capacities, Image, Op,
+    Capacities, ServiceImage, ServiceOp,
     datapath::{Empty, FrontendKey, FrontendWord, ServiceRecord, SetWord},
 };
 
@@ -212,14 +212,17 @@ fn affinity_takes_a_fresh_index_and_flips_the_frontends_to_it() {
     desk.want(1, Some(Want { frontends: 2, ..want([3]) }));
     let batch = desk.turn(Some(&synced()), None);
     assert_eq!(desk.layout.index_of(1), Some(before), "other backends: one flip of a word");
-    assert!(matches!(batch.ops[..], [Op::WriteBackends { .. }, Op::StoreSet { .. }]), "{batch:?}");
+    assert!(
+        matches!(batch.ops[..], [ServiceOp::WriteBackends { .. }, ServiceOp::StoreSet { .. }]),
+        "{batch:?}"
+    );
     desk.want(1, Some(Want { frontends: 2, affinity: Some(60), ..want([3]) }));
     let batch = desk.turn(Some(&synced()), None);
     let after = desk.layout.index_of(1).unwrap();
     assert_ne!(before, after);
-    let touched = |op: &Op| match op {
-        Op::WriteService { index, record } => Some((*index, record.identity)),
-        Op::StoreSet { index, .. } => Some((*index, u64::MAX)),
+    let touched = |op: &ServiceOp| match op {
+        ServiceOp::WriteService { index, record } => Some((*index, record.identity)),
+        ServiceOp::StoreSet { index, .. } => Some((*index, u64::MAX)),
         _ => None,
     };
     let touched: Vec<_> = batch.ops.iter().filter_map(touched).collect();
@@ -232,7 +235,7 @@ fn affinity_takes_a_fresh_index_and_flips_the_frontends_to_it() {
     desk.grace(grace);
     assert!(desk.layout.has_rested(desk.now) && !desk.layout.pending());
     let record = ServiceRecord::default();
-    let cleared = [Op::WriteService { index: before, record }];
+    let cleared = [ServiceOp::WriteService { index: before, record }];
     assert_eq!(desk.turn(Some(&synced()), None).ops, cleared);
     desk.assert_all_in_force();
     assert!(!desk.layout.has_rested(desk.now));
@@ -321,9 +324,10 @@ fn nth<K: Copy + Ord, V>(map: &std::collections::BTreeMap<K, V>, n: u8) -> Optio
 }
 
 /// `None`: there is nothing of that sort to spoil.
-fn spoil(image: &mut Image, damage: Damage) -> Option<()> {
-    let index = |image: &Image, n| nth(&image.services, n);
-    let record = |image: &Image, n| Some((index(image, n)?, image.services[&index(image, n)?]));
+fn spoil(image: &mut ServiceImage, damage: Damage) -> Option<()> {
+    let index = |image: &ServiceImage, n| nth(&image.services, n);
+    let record =
+        |image: &ServiceImage, n| Some((index(image, n)?, image.services[&index(image, n)?]));
     match damage {
         Damage::SetOutside(n) => {
             let (index, mut record) = record(image, n)?;

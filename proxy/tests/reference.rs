@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 
 use answers::{Answer, Branches};
 use kernel::{ask, ask_slowly, leads_to};
-use towpath_image::{Applied, Capacities, FakeKernel, Image, Kernel as _, KernelError, MapName};
+use towpath_image::{
+    Applied, Capacities, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage,
+};
 use towpath_model::{Event, Kind, Store};
 use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
 use world::{Probe, Random, World};
@@ -27,7 +29,7 @@ struct Bench {
     store: Store,
     plan: ServicePlan,
     layout: Layout,
-    kernel: FakeKernel,
+    kernel: FakeKernel<ServiceImage>,
     now: u64,
 }
 
@@ -57,7 +59,7 @@ impl Bench {
         let (delta, _) = plan(&view, &changes, &mut self.plan);
         if let Some(after) = fail_after {
             let failure = KernelError::System {
-                map: MapName::Frontends,
+                map: MapName::FRONTENDS,
                 what: "writing".into(),
                 cause: "ordered".into(),
             };
@@ -101,7 +103,7 @@ impl Bench {
 
 type Answers = BTreeMap<Probe, Answer>;
 
-fn from_kernel(kernel: &FakeKernel) -> Answers {
+fn from_kernel(kernel: &FakeKernel<ServiceImage>) -> Answers {
     World::probes().map(|probe| (probe, ask(&kernel.image, &probe))).collect()
 }
 
@@ -172,9 +174,9 @@ fn every_state_on_the_way_is_right() {
 
 /// When a frontend goes and the sets of its Service, which stays, change too: the new sets are as
 /// right for who found the frontend before it went.
-fn renewed(first: &Image, history: &[Image], probe: &Probe) -> Option<Answer> {
+fn renewed(first: &ServiceImage, history: &[ServiceImage], probe: &Probe) -> Option<Answer> {
     let (last, index) = (history.last()?, leads_to(first, probe)?);
-    let identity = |image: &Image| image.services.get(&index).map(|record| record.identity);
+    let identity = |image: &ServiceImage| image.services.get(&index).map(|record| record.identity);
     (identity(first) == identity(last)).then(|| ask_slowly(first, last, probe))
 }
 
@@ -183,8 +185,8 @@ fn renewed(first: &Image, history: &[Image], probe: &Probe) -> Option<Answer> {
 fn assert_slow_readers(
     seed: u64,
     step: usize,
-    begin: &Image,
-    history: &[Image],
+    begin: &ServiceImage,
+    history: &[ServiceImage],
     [before, after]: [&Answers; 2],
 ) -> usize {
     let mut changed = 0;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use towpath_image::{Batch, Capacities, FakeKernel, Kernel as _};
+use towpath_image::{Capacities, FakeKernel, Kernel as _};
 use towpath_model::{Event, Kind, NodeFact, ObjectName, Store, decode, service::Cidr};
 use towpath_proxy::{
     FrontendSource, Layout, PlannedService, ProxyConfig, ServicePlan, Share, plan,
@@ -186,7 +186,7 @@ fn a_service_that_wants_everything_leaves_room_for_others() {
     let (store, plan) = planned(events);
     let mut kernel = FakeKernel::new(CAPACITIES);
     let mut layout = Layout::adopt(kernel.read().unwrap());
-    let batch: Batch = layout.lay_out(&plan.everything(), store.view().synced().as_ref(), 1);
+    let batch = layout.lay_out(&plan.everything(), store.view().synced().as_ref(), 1);
     let applied = kernel.apply(&batch);
     assert_eq!(applied.failure, None);
     layout.settle(&batch, &applied, 1);

@@ -9,7 +9,7 @@ use prometheus::{
     Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use towpath_image::{Batch, Image};
+use towpath_image::{Batch, ServiceImage, ServiceOp};
 use towpath_model::Changes;
 
 /// Every metric, with its own registry.
@@ -262,7 +262,7 @@ impl Metrics {
         self.connections_refused.with_label_values(&[listener]).inc();
     }
 
-    pub(crate) fn adopted(&self, image: &Image) {
+    pub(crate) fn adopted(&self, image: &ServiceImage) {
         tracing::info!(
             services = image.services.len(),
             frontends = image.frontends.len(),
@@ -270,7 +270,7 @@ impl Metrics {
         );
     }
 
-    pub(crate) fn wrote(&self, batch: &Batch, took: Duration) {
+    pub(crate) fn wrote(&self, batch: &Batch<ServiceOp>, took: Duration) {
         self.sync_duration.observe(took.as_secs_f64());
         self.kernel_writes.inc_by(batch.ops.len() as u64);
         self.last_sync.set(now_seconds());

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use towpath_image::{Image, KernelError, datapath::FrontendKey};
+use towpath_image::{KernelError, ServiceImage, datapath::FrontendKey};
 use towpath_model::ObjectName;
 
 use super::{
@@ -40,7 +40,7 @@ pub struct Finding {
 }
 
 /// Reads what the kernel holds, beside the one that writes.
-pub type Reader = Box<dyn FnMut() -> Result<Image, KernelError> + Send>;
+pub type Reader = Box<dyn FnMut() -> Result<ServiceImage, KernelError> + Send>;
 
 /// Who audits.
 pub struct Auditor {
@@ -128,7 +128,7 @@ impl Auditor {
 
 fn frontends(
     state: &State,
-    held: &Image,
+    held: &ServiceImage,
     from: Option<FrontendKey>,
 ) -> Part<Vec<String>, FrontendKey> {
     let mut found = Vec::new();
@@ -144,7 +144,7 @@ fn frontends(
 
 fn frontends_too_many(
     state: &State,
-    held: &Image,
+    held: &ServiceImage,
     from: Option<FrontendKey>,
 ) -> Part<Vec<String>, FrontendKey> {
     let mut found = Vec::new();
@@ -159,7 +159,7 @@ fn frontends_too_many(
 }
 
 /// Slots of BACKENDS count as far as a set in force points at them.
-fn services(state: &State, held: &Image, from: Option<u32>) -> Part<Vec<String>, u32> {
+fn services(state: &State, held: &ServiceImage, from: Option<u32>) -> Part<Vec<String>, u32> {
     let mut found = Vec::new();
     let wanted = state.layout.image();
     let next = portion(wanted.services.range(after(from)), |(index, record)| {
@@ -177,7 +177,11 @@ fn services(state: &State, held: &Image, from: Option<u32>) -> Part<Vec<String>,
     (found, next)
 }
 
-fn services_too_many(state: &State, held: &Image, from: Option<u32>) -> Part<Vec<String>, u32> {
+fn services_too_many(
+    state: &State,
+    held: &ServiceImage,
+    from: Option<u32>,
+) -> Part<Vec<String>, u32> {
     let mut found = Vec::new();
     let wanted = &state.layout.image().services;
     let next = portion(held.services.range(after(from)), |(index, _)| {
@@ -191,7 +195,7 @@ fn services_too_many(state: &State, held: &Image, from: Option<u32>) -> Part<Vec
 
 /// Some for each node, in two portions: what the kernel holds, then what is planned. With 5,000 nodes
 /// the second takes 2 ms, as every change of a node does.
-fn addresses(state: &State, held: &Image, planned: Option<()>) -> Part<Vec<String>, ()> {
+fn addresses(state: &State, held: &ServiceImage, planned: Option<()>) -> Part<Vec<String>, ()> {
     let mut found = Vec::new();
     if planned.is_none() {
         if state.layout.image().node_addresses != held.node_addresses {

@@ -8,8 +8,8 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use towpath_image::{
-    Applied, Batch, Capacities, Counters, FakeKernel, Image, Kernel, KernelError, MapName,
-    Observed, datapath::ServiceCounters,
+    Applied, Attachments, Batch, Capacities, Counters, FakeKernel, FakePrograms, Kernel,
+    KernelError, MapName, Observed, Programs, ServiceImage, ServiceOp, datapath::ServiceCounters,
 };
 use towpath_model::{Event, Kind, Object, ObjectName, Relist, Store, decode};
 use towpath_proxy::{HealthCheck, ProxyConfig, ServicePlan};
@@ -19,15 +19,23 @@ use crate::admin::Metrics;
 
 /// A kernel that the test keeps a hand on.
 #[derive(Clone)]
-pub(crate) struct SharedKernel(Arc<Mutex<FakeKernel>>);
+pub(crate) struct SharedKernel {
+    maps: Arc<Mutex<FakeKernel<ServiceImage>>>,
+    programs: Arc<Mutex<FakePrograms>>,
+}
 
 impl SharedKernel {
     pub(crate) fn new(capacities: Capacities) -> Self {
-        Self(Arc::new(Mutex::new(FakeKernel::new(capacities))))
+        Self { maps: Arc::new(Mutex::new(FakeKernel::new(capacities))), programs: Arc::default() }
     }
 
-    pub(crate) fn hand(&self) -> MutexGuard<'_, FakeKernel> {
-        self.0.lock().unwrap()
+    pub(crate) fn hand(&self) -> MutexGuard<'_, FakeKernel<ServiceImage>> {
+        self.maps.lock().unwrap()
+    }
+
+    /// Its programs.
+    pub(crate) fn programs(&self) -> MutexGuard<'_, FakePrograms> {
+        self.programs.lock().unwrap()
     }
 
     /// The write after the next `successes` fails, once.
@@ -39,24 +47,30 @@ impl SharedKernel {
 /// What a refused system call looks like.
 pub(crate) fn system_error() -> KernelError {
     KernelError::System {
-        map: MapName::Frontends,
+        map: MapName::FRONTENDS,
         what: "writing".to_owned(),
         cause: "no memory".to_owned(),
     }
 }
 
-impl Kernel for SharedKernel {
-    fn read(&mut self) -> Result<Image, KernelError> {
+impl Kernel<ServiceImage> for SharedKernel {
+    fn read(&mut self) -> Result<ServiceImage, KernelError> {
         self.hand().read()
     }
-    fn apply(&mut self, batch: &Batch) -> Applied {
+    fn apply(&mut self, batch: &Batch<ServiceOp>) -> Applied {
         self.hand().apply(batch)
     }
+}
+
+impl Programs for SharedKernel {
     fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
-        self.hand().bind(cluster)
+        self.programs().bind(cluster)
     }
     fn heal(&mut self) -> Result<Vec<String>, KernelError> {
-        self.hand().heal()
+        self.programs().heal()
+    }
+    fn attach(&mut self, wanted: &Attachments) -> Applied {
+        self.programs().attach(wanted)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Are our programs in force, and our maps pinned? Somebody may detach a link, remove pins or make the
 //! cgroup anew; the node, or the next daemon, would lose its Services without a word.
 
-use towpath_image::Kernel;
+use towpath_image::Programs;
 
 /// Milliseconds between two looks; one opens a pin for each program and map.
 const EVERY_MS: u64 = 10_000;
@@ -16,7 +16,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Looks when it is time; answers how many programs and pins were brought back.
-    pub(super) fn tick(&mut self, kernel: &mut dyn Kernel, now: u64) -> usize {
+    pub(super) fn tick(&mut self, kernel: &mut dyn Programs, now: u64) -> usize {
         if now < self.next_ms {
             return 0;
         }
@@ -24,7 +24,7 @@ impl Guard {
     }
 
     /// Looks now.
-    pub(super) fn look(&mut self, kernel: &mut dyn Kernel, now: u64) -> usize {
+    pub(super) fn look(&mut self, kernel: &mut dyn Programs, now: u64) -> usize {
         self.next_ms = now.saturating_add(EVERY_MS);
         let problem = match kernel.heal() {
             Ok(healed) => {

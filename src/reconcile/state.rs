@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use towpath_image::{Kernel, KernelError, Observed};
+use towpath_image::{Kernel, KernelError, Observed, Programs, ServiceImage};
 use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store};
 use towpath_proxy::{HealthCheck, Hold, Layout, PlanDelta, ServicePlan, plan};
 
@@ -20,8 +20,8 @@ use super::{
 use crate::admin::Metrics;
 
 /// The kernel, written and looked at.
-pub trait Door: Kernel + Observed + Send {}
-impl<T: Kernel + Observed + Send> Door for T {}
+pub trait Door: Kernel<ServiceImage> + Programs + Observed {}
+impl<T: Kernel<ServiceImage> + Programs + Observed> Door for T {}
 
 /// Where the loop's results go besides the kernel.
 pub struct Effects {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde_json::Value;
-use towpath_image::{Capacities, FakeKernel, Kernel as _, Op};
+use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage, ServiceOp};
 use towpath_model::{
     Event, Key, Kind, ObjectName, Problem, Protocol, Store, decode, service::Cidr, unknown_fields,
 };
@@ -33,13 +33,13 @@ pub(crate) struct Bench {
     store: Store,
     plan: ServicePlan,
     layout: Layout,
-    kernel: FakeKernel,
+    kernel: FakeKernel<ServiceImage>,
     names: Names,
     /// What an API server would hold: who starts anew is told again.
     objects: BTreeMap<Key, Value>,
     unread: Vec<Problem>,
     /// Operations of the last act.
-    written: Vec<Op>,
+    written: Vec<ServiceOp>,
     now: u64,
 }
 

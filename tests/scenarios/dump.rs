@@ -6,7 +6,7 @@ use std::{
 };
 
 use towpath_image::{
-    Image, Op,
+    ServiceImage, ServiceOp,
     datapath::{
         BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord, NodeAddressValue, SetChoice,
         SetWord, protocol,
@@ -31,14 +31,14 @@ impl Names {
         }
     }
 
-    pub(crate) fn record(&self, image: &Image, index: u32) -> String {
+    pub(crate) fn record(&self, image: &ServiceImage, index: u32) -> String {
         let known = image.services.get(&index).and_then(|r| self.records.get(&r.identity));
         known.map_or_else(|| "nobody's record".to_owned(), ToString::to_string)
     }
 }
 
 /// FRONTENDS, then what they lead to.
-pub(crate) fn tables(image: &Image, names: &Names) -> String {
+pub(crate) fn tables(image: &ServiceImage, names: &Names) -> String {
     let frontends = image.frontends.iter().map(|(k, w)| frontend(image, names, k, *w));
     let mut lines: Vec<String> = frontends.collect();
     lines.sort();
@@ -52,7 +52,7 @@ pub(crate) fn tables(image: &Image, names: &Names) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-fn frontend(image: &Image, names: &Names, key: &FrontendKey, word: FrontendWord) -> String {
+fn frontend(image: &ServiceImage, names: &Names, key: &FrontendKey, word: FrontendWord) -> String {
     let key_text = key_text(names, key);
     if key.kind() == Some(FrontendKind::Guard) {
         return format!("{key_text} => refused");
@@ -95,7 +95,7 @@ fn key_text(names: &Names, key: &FrontendKey) -> String {
 }
 
 /// A record, with those of its sets that something leads to.
-fn service(image: &Image, names: &Names, index: u32) -> String {
+fn service(image: &ServiceImage, names: &Names, index: u32) -> String {
     let leading = image
         .frontends
         .iter()
@@ -123,7 +123,7 @@ const fn choice_text(choice: SetChoice) -> &'static str {
     }
 }
 
-fn set(image: &Image, word: SetWord) -> String {
+fn set(image: &ServiceImage, word: SetWord) -> String {
     if word.count() != 0 {
         return backends(image.extent(word));
     }
@@ -143,7 +143,7 @@ fn backends(records: &[BackendRecord]) -> String {
 }
 
 /// NODE_ADDRESSES.
-pub(crate) fn nodes(image: &Image, names: &Names) -> String {
+pub(crate) fn nodes(image: &ServiceImage, names: &Names) -> String {
     let line = |(addr, value): (IpAddr, &NodeAddressValue)| {
         let node = names.nodes.get(&value.node).map_or("?", String::as_str);
         let own = if value.flags & NodeAddressValue::OWN == 0 { "" } else { ", this node" };
@@ -157,26 +157,30 @@ pub(crate) fn nodes(image: &Image, names: &Names) -> String {
 }
 
 /// Operations in their order. The image is the one after them.
-pub(crate) fn writes(ops: &[Op], image: &Image, names: &Names) -> String {
+pub(crate) fn writes(ops: &[ServiceOp], image: &ServiceImage, names: &Names) -> String {
     let mut text = String::new();
     for op in ops {
         text.push_str(&match op {
-            Op::WriteBackends { records, .. } => format!("new extent: {}", backends(records)),
-            Op::WriteService { record, .. } if record.identity == 0 => "clear a record".to_owned(),
-            Op::WriteService { record, .. } => {
+            ServiceOp::WriteBackends { records, .. } => {
+                format!("new extent: {}", backends(records))
+            }
+            ServiceOp::WriteService { record, .. } if record.identity == 0 => {
+                "clear a record".to_owned()
+            }
+            ServiceOp::WriteService { record, .. } => {
                 let name = names.records.get(&record.identity);
                 format!("new record: {}", name.map_or("?", String::as_str))
             }
-            Op::StoreSet { index, choice, word } => {
+            ServiceOp::StoreSet { index, choice, word } => {
                 let what = if word.count() == 0 { "empty set" } else { "set" };
                 let name = names.record(image, *index);
                 format!("flip the {} {what} of {name}", choice_text(*choice))
             }
-            Op::PutFrontend { key, .. } => format!("put {}", key_text(names, key)),
-            Op::DeleteFrontend { key } => format!("delete {}", key_text(names, key)),
-            Op::PutNodeAddress { addr, .. } => format!("put node {}", IpAddr::from(*addr)),
-            Op::DeleteNodeAddress { addr } => format!("delete node {}", IpAddr::from(*addr)),
-            Op::WriteConfig { .. } => "write the configuration".to_owned(),
+            ServiceOp::PutFrontend { key, .. } => format!("put {}", key_text(names, key)),
+            ServiceOp::DeleteFrontend { key } => format!("delete {}", key_text(names, key)),
+            ServiceOp::PutNodeAddress { addr, .. } => format!("put node {}", IpAddr::from(*addr)),
+            ServiceOp::DeleteNodeAddress { addr } => format!("delete node {}", IpAddr::from(*addr)),
+            ServiceOp::WriteConfig { .. } => "write the configuration".to_owned(),
         });
         text.push('\n');
     }

@@ -1,6 +1,8 @@
 //! The daemon's loop over a kernel in memory, with the clock in the hands of the simulation.
 
-use towpath_image::{Applied, Batch, FakeKernel, Image, Kernel as _, KernelError, MapName};
+use towpath_image::{
+    Applied, Batch, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage, ServiceOp,
+};
 use towpath_model::{Store, service::Cidr};
 use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
 
@@ -19,11 +21,11 @@ pub(crate) struct Daemon {
     pub(crate) store: Store,
     pub(crate) plan: ServicePlan,
     pub(crate) layout: Layout,
-    kernel: FakeKernel,
+    kernel: FakeKernel<ServiceImage>,
     pub(crate) now: u64,
     /// Grace periods that have begun and are not over.
     graces: Vec<u64>,
-    pub(crate) batches: Vec<Batch>,
+    pub(crate) batches: Vec<Batch<ServiceOp>>,
     /// Batches are carried out last operation first: what no kernel may do.
     pub(crate) backwards: bool,
 }
@@ -36,7 +38,7 @@ pub(crate) fn new_plan() -> ServicePlan {
 }
 
 impl Daemon {
-    pub(crate) fn new(kernel: FakeKernel) -> Self {
+    pub(crate) fn new(kernel: FakeKernel<ServiceImage>) -> Self {
         Self {
             store: Store::new("n0"),
             plan: new_plan(),
@@ -53,12 +55,12 @@ impl Daemon {
         self.store.view().synced().is_some()
     }
 
-    pub(crate) const fn image(&self) -> &Image {
+    pub(crate) const fn image(&self) -> &ServiceImage {
         &self.kernel.image
     }
 
     /// States since they were last asked for.
-    pub(crate) fn history(&mut self) -> Vec<Image> {
+    pub(crate) fn history(&mut self) -> Vec<ServiceImage> {
         self.kernel.history.replace(Vec::new()).unwrap_or_default()
     }
 
@@ -86,7 +88,7 @@ impl Daemon {
             Fault::Dies(after) => {
                 let cause = "killed".to_owned();
                 let failure =
-                    KernelError::System { map: MapName::Config, what: "dying".into(), cause };
+                    KernelError::System { map: MapName::CONFIG, what: "dying".into(), cause };
                 self.kernel.fail_after(after, failure);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_image::{
-    Capacities, FakeKernel, Image,
+    Capacities, FakeKernel, ServiceImage,
     datapath::{BackendRecord, FrontendKey, FrontendKind, NodeAddressValue, SetChoice},
 };
 use towpath_model::{Event, Kind, Object, Relist};
@@ -47,7 +47,7 @@ impl Judge {
     }
 
     /// After every operation each probe is right for objects of before or of now.
-    pub(crate) fn every_state(&self, states: &[Image]) {
+    pub(crate) fn every_state(&self, states: &[ServiceImage]) {
         for (number, image) in states.iter().enumerate() {
             for probe in World::probes() {
                 let got = ask(image, &probe);
@@ -80,7 +80,7 @@ impl Judge {
     }
 
     /// Nothing waits to be written: only the newest is right.
-    pub(crate) fn settled(&mut self, image: &Image) {
+    pub(crate) fn settled(&mut self, image: &ServiceImage) {
         self.right.drain(..self.right.len() - 1);
         for (probe, right) in &self.right[0].1 {
             let got = ask(image, probe);
@@ -148,7 +148,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn of(image: &Image) -> Self {
+    fn of(image: &ServiceImage) -> Self {
         let is_guard = |key: &FrontendKey| key.kind() == Some(FrontendKind::Guard);
         let mut used: BTreeMap<u32, BTreeSet<SetChoice>> = BTreeMap::new();
         let mut frontends = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Which cluster the maps were written for.
 
-/// Identity of a cluster for [`crate::Kernel::bind`], from the UID of its `kube-system` namespace
+/// Identity of a cluster for [`crate::Programs::bind`], from the UID of its `kube-system` namespace
 /// (a random UUID, so any stable hash of it will do): FNV-1a, never 0, which means "not known yet".
 #[must_use]
 pub fn cluster_identity(uid: &str) -> u64 {

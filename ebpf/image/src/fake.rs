@@ -1,33 +1,35 @@
 //! A kernel in memory that fails on order.
 
-use crate::{
-    batch::Batch,
-    image::{Capacities, Image},
-    kernel::{Applied, Kernel, KernelError},
-};
+use crate::{Applied, Batch, Capacities, Image, Kernel, KernelError, ServiceImage};
 
-/// The same door as the live one, over an [`Image`].
+/// The same door as the live one to an area's maps.
 #[derive(Clone, Debug, Default)]
-pub struct FakeKernel {
+pub struct FakeKernel<I> {
     /// What it holds.
-    pub image: Image,
+    pub image: I,
     /// Operations that succeed before the next failure; `None`: none fails.
     pub fail_after: Option<usize>,
     /// What that failure is.
     pub failure: Option<KernelError>,
     /// Every state it went through, when asked to keep them: one image per operation.
-    pub history: Option<Vec<Image>>,
+    pub history: Option<Vec<I>>,
     /// Why the next reading fails, once.
     pub unreadable: Option<KernelError>,
-    /// Programs that are out of force, until [`Kernel::heal`].
-    pub detached: Vec<&'static str>,
 }
 
-impl FakeKernel {
+impl FakeKernel<ServiceImage> {
     /// Empty maps of these sizes.
     #[must_use]
     pub fn new(capacities: Capacities) -> Self {
-        Self { image: Image::with_capacities(capacities), ..Self::default() }
+        Self::over(ServiceImage::with_capacities(capacities))
+    }
+}
+
+impl<I: Image> FakeKernel<I> {
+    /// Maps that hold this.
+    #[must_use]
+    pub fn over(image: I) -> Self {
+        Self { image, ..Self::default() }
     }
 
     /// The operation after the next `successes` fails with `failure`, once.
@@ -37,12 +39,12 @@ impl FakeKernel {
     }
 }
 
-impl Kernel for FakeKernel {
-    fn read(&mut self) -> Result<Image, KernelError> {
+impl<I: Image> Kernel<I> for FakeKernel<I> {
+    fn read(&mut self) -> Result<I, KernelError> {
         self.unreadable.take().map_or_else(|| Ok(self.image.clone()), Err)
     }
 
-    fn apply(&mut self, batch: &Batch) -> Applied {
+    fn apply(&mut self, batch: &Batch<I::Op>) -> Applied {
         for (done, op) in batch.ops.iter().enumerate() {
             let ordered = match &mut self.fail_after {
                 Some(0) => {
@@ -64,19 +66,6 @@ impl Kernel for FakeKernel {
         }
         Applied { done: batch.ops.len(), failure: None }
     }
-
-    fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
-        let held = &mut self.image.config.cluster;
-        if *held != 0 && *held != cluster {
-            return Err(KernelError::OtherCluster { place: "memory".to_owned() });
-        }
-        *held = cluster;
-        Ok(())
-    }
-
-    fn heal(&mut self) -> Result<Vec<String>, KernelError> {
-        Ok(std::mem::take(&mut self.detached).into_iter().map(str::to_owned).collect())
-    }
 }
 
 #[cfg(test)]
@@ -84,11 +73,11 @@ mod tests {
     use towpath_datapath::{Addr, FrontendKey, FrontendWord, protocol};
 
     use super::*;
-    use crate::{batch::Op, kernel::MapName};
+    use crate::{MapName, ServiceOp};
 
-    fn put(port: u16) -> Op {
+    fn put(port: u16) -> ServiceOp {
         let key = FrontendKey::vip(Addr::ANY_V4, port, protocol::TCP);
-        Op::PutFrontend { key, word: FrontendWord::new(&key, 1, 0) }
+        ServiceOp::PutFrontend { key, word: FrontendWord::new(&key, 1, 0) }
     }
 
     #[test]
@@ -98,7 +87,7 @@ mod tests {
         assert_eq!(applied.done, 2);
         assert_eq!(
             applied.failure,
-            Some(KernelError::Full { map: MapName::Frontends, capacity: 2 })
+            Some(KernelError::Full { map: MapName::FRONTENDS, capacity: 2 })
         );
         assert_eq!(kernel.image.frontends.len(), 2);
         assert_eq!(kernel.apply(&Batch { ops: vec![put(2)] }).failure, None, "replacing fits");
@@ -107,17 +96,9 @@ mod tests {
     #[test]
     fn a_failure_on_order_strikes_once() {
         let mut kernel = FakeKernel::new(Capacities::default());
-        kernel.fail_after(1, KernelError::Full { map: MapName::Frontends, capacity: 9 });
+        kernel.fail_after(1, KernelError::Full { map: MapName::FRONTENDS, capacity: 9 });
         let batch = Batch { ops: vec![put(1), put(2)] };
         assert_eq!(kernel.apply(&batch).done, 1);
         assert_eq!(kernel.apply(&batch), Applied { done: 2, failure: None });
-    }
-
-    #[test]
-    fn the_first_cluster_keeps_the_maps() {
-        let mut kernel = FakeKernel::new(Capacities::default());
-        assert_eq!((kernel.bind(7), kernel.bind(7)), (Ok(()), Ok(())));
-        assert!(matches!(kernel.bind(8), Err(KernelError::OtherCluster { .. })));
-        assert_eq!(kernel.image.config.cluster, 7);
     }
 }

@@ -1,18 +1,27 @@
-//! What the kernel's maps hold ([`Image`]), an ordered change to it ([`Batch`]), and the door
-//! through which it is made ([`Kernel`]).
+//! What the kernel's maps hold, an ordered change to it ([`Batch`]), and the doors through which it
+//! is made: [`Kernel`] to the maps of one area (an [`Image`] each), [`Programs`] to what is attached.
 //!
-//! Pure: the live door is `towpath-ebpf`; [`FakeKernel`] is the same door with failures on order.
+//! Pure: the live doors are in `towpath-ebpf`; [`FakeKernel`] and [`FakePrograms`] are the same doors
+//! with failures on order.
 #![forbid(unsafe_code)]
 
-mod batch;
+mod attachments;
 mod cluster;
+mod error;
 mod fake;
+mod fake_programs;
 mod image;
 mod kernel;
+mod name;
+mod services;
 
-pub use batch::{Batch, Op};
+pub use attachments::{At, Attachment, Attachments, Hook, HookKind};
 pub use cluster::cluster_identity;
+pub use error::KernelError;
 pub use fake::FakeKernel;
-pub use image::{Capacities, Image};
-pub use kernel::{Applied, Counters, Kernel, KernelError, MapName, Observed};
+pub use fake_programs::FakePrograms;
+pub use image::{Batch, Image};
+pub use kernel::{Applied, Counters, Kernel, Observed, Programs};
+pub use name::MapName;
+pub use services::{Capacities, ServiceImage, ServiceOp};
 pub use towpath_datapath as datapath;

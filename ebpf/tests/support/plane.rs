@@ -9,7 +9,7 @@ use std::{
 
 use towpath_ebpf::LiveKernel;
 use towpath_image::{
-    Applied, Batch, Kernel as _, Observed as _, Op,
+    Applied, Batch, Kernel as _, Observed as _, ServiceOp,
     datapath::{
         BackendRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters,
         ServiceRecord, SetChoice, SetWord, protocol,
@@ -50,7 +50,7 @@ impl Plane {
         Self { kernel: Some(kernel), services: 0, slots: 0, epoch: 0, home, bed, _turn: turn }
     }
 
-    pub(crate) fn apply(&mut self, ops: Vec<Op>) {
+    pub(crate) fn apply(&mut self, ops: Vec<ServiceOp>) {
         let all = Applied { done: ops.len(), failure: None };
         let kernel = self.kernel.as_mut().expect("a daemon");
         assert_eq!(kernel.apply(&Batch { ops }), all);
@@ -64,7 +64,7 @@ impl Plane {
         let (base, count) = (self.slots, u16::try_from(records.len()).expect("few"));
         self.slots += u32::from(count);
         self.epoch += 1;
-        self.apply(vec![Op::WriteBackends { base, records }]);
+        self.apply(vec![ServiceOp::WriteBackends { base, records }]);
         SetWord::new(base, count, self.epoch)
     }
 
@@ -89,7 +89,7 @@ impl Plane {
             affinity_seconds: affinity.unwrap_or(0),
             ..ServiceRecord::default()
         };
-        self.apply(vec![Op::WriteService { index, record }]);
+        self.apply(vec![ServiceOp::WriteService { index, record }]);
         index
     }
 
@@ -100,27 +100,30 @@ impl Plane {
             FrontendKey::vip(vip.into(), port, protocol::TCP),
             FrontendKey::vip(vip.into(), port, protocol::UDP),
         ];
-        let put = |key: &FrontendKey| Op::PutFrontend {
+        let put = |key: &FrontendKey| ServiceOp::PutFrontend {
             key: *key,
             word: FrontendWord::new(key, service, flags),
         };
         let mut ops: Vec<_> = keys.iter().map(put).collect();
-        ops.push(Op::PutFrontend { key: guard, word: FrontendWord::new(&guard, 0, 0) });
+        ops.push(ServiceOp::PutFrontend { key: guard, word: FrontendWord::new(&guard, 0, 0) });
         self.apply(ops);
     }
 
     pub(crate) fn frontend(&mut self, key: FrontendKey, service: u32, flags: u8) {
-        self.apply(vec![Op::PutFrontend { key, word: FrontendWord::new(&key, service, flags) }]);
+        self.apply(vec![ServiceOp::PutFrontend {
+            key,
+            word: FrontendWord::new(&key, service, flags),
+        }]);
     }
 
     pub(crate) fn node(&mut self, ip: &str, node: u64, flags: u32) {
         let addr = ip.parse::<IpAddr>().expect("an address").into();
         let value = NodeAddressValue { node, flags, reserved: 0 };
-        self.apply(vec![Op::PutNodeAddress { addr, value }]);
+        self.apply(vec![ServiceOp::PutNodeAddress { addr, value }]);
     }
 
     pub(crate) fn publish(&mut self, index: u32, word: SetWord) {
-        self.apply(vec![Op::StoreSet { index, choice: SetChoice::Cluster, word }]);
+        self.apply(vec![ServiceOp::StoreSet { index, choice: SetChoice::Cluster, word }]);
     }
 
     /// Calls refused at ports that nobody has.

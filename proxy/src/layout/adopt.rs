@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_image::{
-    Image,
+    ServiceImage,
     datapath::{FrontendKey, FrontendKind, FrontendWord, ServiceRecord, SetWord},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Everything in the image counts as dirty: the first batch with a plan removes what is not wanted.
-pub(super) fn adopt(image: Image) -> Layout {
+pub(super) fn adopt(image: ServiceImage) -> Layout {
     let mut retired = Retired::default();
     let mut references = BTreeMap::new();
     for (key, word) in &image.frontends {
@@ -82,7 +82,7 @@ struct Records {
 /// short left behind, or what rests after one: their Services go to the other index or a fresh one,
 /// and these are cleared when nothing leads to them any more. Those that something leads to come
 /// first. Frontends may also lead to an index without a record: it is not free before they are gone.
-fn records(image: &Image, references: &BTreeMap<u32, u32>) -> Records {
+fn records(image: &ServiceImage, references: &BTreeMap<u32, u32>) -> Records {
     let mut index_of = BTreeMap::new();
     let nowhere = references.keys().filter(|index| !image.services.contains_key(index));
     let mut orphans: BTreeMap<u32, bool> = nowhere.map(|index| (*index, false)).collect();
@@ -129,7 +129,11 @@ fn overlaps(used: &BTreeSet<Extent>, extent: Extent) -> bool {
 }
 
 /// What was never written is free; what was, and is not in force, rests first.
-fn free_extents(image: &Image, used: &BTreeSet<Extent>, retired: &mut Retired) -> FreeExtents {
+fn free_extents(
+    image: &ServiceImage,
+    used: &BTreeSet<Extent>,
+    retired: &mut Retired,
+) -> FreeExtents {
     let capacity = image.capacities.backends;
     let written = u32::try_from(image.backends.len()).unwrap_or(u32::MAX).min(capacity);
     let mut next = 0;

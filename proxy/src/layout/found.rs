@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_image::{
-    Image,
+    ServiceImage,
     datapath::{Addr, BackendRecord, Empty, FrontendKey, FrontendKind},
 };
 use towpath_model::{Kind, ObjectName, is_suspicious};
@@ -85,7 +85,7 @@ impl Found {
     }
 
     fn all(layout: &Layout) -> Self {
-        let Image { frontends, services, node_addresses, .. } = &layout.mirror;
+        let ServiceImage { frontends, services, node_addresses, .. } = &layout.mirror;
         let filled = |index: &u32| {
             services.get(index).is_some_and(|record| record.sets.iter().any(|w| w.count() > 0))
         };

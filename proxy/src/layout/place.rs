@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, mem};
 
 use towpath_image::{
-    Image, Op,
+    ServiceImage, ServiceOp,
     datapath::{ServiceRecord, SetChoice, SetWord},
 };
 use towpath_model::ObjectName;
@@ -185,7 +185,7 @@ fn place_anew(
         record.sets[choice as usize] = write_set(layout, &mut steps.backends, set, attempt)?;
     }
     let index = layout.indices.take().ok_or(NoRoom("SERVICES"))?;
-    steps.records.push(Op::WriteService { index, record });
+    steps.records.push(ServiceOp::WriteService { index, record });
     let before = layout.index_of.insert(wanted.identity, index);
     attempt.placed.push((wanted.identity, index, before));
     layout.orphans.extend(before.map(|before| (before, true)));
@@ -209,14 +209,14 @@ fn flip_sets(
             continue;
         }
         let word = write_set(layout, &mut steps.backends, set, attempt)?;
-        steps.sets.push(Op::StoreSet { index, choice, word });
+        steps.sets.push(ServiceOp::StoreSet { index, choice, word });
         layout.leaving.extend(extent_of(held.set(choice)).map(Retiree::Extent));
     }
     Ok(())
 }
 
 /// Does the word in force say what is wanted?
-fn same(mirror: &Image, word: SetWord, set: &PlannedSet) -> bool {
+fn same(mirror: &ServiceImage, word: SetWord, set: &PlannedSet) -> bool {
     if set.backends.is_empty() {
         word.count() == 0 && word.meaning() == set.empty
     } else {
@@ -226,7 +226,7 @@ fn same(mirror: &Image, word: SetWord, set: &PlannedSet) -> bool {
 
 fn write_set(
     layout: &mut Layout,
-    ops: &mut Vec<Op>,
+    ops: &mut Vec<ServiceOp>,
     set: &PlannedSet,
     attempt: &mut Attempt,
 ) -> Result<SetWord, NoRoom> {
@@ -237,6 +237,6 @@ fn write_set(
     }
     let extent = layout.extents.take(u32::from(count)).ok_or(NoRoom("BACKENDS"))?;
     attempt.extents.push(extent);
-    ops.push(Op::WriteBackends { base: extent.base, records: set.backends.to_vec() });
+    ops.push(ServiceOp::WriteBackends { base: extent.base, records: set.backends.to_vec() });
     Ok(SetWord::new(extent.base, count, layout.epoch))
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use towpath_image::{
-    Batch, Op,
+    Batch, ServiceOp,
     datapath::{FrontendKey, FrontendKind, FrontendWord, ServiceRecord},
 };
 
@@ -16,21 +16,25 @@ use crate::{planned::FrontendTarget, retired::Retiree};
 /// Operations by the step they belong to (see the module above).
 #[derive(Default)]
 pub(super) struct Steps {
-    records_cleared: Vec<Op>,
-    addresses_deleted: Vec<Op>,
-    pub(super) backends: Vec<Op>,
-    pub(super) records: Vec<Op>,
-    pub(super) sets: Vec<Op>,
+    records_cleared: Vec<ServiceOp>,
+    addresses_deleted: Vec<ServiceOp>,
+    pub(super) backends: Vec<ServiceOp>,
+    pub(super) records: Vec<ServiceOp>,
+    pub(super) sets: Vec<ServiceOp>,
     /// Remote nodes' own, before the nodePorts that lead to them.
-    per_node_put: Vec<Op>,
-    frontends_put: Vec<Op>,
-    guards_put: Vec<Op>,
-    guards_deleted: Vec<Op>,
-    frontends_deleted: Vec<Op>,
-    addresses_put: Vec<Op>,
+    per_node_put: Vec<ServiceOp>,
+    frontends_put: Vec<ServiceOp>,
+    guards_put: Vec<ServiceOp>,
+    guards_deleted: Vec<ServiceOp>,
+    frontends_deleted: Vec<ServiceOp>,
+    addresses_put: Vec<ServiceOp>,
 }
 
-pub(super) fn write(layout: &mut Layout, rested: Vec<Retiree>, may_remove: bool) -> Batch {
+pub(super) fn write(
+    layout: &mut Layout,
+    rested: Vec<Retiree>,
+    may_remove: bool,
+) -> Batch<ServiceOp> {
     let mut steps = Steps::default();
     free(layout, rested, &mut steps);
     node_addresses(layout, &mut steps, may_remove);
@@ -61,7 +65,7 @@ fn free(layout: &mut Layout, rested: Vec<Retiree>, steps: &mut Steps) {
                 record.into_iter().flat_map(extents_of).for_each(|e| layout.extents.give(e));
                 layout.indices.give(index);
                 let record = ServiceRecord::default();
-                steps.records_cleared.push(Op::WriteService { index, record });
+                steps.records_cleared.push(ServiceOp::WriteService { index, record });
             }
         }
     }
@@ -77,16 +81,18 @@ fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
         match (wanted, held) {
             (None, None) => {}
             (Some(value), Some(held)) if held == value => {}
-            (Some(value), Some(_)) => steps.addresses_put.push(Op::PutNodeAddress { addr, value }),
+            (Some(value), Some(_)) => {
+                steps.addresses_put.push(ServiceOp::PutNodeAddress { addr, value })
+            }
             (Some(value), None) if room > 0 => {
                 room -= 1;
-                steps.addresses_put.push(Op::PutNodeAddress { addr, value });
+                steps.addresses_put.push(ServiceOp::PutNodeAddress { addr, value });
             }
             (None, Some(_)) if layout.keeps_address(&addr) => {
                 layout.held.addresses.insert(addr);
             }
             (None, Some(_)) if may_remove => {
-                steps.addresses_deleted.push(Op::DeleteNodeAddress { addr });
+                steps.addresses_deleted.push(ServiceOp::DeleteNodeAddress { addr });
             }
             (Some(_), None) | (None, Some(_)) => {
                 left.insert(addr);
@@ -119,7 +125,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
             (None, Some(_)) if may_remove => {
                 let go =
                     if guard { &mut steps.guards_deleted } else { &mut steps.frontends_deleted };
-                go.push(Op::DeleteFrontend { key });
+                go.push(ServiceOp::DeleteFrontend { key });
                 target.is_none()
             }
             (None, Some(_)) => false,
@@ -133,7 +139,7 @@ fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
                     Some(FrontendKind::NodeLocal) => &mut steps.per_node_put,
                     _ => &mut steps.frontends_put,
                 };
-                put.push(Op::PutFrontend { key, word });
+                put.push(ServiceOp::PutFrontend { key, word });
                 true
             }
         };
@@ -181,8 +187,8 @@ fn retire_orphans(layout: &mut Layout, steps: &Steps) {
     let puts = steps.per_node_put.iter().chain(&steps.frontends_put);
     for op in puts.chain(&steps.frontends_deleted) {
         let (key, new) = match op {
-            Op::PutFrontend { key, word } => (key, Some(*word)),
-            Op::DeleteFrontend { key } => (key, None),
+            ServiceOp::PutFrontend { key, word } => (key, Some(*word)),
+            ServiceOp::DeleteFrontend { key } => (key, None),
             _ => continue,
         };
         if let Some(old) = layout.mirror.frontends.get(key) {

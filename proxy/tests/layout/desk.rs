@@ -6,7 +6,8 @@ use std::{
 };
 
 use towpath_image::{
-    Batch, Capacities, FakeKernel, Image, Kernel as _, KernelError, MapName, Op,
+    Batch, Capacities, FakeKernel, Image as _, Kernel as _, KernelError, MapName, ServiceImage,
+    ServiceOp,
     datapath::{
         Addr, BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord, NodeAddressValue,
         SetWord,
@@ -55,7 +56,7 @@ fn set(backends: &BTreeSet<u8>) -> PlannedSet {
 
 pub(crate) struct Desk {
     pub(crate) layout: Layout,
-    pub(crate) kernel: FakeKernel,
+    pub(crate) kernel: FakeKernel<ServiceImage>,
     pub(crate) now: u64,
     wanted: BTreeMap<u64, Want>,
     delta: PlanDelta,
@@ -120,14 +121,18 @@ impl Desk {
 
     /// Lays out and applies; checks every operation against the book. Answers the batch.
     #[track_caller]
-    pub(crate) fn turn(&mut self, synced: Option<&Synced>, fail_after: Option<usize>) -> Batch {
+    pub(crate) fn turn(
+        &mut self,
+        synced: Option<&Synced>,
+        fail_after: Option<usize>,
+    ) -> Batch<ServiceOp> {
         let delta = std::mem::take(&mut self.delta);
         let batch = self.layout.lay_out(&delta, synced, self.now - self.started);
         if let Some(after) = fail_after {
             let cause = "ordered".to_owned();
             let what = "writing".to_owned();
             self.kernel
-                .fail_after(after, KernelError::System { map: MapName::Services, what, cause });
+                .fail_after(after, KernelError::System { map: MapName::SERVICES, what, cause });
         }
         let mut book = self.kernel.image.clone();
         let applied = self.kernel.apply(&batch);
@@ -233,9 +238,9 @@ impl Desk {
 
     /// Nothing in force is overwritten, and what was in force rests first.
     #[track_caller]
-    fn check(&mut self, before: &Image, op: &Op) {
+    fn check(&mut self, before: &ServiceImage, op: &ServiceOp) {
         match op {
-            Op::WriteBackends { base, records } => {
+            ServiceOp::WriteBackends { base, records } => {
                 let live = slots(before);
                 for slot in (*base..).take(records.len()) {
                     assert!(!live.contains(&slot), "slot {slot} is in force: {op:?}");
@@ -245,13 +250,13 @@ impl Desk {
                     }
                 }
             }
-            Op::WriteService { index, record } if record.identity != 0 => {
+            ServiceOp::WriteService { index, record } if record.identity != 0 => {
                 assert!(!indices(before).contains(index), "index {index} is in force: {op:?}");
                 if let Some(left) = self.index_left.get(index).copied() {
                     self.assert_rested("index", *index, left);
                 }
             }
-            Op::WriteService { index, .. } => {
+            ServiceOp::WriteService { index, .. } => {
                 let mut leading = before.frontends.iter().filter(|(k, _)| !is_guard(k));
                 assert!(leading.all(|(_, word)| word.service() != *index), "cleared: {op:?}");
                 // Whoever read the frontend before it went must not find nothing here.
@@ -276,7 +281,7 @@ fn is_guard(key: &FrontendKey) -> bool {
 
 /// Slots of every record; no two extents may overlap.
 #[track_caller]
-fn slots(image: &Image) -> BTreeSet<u32> {
+fn slots(image: &ServiceImage) -> BTreeSet<u32> {
     let mut slots = BTreeSet::new();
     for word in image.services.values().flat_map(|record| record.sets) {
         for slot in (word.base()..).take(usize::from(SetWord::count(word))) {
@@ -293,7 +298,7 @@ struct Reach {
 }
 
 impl Reach {
-    fn of(image: &Image) -> Self {
+    fn of(image: &ServiceImage) -> Self {
         let leading = image.frontends.iter().filter(|(key, _)| !is_guard(key));
         let indices: BTreeSet<u32> = leading.map(|(_, word)| word.service()).collect();
         let records = indices.iter().filter_map(|index| image.services.get(index));
@@ -304,7 +309,7 @@ impl Reach {
 }
 
 /// Indices that have a record or that a frontend leads to.
-fn indices(image: &Image) -> BTreeSet<u32> {
+fn indices(image: &ServiceImage) -> BTreeSet<u32> {
     let leading = image.frontends.iter().filter(|(key, _)| !is_guard(key));
     leading.map(|(_, word)| word.service()).chain(image.services.keys().copied()).collect()
 }

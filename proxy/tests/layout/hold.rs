@@ -1,6 +1,6 @@
 //! What a restart found in the kernel and nobody claims: held, and let go of.
 
-use towpath_image::Image;
+use towpath_image::ServiceImage;
 use towpath_model::Kind;
 use towpath_proxy::{Found, Hold, Layout, Part, PlanDelta};
 
@@ -93,7 +93,7 @@ fn much_that_would_go_is_suspicious_unless_a_list_lacked_it_before() {
         (part(0..60, 100), Some(part(50..100, 100)), true),
     ];
     for (sets, agreed, suspicious) in rows {
-        let empty = Layout::adopt(Image::default()).found(&PlanDelta::default());
+        let empty = Layout::adopt(ServiceImage::default()).found(&PlanDelta::default());
         let agreed = agreed.map(|sets| Found { sets, ..empty.clone() });
         let found = Found { sets, ..empty };
         let kinds = found.suspicious(agreed.as_ref());

@@ -3,7 +3,7 @@
 //! Identities are cut to a few bits, so that they collide all the time; everything else is as it is.
 use std::{collections::BTreeMap, sync::Arc};
 
-use towpath_image::{Capacities, FakeKernel, Image, Kernel as _};
+use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
 use towpath_model::{Event, Kind, Store};
 use towpath_proxy::{Layout, PlanDelta, ServicePlan, plan};
 
@@ -20,7 +20,7 @@ struct Bench {
     store: Store,
     plan: ServicePlan,
     layout: Layout,
-    kernel: FakeKernel,
+    kernel: FakeKernel<ServiceImage>,
     now: u64,
 }
 
@@ -64,7 +64,7 @@ impl Bench {
     }
 }
 
-fn held(image: &Image) -> BTreeMap<Probe, Answer> {
+fn held(image: &ServiceImage) -> BTreeMap<Probe, Answer> {
     World::probes().map(|probe| (probe, ask(image, &probe))).collect()
 }
 

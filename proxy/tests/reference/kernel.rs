@@ -1,7 +1,7 @@
 //! What a socket would get from an image: the decisions that the kernel takes, on the host.
 
 use towpath_image::{
-    Image,
+    ServiceImage,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
         NodeAddressValue, ServiceRecord, SetChoice, SetWord,
@@ -13,8 +13,8 @@ use crate::{answers::Answer, world::Probe};
 
 /// What a program reads: the frontend first, the record and the backends perhaps much later.
 struct Maps<'a> {
-    first: &'a Image,
-    later: &'a Image,
+    first: &'a ServiceImage,
+    later: &'a ServiceImage,
 }
 
 impl Search for Maps<'_> {
@@ -44,13 +44,13 @@ impl Tables for Maps<'_> {
     }
 }
 
-pub(crate) fn ask(image: &Image, probe: &Probe) -> Answer {
+pub(crate) fn ask(image: &ServiceImage, probe: &Probe) -> Answer {
     ask_slowly(image, image, probe)
 }
 
 #[allow(dead_code, reason = "not every test binary that shares this file asks")]
 /// Index of the record that the frontend leads to.
-pub(crate) fn leads_to(image: &Image, probe: &Probe) -> Option<u32> {
+pub(crate) fn leads_to(image: &ServiceImage, probe: &Probe) -> Option<u32> {
     match verdict(image, image, probe) {
         Verdict::NoEndpoint { service }
         | Verdict::NoLocalEndpoint { service }
@@ -61,7 +61,7 @@ pub(crate) fn leads_to(image: &Image, probe: &Probe) -> Option<u32> {
     }
 }
 
-fn verdict(first: &Image, later: &Image, probe: &Probe) -> Verdict {
+fn verdict(first: &ServiceImage, later: &ServiceImage, probe: &Probe) -> Verdict {
     let request = Request {
         call: Call::Connect,
         protocol: probe.protocol,
@@ -73,7 +73,7 @@ fn verdict(first: &Image, later: &Image, probe: &Probe) -> Verdict {
 }
 
 /// As a program that found the frontend in `first` and was held up until `later`.
-pub(crate) fn ask_slowly(first: &Image, later: &Image, probe: &Probe) -> Answer {
+pub(crate) fn ask_slowly(first: &ServiceImage, later: &ServiceImage, probe: &Probe) -> Answer {
     match verdict(first, later, probe) {
         Verdict::Untouched | Verdict::HostOnly => Answer::NotAService,
         Verdict::UnknownPort => Answer::UnknownPort,

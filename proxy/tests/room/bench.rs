@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
 use towpath_image::{
-    Batch, Capacities, FakeKernel, Image, Kernel as _, KernelError, MapName,
+    Batch, Capacities, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage, ServiceOp,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
         NodeAddressValue, ServiceRecord, SetChoice, SetWord,
@@ -29,7 +29,7 @@ pub(crate) fn one_of(addresses: &[&str]) -> Got {
     Got::OneOf(addresses.iter().map(|ip| ip.parse().unwrap()).collect())
 }
 
-pub(crate) fn none_left(image: &Image) {
+pub(crate) fn none_left(image: &ServiceImage) {
     assert!(image.services.is_empty() && image.frontends.is_empty(), "{image:?}");
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Bench {
     store: Store,
     pub(crate) plan: ServicePlan,
     pub(crate) layout: Layout,
-    pub(crate) kernel: FakeKernel,
+    pub(crate) kernel: FakeKernel<ServiceImage>,
     pub(crate) now: u64,
 }
 
@@ -99,7 +99,7 @@ impl Bench {
     }
 
     /// Commit, plan, publish; then a grace period.
-    pub(crate) fn turn(&mut self) -> Batch {
+    pub(crate) fn turn(&mut self) -> Batch<ServiceOp> {
         let batch = self.turn_without_grace();
         self.layout.graced(self.now + 1);
         batch
@@ -113,13 +113,13 @@ impl Bench {
         }
     }
 
-    pub(crate) fn turn_without_grace(&mut self) -> Batch {
+    pub(crate) fn turn_without_grace(&mut self) -> Batch<ServiceOp> {
         let (view, changes) = self.store.commit();
         let (delta, _) = plan(&view, &changes, &mut self.plan);
         self.publish(&delta)
     }
 
-    pub(crate) fn publish(&mut self, delta: &PlanDelta) -> Batch {
+    pub(crate) fn publish(&mut self, delta: &PlanDelta) -> Batch<ServiceOp> {
         let synced = self.store.view().synced();
         let batch = self.layout.lay_out(delta, synced.as_ref(), self.now);
         let applied = self.kernel.apply(&batch);
@@ -136,7 +136,7 @@ impl Bench {
     }
 
     /// The daemon dies and another one takes over what is there.
-    pub(crate) fn restart(&mut self) -> Batch {
+    pub(crate) fn restart(&mut self) -> Batch<ServiceOp> {
         self.layout = Layout::adopt(self.kernel.image.clone());
         let everything = self.plan.everything();
         self.publish(&everything)
@@ -144,7 +144,7 @@ impl Bench {
 
     pub(crate) fn fail_after(&mut self, successes: usize) {
         let (what, cause) = ("writing".into(), "ordered".into());
-        let failure = KernelError::System { map: MapName::Frontends, what, cause };
+        let failure = KernelError::System { map: MapName::FRONTENDS, what, cause };
         self.kernel.fail_after(successes, failure);
     }
 
@@ -183,7 +183,7 @@ impl Bench {
     }
 }
 
-struct Maps<'a>(&'a Image);
+struct Maps<'a>(&'a ServiceImage);
 
 impl Search for Maps<'_> {
     fn backend(&self, slot: u32) -> Option<BackendRecord> {

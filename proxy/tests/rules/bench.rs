@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
-use towpath_image::{Capacities, FakeKernel, Kernel as _};
+use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
 use towpath_model::{Event, Kind, Protocol, Store, decode, service::Cidr};
 use towpath_proxy::{
     Answer as Explained, Layout, ProxyConfig, Question, ServicePlan, explain, plan,
@@ -97,7 +97,7 @@ pub(crate) struct Bench {
     store: Store,
     plan: ServicePlan,
     layout: Layout,
-    kernel: FakeKernel,
+    kernel: FakeKernel<ServiceImage>,
 }
 
 impl Bench {

@@ -4,7 +4,7 @@ use std::{
 };
 
 use towpath_image::{
-    Kernel as _, Op,
+    Image as _, Kernel as _, ServiceOp,
     datapath::{BackendRecord, FrontendWord, ServiceRecord},
 };
 use towpath_model::Event;
@@ -133,50 +133,53 @@ fn whatever_was_changed_behind_our_back_is_found_and_repaired() {
 }
 
 /// Something that a stranger may do to the maps, and what the audit says of it.
-type Damage = (fn(&Image) -> Op, &'static str);
+type Damage = (fn(&ServiceImage) -> ServiceOp, &'static str);
 
 const DAMAGES: [Damage; 6] = [
-    (|image| Op::DeleteFrontend { key: frontend(image).0 }, "FRONTENDS: "),
+    (|image| ServiceOp::DeleteFrontend { key: frontend(image).0 }, "FRONTENDS: "),
     (
         |image| {
             let (key, word) = frontend(image);
-            Op::PutFrontend { key, word: FrontendWord(word.0 ^ 1) }
+            ServiceOp::PutFrontend { key, word: FrontendWord(word.0 ^ 1) }
         },
         "FRONTENDS: ",
     ),
     (
         |image| {
             let (key, word) = frontend(image);
-            Op::PutFrontend { key: FrontendKey { port: 9, ..key }, word }
+            ServiceOp::PutFrontend { key: FrontendKey { port: 9, ..key }, word }
         },
         "should not be there",
     ),
     (
         |image| {
             let (index, record) = record(image);
-            Op::WriteService { index, record: ServiceRecord { affinity_seconds: 9, ..record } }
+            ServiceOp::WriteService {
+                index,
+                record: ServiceRecord { affinity_seconds: 9, ..record },
+            }
         },
         "SERVICES: index",
     ),
     (
         |image| {
             let base = record(image).1.sets[0].base();
-            Op::WriteBackends { base, records: vec![BackendRecord::default()] }
+            ServiceOp::WriteBackends { base, records: vec![BackendRecord::default()] }
         },
         "BACKENDS: the set",
     ),
     (
-        |image| Op::DeleteNodeAddress { addr: *image.node_addresses.keys().next().unwrap() },
+        |image| ServiceOp::DeleteNodeAddress { addr: *image.node_addresses.keys().next().unwrap() },
         "NODE_ADDRESSES differs",
     ),
 ];
 
-fn frontend(image: &Image) -> (FrontendKey, FrontendWord) {
+fn frontend(image: &ServiceImage) -> (FrontendKey, FrontendWord) {
     image.frontends.iter().next().map(|(key, word)| (*key, *word)).unwrap()
 }
 
 /// One with backends.
-fn record(image: &Image) -> (u32, ServiceRecord) {
+fn record(image: &ServiceImage) -> (u32, ServiceRecord) {
     let mut records = image.services.iter();
     records.find(|(_, r)| r.sets[0].count() > 0).map(|(index, r)| (*index, *r)).unwrap()
 }

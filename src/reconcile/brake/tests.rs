@@ -1,7 +1,7 @@
 use std::{ops::Range, sync::mpsc as std_mpsc};
 
 use serde_json::json;
-use towpath_image::Image;
+use towpath_image::ServiceImage;
 use towpath_model::{Event, Key, Kind, Problem, Relist};
 
 use crate::reconcile::{
@@ -35,7 +35,7 @@ fn held(desk: &Desk) -> (usize, usize) {
     count(&desk.kernel.hand().image)
 }
 
-fn count(image: &Image) -> (usize, usize) {
+fn count(image: &ServiceImage) -> (usize, usize) {
     let filled = image.services.values().filter(|record| record.sets[0].count() > 0);
     (image.frontends.len(), filled.count())
 }

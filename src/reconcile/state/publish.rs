@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use towpath_image::{Batch, Op};
+use towpath_image::ServiceOp;
 use towpath_model::{Changes, Synced};
 use towpath_proxy::{PlanDelta, ServicePlan, plan};
 
@@ -54,7 +54,7 @@ impl State {
 
     fn publish(&mut self, delta: &PlanDelta, synced: &Synced) -> Option<Failure> {
         let laying_out = Instant::now();
-        let batch: Batch = self.layout.lay_out(delta, Some(synced), self.clock.now_ms());
+        let batch = self.layout.lay_out(delta, Some(synced), self.clock.now_ms());
         let laid_out = laying_out.elapsed();
         if batch.is_empty() {
             let now = self.clock.now_ms();
@@ -89,7 +89,7 @@ impl State {
         self.effects.metrics.write_failed();
         self.retry.failed(now);
         let left = batch.ops.get(applied.done..).unwrap_or_default();
-        let removals_left = left.iter().any(|op| matches!(op, Op::DeleteFrontend { .. }));
+        let removals_left = left.iter().any(|op| matches!(op, ServiceOp::DeleteFrontend { .. }));
         Some(Failure { why: failure.to_string(), removals_left })
     }
 

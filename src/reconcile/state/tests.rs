@@ -1,4 +1,5 @@
 use serde_json::json;
+use towpath_image::{Attachment, Programs as _};
 
 use super::*;
 use crate::reconcile::{
@@ -175,9 +176,11 @@ fn nobody_is_told_of_a_gone_endpoint_that_the_kernel_still_sends_to() {
 fn programs_that_were_detached_come_back_by_themselves() {
     let mut desk = Desk::new();
     desk.state.tick();
-    desk.kernel.hand().detached = vec!["connect4", "connect6"];
+    let wanted = Attachment::of_sockets();
+    desk.kernel.programs().attach(&wanted);
+    desk.kernel.programs().attached.retain(|what| !what.hook.name().starts_with("connect"));
     desk.state.audited(Finding::default());
-    assert!(desk.kernel.hand().detached.is_empty());
+    assert_eq!(desk.kernel.programs().attached, wanted);
     assert_eq!(desk.metric("towpath_programs_reattached_total"), 2.0);
     assert_eq!(desk.state.guard.reattached(), 2);
 }

@@ -1,0 +1,79 @@
+//! Why the kernel could not be read or written, in words for the person who runs the daemon.
+
+use crate::MapName;
+
+/// Why the kernel could not be read or written.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No room.
+    #[error(
+        "map {map} is full at {capacity} elements: raise its capacity in the configuration and \
+         restart, or remove what fills it"
+    )]
+    Full {
+        /// Which map.
+        map: MapName,
+        /// Its size.
+        capacity: u32,
+    },
+    /// A system call failed.
+    #[error("{what} failed on map {map}: {cause}")]
+    System {
+        /// Which map.
+        map: MapName,
+        /// Which call.
+        what: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// The maps were written for another cluster.
+    #[error(
+        "the pinned maps in {place} belong to another cluster: nothing was written; run `towpath \
+         cleanup` and start again if this node has really moved"
+    )]
+    OtherCluster {
+        /// Where they are.
+        place: String,
+    },
+    /// A program that should be in force is not, and stays so.
+    #[error("the program {program} is not in force and could not be attached: {cause}")]
+    Detached {
+        /// Its hook.
+        program: String,
+        /// What was said.
+        cause: String,
+    },
+    /// A program that should not be in force is, and stays so.
+    #[error("the program {program} is not wanted any more and could not be detached: {cause}")]
+    Attached {
+        /// Its hook.
+        program: String,
+        /// What was said.
+        cause: String,
+    },
+    /// A pin, or a directory of pins, is not as it was made and stays so.
+    #[error("{place} is not as it was made, so a restart may not find what is in force: {cause}")]
+    Pins {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Another daemon has the pins.
+    #[error(
+        "another Towpath has taken over these pins: {place} was removed or moved, made anew and \
+         locked by it; what this one writes is not in force any more: stop one of them"
+    )]
+    TakenOver {
+        /// Their directory.
+        place: String,
+    },
+}
+
+impl KernelError {
+    /// [`Self::Full`].
+    #[must_use]
+    pub const fn full(map: MapName, capacity: u32) -> Self {
+        Self::Full { map, capacity }
+    }
+}
