@@ -1,8 +1,18 @@
 //! What can go wrong with the kernel, in words for the person who started the daemon.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::Cleaned;
+/// What clean-up did, or would do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cleaned {
+    /// Paths in the order in which they went.
+    pub removed: Vec<String>,
+    /// Paths that are there and are not Towpath's.
+    pub left: Vec<String>,
+}
 
 /// Why the kernel could not be opened, attached to or cleaned.
 #[derive(Debug, thiserror::Error)]
@@ -72,16 +82,6 @@ pub enum Error {
         /// What was said.
         cause: String,
     },
-    /// The kernel refused to attach.
-    #[error("attaching {program} to {}: {cause}", cgroup.display())]
-    Attach {
-        /// Which program.
-        program: &'static str,
-        /// Where to.
-        cgroup: PathBuf,
-        /// What was said.
-        cause: String,
-    },
     /// Pins of another cluster.
     #[error(
         "the pinned maps in {} belong to another cluster: run `towpath cleanup` first if this node \
@@ -113,4 +113,25 @@ impl Error {
     pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
         Self::File { what, path: path.into(), cause }
     }
+    /// The same of a path that people know, where it was reached through a descriptor.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::File { what, cause, .. } => Self::file(what, path, cause),
+            other => other,
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }

@@ -1,36 +1,42 @@
 //! The only crate that talks to the kernel's BPF: load, pin, attach, live maps, clean-up, probes.
 //!
-//! Nothing is decided here. What the maps should hold comes in as [`towpath_image::Batch`]es, what
-//! the programs decide is `towpath_datapath::decide`. No async runtime: every call returns when the
-//! kernel has answered.
+//! Nothing is decided here. What the maps should hold comes in as [`towpath_image::Batch`]es, which
+//! programs run where as [`towpath_image::Attachments`]; what the programs decide is
+//! `towpath_datapath::decide`. No async runtime: every call returns when the kernel has answered.
 
-mod attach;
-mod cleanup;
+mod adopt;
 mod error;
 mod grace;
-mod grow;
 mod live;
-mod load;
-mod lock;
 mod mapped;
+mod maps;
+mod object;
 mod peers;
-mod pin_dir;
-mod pinned;
 mod pins;
-mod private;
+mod plain;
 mod probe;
-mod reader;
+mod programs;
+mod services;
 mod settings;
 mod stats;
 mod sys;
+mod table;
+mod tables;
 
-pub use cleanup::{Cleaned, cleanup, detach};
-pub use error::Error;
+pub use error::{Cleaned, Error};
 pub use grace::grace;
-pub use live::{LiveKernel, MapUse};
+pub use live::{AreaMaps, LiveImage, LiveMaps, MapUse, MapsReader};
+pub use mapped::Mapped;
+pub use maps::{Hash, OpenMap};
 pub use peers::Peers;
-pub use private::narrow;
+pub use pins::{
+    cleanup::{cleanup, detach},
+    private::narrow,
+};
+pub use plain::Plain;
 pub use probe::{Feature, host_netns_cookie, probe};
-pub use reader::KernelReader;
+pub use programs::{LivePrograms, Opened, open};
+pub use services::ServiceMaps;
 pub use settings::Settings;
 pub use stats::{ProgramRuns, StatsOn, program_runs};
+pub use table::{Copy, Row, Table};

@@ -8,10 +8,13 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::plain::Plain;
+
 /// All elements of an array map that was made with `BPF_F_MMAPABLE`.
 ///
-/// `T` is plain data whose size is a multiple of eight (asserted), so elements lie side by side.
-pub(crate) struct Mapped<T> {
+/// The size of `T` is a multiple of eight (asserted), so elements lie side by side.
+#[derive(Debug)]
+pub struct Mapped<T> {
     base: NonNull<T>,
     len: u32,
     bytes: usize,
@@ -24,7 +27,7 @@ unsafe impl<T: Send> Send for Mapped<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Mapped<T> {}
 
-impl<T: Copy> Mapped<T> {
+impl<T: Plain> Mapped<T> {
     const SIZE: () = assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8);
 
     /// Maps `len` elements of the map behind `fd`.
@@ -49,18 +52,22 @@ impl<T: Copy> Mapped<T> {
         Ok(Self { base, len, bytes, plain: PhantomData })
     }
 
-    pub(crate) const fn len(&self) -> u32 {
+    /// How many elements.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no map is empty")]
+    pub const fn len(&self) -> u32 {
         self.len
     }
 
     /// A copy of one element; `None` when out of range.
-    pub(crate) fn get(&self, index: u32) -> Option<T> {
+    #[must_use]
+    pub fn get(&self, index: u32) -> Option<T> {
         // SAFETY: in range; programs may write counters meanwhile, hence volatile.
         (index < self.len).then(|| unsafe { self.at(index).read_volatile() })
     }
 
     /// Replaces one element. False when out of range.
-    pub(crate) fn set(&self, index: u32, value: T) -> bool {
+    pub fn set(&self, index: u32, value: T) -> bool {
         if index >= self.len {
             return false;
         }
@@ -70,9 +77,9 @@ impl<T: Copy> Mapped<T> {
         true
     }
 
-    /// Stores one aligned word inside an element: everything written before is visible to whoever
+    /// Stores one aligned word inside an element: everything written before is visible to what
     /// sees it. False when out of range.
-    pub(crate) fn store_word(&self, index: u32, byte: usize, word: u64) -> bool {
+    pub fn store_word(&self, index: u32, byte: usize, word: u64) -> bool {
         if index >= self.len || !byte.is_multiple_of(8) || byte + 8 > size_of::<T>() {
             return false;
         }

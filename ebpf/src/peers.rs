@@ -1,33 +1,23 @@
 //! Which backend a connected UDP socket was sent to.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    os::fd::AsFd as _,
-};
+use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::MapData;
 use towpath_image::{
-    MapName,
+    KernelError,
     datapath::{Addr, PeerValue},
 };
 
-use crate::{Error, Settings, load, sys};
+use crate::maps::Hash;
 
 /// A view of PEERS that any thread may have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Peers {
-    map: MapData,
+    map: Hash<u64, PeerValue>,
 }
 
 impl Peers {
-    /// Opens the pinned map.
-    ///
-    /// # Errors
-    /// When it is not there.
-    pub fn open(settings: &Settings) -> Result<Self, Error> {
-        let (map, _) = load::open(settings, MapName::PEERS)?;
-        Ok(Self { map })
+    pub(crate) const fn new(map: Hash<u64, PeerValue>) -> Self {
+        Self { map }
     }
 
     /// Every connected UDP socket that was translated, with its cookie and where it was sent: of all
@@ -36,17 +26,15 @@ impl Peers {
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn all(&self) -> io::Result<Vec<(u64, SocketAddr)>> {
-        let found = sys::dump::<u64, PeerValue>(self.map.fd().as_fd())?;
+    pub fn all(&self) -> Result<Vec<(u64, SocketAddr)>, KernelError> {
         let backend = |v: PeerValue| SocketAddr::new(v.addr.into(), u16::from_be(v.port));
-        Ok(found.into_iter().map(|(cookie, value)| (cookie, backend(value))).collect())
+        Ok(self.map.all()?.into_iter().map(|(cookie, value)| (cookie, backend(value))).collect())
     }
 
     /// Was the socket with this cookie sent to this backend? `port` in host order.
     #[must_use]
     pub fn sent_to(&self, cookie: u64, ip: IpAddr, port: u16) -> bool {
         let wanted = PeerValue { addr: Addr::from(ip), port: port.to_be(), reserved: [0; 3] };
-        let found = sys::lookup::<u64, PeerValue>(self.map.fd().as_fd(), &cookie);
-        found.is_ok_and(|found| found == Some(wanted))
+        self.map.get(&cookie).is_ok_and(|found| found == Some(wanted))
     }
 }

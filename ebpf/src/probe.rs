@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 
-use crate::{Error, Settings, load, sys};
+use crate::{Error, Settings, object, sys};
 
 /// One feature that Towpath needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,14 +32,14 @@ impl fmt::Display for Feature {
     }
 }
 
-/// Looks at what [`crate::LiveKernel::open`] would need, without changing anything.
+/// Looks at what [`crate::open`] would need, without changing anything.
 #[must_use]
 pub fn probe(settings: &Settings) -> Vec<Feature> {
     let is = |path: &Path, magic| {
         statfs(existing(path).as_path()).is_ok_and(|fs| fs.filesystem_type() == magic)
     };
     let cookie = host_netns_cookie();
-    let loads = load::rehearse();
+    let loads = object::rehearse();
     vec![
         Feature {
             name: "cgroup2",

@@ -7,7 +7,10 @@ use std::{
 
 use towpath_image::{Capacities, datapath::LAYOUT};
 
-use crate::{Error, pins::LINKS};
+use crate::Error;
+
+/// Where links are pinned, below the pin root.
+pub(crate) const LINKS: &str = "links";
 
 /// Places and sizes.
 #[derive(Clone, Debug)]
@@ -71,6 +74,12 @@ impl Settings {
     pub fn lock_file(&self) -> PathBuf {
         self.run_dir.join("writer.lock")
     }
+}
+
+/// The number of a layout whose directory has this name: `v` and a number as it is written.
+pub(crate) fn layout(name: &str) -> Option<u32> {
+    let number = name.strip_prefix('v')?;
+    number.parse::<u32>().ok().filter(|layout| layout.to_string() == number)
 }
 
 #[cfg(test)]

@@ -10,11 +10,14 @@ use std::{
     path::Path,
 };
 
+use crate::plain::Plain;
+
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -80,11 +83,9 @@ pub(crate) fn update_batch<K: Copy, V: Copy>(
 }
 
 /// Every element of a hash map.
-pub(crate) fn dump<K: Copy + Default, V: Copy + Default>(
-    map: BorrowedFd<'_>,
-) -> io::Result<Vec<(K, V)>> {
+pub(crate) fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
     const CHUNK: usize = 4096;
-    let (mut keys, mut values) = (vec![K::default(); CHUNK], vec![V::default(); CHUNK]);
+    let (mut keys, mut values) = (vec![K::zero(); CHUNK], vec![V::zero(); CHUNK]);
     let (mut token, mut next_token) = (0u64, 0u64);
     let mut found = Vec::new();
     let mut first = true;
@@ -138,8 +139,8 @@ pub(crate) fn delete<K>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
 }
 
 /// One element of a hash map, by value.
-pub(crate) fn lookup<K, V: Default>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
-    let mut value = V::default();
+pub(crate) fn lookup<K, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::zero();
     let mut attr = ElementAttr {
         map_fd: fd_number(map),
         pad: 0,
@@ -197,13 +198,26 @@ struct PathAttr {
 
 /// Opens a pin.
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    let path = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_nul| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let path = c_path(path)?;
     let mut attr = PathAttr { pathname: path.as_ptr() as u64, ..PathAttr::default() };
     // SAFETY: a string that ends with zero and lives until the call returns.
     let fd = unsafe { bpf(BPF_OBJ_GET, &mut attr) }?;
     // SAFETY: a descriptor that the kernel just made for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins an object.
+pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    let pathname = path.as_ptr() as u64;
+    let mut attr = PathAttr { pathname, fd: fd_number(object), ..PathAttr::default() };
+    // SAFETY: a string that ends with zero and lives until the call returns.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(|_zero| ())
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_nul| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 #[repr(C)]
@@ -249,7 +263,7 @@ pub(crate) fn link_attachment(link: BorrowedFd<'_>) -> io::Result<(u64, u32)> {
 
 /// The beginning of `bpf_map_info`.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct MapInfo {
     pub(crate) kind: u32,
     pub(crate) id: u32,
@@ -341,18 +355,36 @@ struct MapAttr {
     inner_map_fd: u32,
 }
 
+/// A map of this shape.
+pub(crate) fn create_map(
+    kind: u32,
+    key: usize,
+    value: usize,
+    elements: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let size = |bytes| u32::try_from(bytes).map_err(io::Error::other);
+    let (key_size, value_size) = (size(key)?, size(value)?);
+    let attr =
+        MapAttr { kind, key_size, value_size, max_entries: elements, flags, inner_map_fd: 0 };
+    create(attr)
+}
+
 /// An array of one number, or of one map like `inner`.
 pub(crate) fn small_array(inner: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     const BPF_MAP_TYPE_ARRAY: u32 = 2;
     const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
-    let mut attr = MapAttr {
+    create(MapAttr {
         kind: if inner.is_some() { BPF_MAP_TYPE_ARRAY_OF_MAPS } else { BPF_MAP_TYPE_ARRAY },
         key_size: 4,
         value_size: 4,
         max_entries: 1,
         inner_map_fd: inner.map_or(0, fd_number),
         ..MapAttr::default()
-    };
+    })
+}
+
+fn create(mut attr: MapAttr) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attr) }?;
     // SAFETY: a descriptor that the kernel just made for us.

@@ -10,8 +10,7 @@ mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use support::Bed;
-use towpath_ebpf::LiveKernel;
+use support::{Bed, start};
 use towpath_image::{
     Applied, Batch, Capacities, FakeKernel, Image as _, Kernel, KernelError, MapName, ServiceImage,
     ServiceOp,
@@ -171,7 +170,7 @@ fn trimmed(mut image: ServiceImage) -> ServiceImage {
 fn live(name: &str, case: impl Fn(&mut dyn Kernel<ServiceImage>)) {
     let mut bed = Bed::new(name);
     bed.settings.capacities = SMALL;
-    case(&mut LiveKernel::open(&bed.settings).expect("opens"));
+    case(&mut start(&bed.settings).expect("opens").services);
 }
 
 macro_rules! battery {

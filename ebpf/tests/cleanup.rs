@@ -24,8 +24,8 @@ use nix::{
     fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
 };
-use support::Bed;
-use towpath_ebpf::{Cleaned, Error, LiveKernel, Settings, cleanup};
+use support::{Bed, start};
+use towpath_ebpf::{Cleaned, Error, Settings, cleanup};
 
 fn pin_map(at: &Path) {
     HashMap::<MapData, u32, u32>::create(1, 0).unwrap().pin(at).unwrap();
@@ -85,7 +85,7 @@ fn nothing_happens_outside_a_bpffs() {
 #[ignore = "needs root"]
 fn what_follows_the_last_name_leads_nowhere_else() {
     let bed = Bed::new("dots");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let root = &bed.settings.pin_root;
     let link = bed.settings.run_dir.join("link");
     symlink(root, &link).unwrap();
@@ -94,17 +94,17 @@ fn what_follows_the_last_name_leads_nowhere_else() {
         settings.pin_root = format!("{}{after}", link.display()).into();
         let error = cleanup(&settings, false).expect_err("a symbolic link");
         assert!(error.to_string().contains("a symbolic link"), "{error}");
-        let error = LiveKernel::open(&settings).expect_err("a symbolic link");
+        let error = start(&settings).expect_err("a symbolic link");
         assert!(error.to_string().contains("a symbolic link"), "{error}");
     }
     settings.pin_root = root.join("links/..");
     let refused = |error: Error| assert!(error.to_string().contains("`..`"), "{error}");
     refused(cleanup(&settings, false).expect_err("no plain path"));
-    refused(LiveKernel::open(&settings).expect_err("no plain path"));
+    refused(start(&settings).expect_err("no plain path"));
     assert_eq!(bed.attached(), 8, "nothing was removed");
     for after in ["/", "/."] {
         settings.pin_root = format!("{}{after}", root.display()).into();
-        drop(LiveKernel::open(&settings).expect("opens"));
+        drop(start(&settings).expect("opens"));
         assert_eq!(clean(&settings).removed.last(), Some(&root.display().to_string()));
         assert!(!root.exists());
     }
@@ -114,7 +114,7 @@ fn what_follows_the_last_name_leads_nowhere_else() {
 #[ignore = "needs root"]
 fn a_clean_up_makes_no_run_directory() {
     let bed = Bed::new("norun");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let mut settings = bed.settings.clone();
     settings.run_dir = bed.settings.run_dir.join("new/a/b");
     assert_eq!(clean(&settings).left, [""; 0]);
@@ -129,12 +129,12 @@ fn a_clean_up_makes_no_run_directory() {
 #[ignore = "needs root"]
 fn a_directory_of_another_user_is_refused() {
     let bed = Bed::new("owner");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let settings = &bed.settings;
     for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
         chown(&dir, Some(65_534), None).unwrap();
         for error in [
-            LiveKernel::open(settings).expect_err("somebody else's"),
+            start(settings).expect_err("somebody else's"),
             cleanup(settings, true).expect_err("somebody else's"),
         ] {
             assert!(matches!(error, Error::Owner { owner: 65_534, .. }), "{error}");
@@ -150,7 +150,7 @@ fn a_directory_of_another_user_is_refused() {
 #[ignore = "needs root"]
 fn a_clean_up_that_stops_on_the_way_says_what_it_removed() {
     let bed = Bed::new("partly");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let (links, maps) = (bed.settings.links_dir(), bed.settings.maps_dir());
     chown(&maps, Some(65_534), None).unwrap();
     let Err(Error::Partly { cleaned, cause }) = cleanup(&bed.settings, false) else {
@@ -168,7 +168,7 @@ fn a_clean_up_that_stops_on_the_way_says_what_it_removed() {
 #[ignore = "needs root"]
 fn what_is_not_towpaths_stays() {
     let bed = Bed::new("foreign");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let (root, maps) = (bed.settings.pin_root.clone(), bed.settings.maps_dir());
     let links = bed.settings.links_dir();
     let other = root.parent().unwrap().join("other");
@@ -210,7 +210,7 @@ fn what_is_not_towpaths_stays() {
 #[ignore = "needs root"]
 fn what_other_versions_pinned_goes_too() {
     let bed = Bed::new("layouts");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let root = &bed.settings.pin_root;
     for layout in ["v0", "v7", "v12"] {
         fs::create_dir(root.join(layout)).unwrap();
@@ -240,7 +240,7 @@ fn a_mount_point_stays() {
     fs::create_dir(root).unwrap();
     // As a container has it. The bed's own unmounting takes this one along.
     mount(Some(root), root, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let cleaned = clean(&bed.settings);
     assert_eq!(cleaned.left, displayed(std::slice::from_ref(root)));
     assert_eq!(cleaned.removed.len(), 8 + 11 + 2, "{cleaned:?}");
@@ -251,16 +251,16 @@ fn a_mount_point_stays() {
 #[ignore = "needs root"]
 fn whoever_holds_a_pin_directory_is_not_disturbed() {
     let bed = Bed::new("held");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let settings = &bed.settings;
     for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
         let lock = FlockArg::LockExclusiveNonblock;
         let held = Flock::lock(File::open(&dir).unwrap(), lock).unwrap();
         assert!(matches!(cleanup(settings, true), Err(Error::Locked { .. })));
-        assert!(matches!(LiveKernel::open(settings), Err(Error::Locked { .. })));
+        assert!(matches!(start(settings), Err(Error::Locked { .. })));
         drop(held);
     }
-    let daemon = LiveKernel::open(settings).expect("opens");
+    let daemon = start(settings).expect("opens");
     for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
         let lock = FlockArg::LockExclusiveNonblock;
         assert!(Flock::lock(File::open(&dir).unwrap(), lock).is_err(), "{}", dir.display());
@@ -291,7 +291,7 @@ fn a_daemon_that_starts_during_a_clean_up_has_all_or_is_refused() {
         let mut opened = 0;
         let mut odd = None;
         for _ in 0..60 {
-            match LiveKernel::open(&bed.settings) {
+            match start(&bed.settings) {
                 Ok(_held) => {
                     let maps = fs::read_dir(bed.settings.maps_dir()).map_or(0, Iterator::count);
                     if (maps, bed.attached()) != (11, 8) {
@@ -317,7 +317,7 @@ fn what_is_made_is_for_its_owner_only_and_what_was_wide_is_narrowed() {
     let settings = &bed.settings;
     let dirs = [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()];
     let check = |root: u32| {
-        drop(LiveKernel::open(settings).expect("opens"));
+        drop(start(settings).expect("opens"));
         assert_eq!(dirs.each_ref().map(|dir| mode(dir)), [root, 0o700, 0o700]);
         assert_eq!(mode(&settings.lock_file()), 0o600);
         for dir in &dirs[1..] {

@@ -33,8 +33,9 @@ use support::{
     Bed,
     net::{Family, serve, tcp},
     plane::Plane,
+    start,
 };
-use towpath_ebpf::{Error, LiveKernel, cleanup, detach, probe};
+use towpath_ebpf::{Error, cleanup, detach, probe};
 use towpath_image::{
     Applied, Batch, Image as _, Kernel as _, Observed as _, Programs as _, ServiceImage, ServiceOp,
     datapath::{
@@ -68,7 +69,7 @@ fn service(index: u32, base: u32) -> Vec<ServiceOp> {
 #[ignore = "needs root"]
 fn what_is_written_is_read_back_also_by_the_next_daemon() {
     let bed = Bed::new("readback");
-    let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
+    let mut kernel = start(&bed.settings).expect("opens");
     let mut wanted = ServiceImage::with_capacities(bed.settings.capacities);
     let mut batch = Batch::default();
     for index in 0..5 {
@@ -81,23 +82,23 @@ fn what_is_written_is_read_back_also_by_the_next_daemon() {
     });
     batch.ops.push(ServiceOp::DeleteFrontend { key: vip(4) });
     batch.ops.push(ServiceOp::DeleteFrontend { key: vip(200) });
-    let applied = kernel.apply(&batch);
+    let applied = kernel.services.apply(&batch);
     assert_eq!(applied, Applied { done: batch.ops.len(), failure: None });
     batch.ops.iter().for_each(|op| wanted.apply(op).unwrap());
-    let read = kernel.read().unwrap();
+    let read = kernel.services.read().unwrap();
     wanted.config = read.config;
     assert_eq!(read, wanted);
     drop(kernel);
-    let mut next = LiveKernel::open(&bed.settings).expect("adopts");
-    assert_eq!(next.read().unwrap(), wanted);
+    let mut next = start(&bed.settings).expect("adopts");
+    assert_eq!(next.services.read().unwrap(), wanted);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn a_second_writer_is_refused_by_name() {
     let bed = Bed::new("second");
-    let _first = LiveKernel::open(&bed.settings).expect("opens");
-    let error = LiveKernel::open(&bed.settings).expect_err("locked");
+    let _first = start(&bed.settings).expect("opens");
+    let error = start(&bed.settings).expect_err("locked");
     assert!(matches!(&error, Error::Locked { pid, .. } if *pid == std::process::id().to_string()));
 }
 
@@ -106,13 +107,13 @@ fn a_second_writer_is_refused_by_name() {
 fn a_full_map_stops_the_batch_where_it_is_full() {
     let mut bed = Bed::new("full");
     bed.settings.capacities.frontends = 8;
-    let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
+    let mut kernel = start(&bed.settings).expect("opens");
     let puts = (0..20).map(|last| {
         let key = vip(last);
         ServiceOp::PutFrontend { key, word: FrontendWord::new(&key, 0, 0) }
     });
-    let applied = kernel.apply(&Batch { ops: puts.collect() });
-    let held = kernel.read().unwrap().frontends.len();
+    let applied = kernel.services.apply(&Batch { ops: puts.collect() });
+    let held = kernel.services.read().unwrap().frontends.len();
     assert!(applied.failure.is_some() && applied.done == held, "{applied:?}, {held} held");
 }
 
@@ -122,7 +123,7 @@ fn links_are_replaced_in_place_and_clean_up_leaves_nothing() {
     let bed = Bed::new("links");
     let mut ids = Vec::new();
     for _ in 0..3 {
-        drop(LiveKernel::open(&bed.settings).expect("opens"));
+        drop(start(&bed.settings).expect("opens"));
         ids.push(bed.attached());
     }
     assert!(ids.iter().all(|attached| *attached == 8), "eight programs, never more: {ids:?}");
@@ -157,7 +158,7 @@ fn programs_are_replaced_under_connects_without_a_gap() {
         });
         drop(plane.kernel.take());
         for _ in 0..20 {
-            let opened = LiveKernel::open(&settings);
+            let opened = start(&settings);
             if opened.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -183,7 +184,7 @@ fn maps_grow_under_connects_without_a_gap_and_keep_what_they_hold() {
     plane.cluster_ip(at_vip.ip(), 80, index, 0);
     plane.node("10.2.0.1", 1, NodeAddressValue::OWN);
     let mut settings = plane.bed.settings.clone();
-    let mut before = plane.kernel.as_mut().unwrap().read().unwrap();
+    let mut before = plane.kernel.as_mut().unwrap().services.read().unwrap();
     let stop = AtomicBool::new(false);
     let asked = thread::scope(|scope| {
         let client = scope.spawn(|| {
@@ -201,7 +202,7 @@ fn maps_grow_under_connects_without_a_gap_and_keep_what_they_hold() {
             sizes.services += 100;
             sizes.backends += 10_000;
             sizes.node_addresses += 1;
-            grown.push(LiveKernel::open(&settings).and_then(|mut kernel| Ok(kernel.read()?)));
+            grown.push(start(&settings).and_then(|mut kernel| Ok(kernel.services.read()?)));
         }
         stop.store(true, Ordering::Relaxed);
         let asked = client.join().expect("the client");
@@ -213,10 +214,14 @@ fn maps_grow_under_connects_without_a_gap_and_keep_what_they_hold() {
     let total: u64 = asked.values().sum();
     let by = asked.get(&backend.to_string());
     assert!(total > 100 && by == Some(&total), "the VIP never answers: {asked:?}");
-    let mut kernel = LiveKernel::open(&settings).expect("opens");
-    assert!(kernel.service_counters(index).translated > 0, "what was counted is kept");
+    let mut kernel = start(&settings).expect("opens");
+    assert!(kernel.services.service_counters(index).translated > 0, "what was counted is kept");
     let last = settings.capacities.services - 1;
-    assert_eq!(kernel.apply(&Batch { ops: service(last, 10_000) }).failure, None, "there is room");
+    assert_eq!(
+        kernel.services.apply(&Batch { ops: service(last, 10_000) }).failure,
+        None,
+        "there is room"
+    );
     assert_eq!(fs::read_dir(settings.maps_dir()).unwrap().count(), 11, "nothing is left beside");
 }
 
@@ -224,20 +229,20 @@ fn maps_grow_under_connects_without_a_gap_and_keep_what_they_hold() {
 #[ignore = "needs root"]
 fn a_map_that_was_half_grown_is_grown_by_the_next_daemon() {
     let mut bed = Bed::new("halfgrown");
-    let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
-    assert_eq!(kernel.apply(&Batch { ops: service(1, 0) }).failure, None);
-    let mut before = kernel.read().unwrap();
+    let mut kernel = start(&bed.settings).expect("opens");
+    assert_eq!(kernel.services.apply(&Batch { ops: service(1, 0) }).failure, None);
+    let mut before = kernel.services.read().unwrap();
     drop(kernel);
     // As if a daemon had died with one larger map beside, and another one moved over already.
     let maps = bed.settings.maps_dir();
     let beside = HashMap::<MapData, [u8; 20], u64>::create(999, 0).unwrap();
     beside.pin(maps.join("FRONTENDS-new")).unwrap();
     bed.settings.capacities.services = 128;
-    drop(LiveKernel::open(&bed.settings).expect("grows one"));
+    drop(start(&bed.settings).expect("grows one"));
     bed.settings.capacities.frontends = 128;
-    let mut kernel = LiveKernel::open(&bed.settings).expect("grows the other");
+    let mut kernel = start(&bed.settings).expect("grows the other");
     before.capacities = bed.settings.capacities;
-    assert_eq!(kernel.read().unwrap(), before);
+    assert_eq!(kernel.services.read().unwrap(), before);
 }
 
 #[test]
@@ -254,7 +259,7 @@ fn a_daemon_killed_at_any_moment_is_repaired_by_the_next() {
         // SAFETY: the child only opens the kernel and waits to be killed.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Child => {
-                let _kernel = LiveKernel::open(&bed.settings);
+                let _kernel = start(&bed.settings);
                 loop {
                     thread::sleep(Duration::from_secs(1));
                 }
@@ -265,11 +270,11 @@ fn a_daemon_killed_at_any_moment_is_repaired_by_the_next() {
                 waitpid(child, None).unwrap();
             }
         }
-        let mut kernel = LiveKernel::open(&bed.settings).expect("the next daemon");
+        let mut kernel = start(&bed.settings).expect("the next daemon");
         let index = u32::try_from(round).unwrap();
         let batch = Batch { ops: service(index, index * 3) };
-        assert_eq!(kernel.apply(&batch).failure, None);
-        assert!(kernel.read().unwrap().services.contains_key(&index));
+        assert_eq!(kernel.services.apply(&batch).failure, None);
+        assert!(kernel.services.read().unwrap().services.contains_key(&index));
         assert_eq!(bed.attached(), 8, "round {round}");
     }
 }
@@ -278,15 +283,15 @@ fn a_daemon_killed_at_any_moment_is_repaired_by_the_next() {
 #[ignore = "needs root"]
 fn lost_pins_and_leftovers_are_repaired() {
     let bed = Bed::new("lost");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let (maps, links) = (bed.settings.maps_dir(), bed.settings.links_dir());
     fs::remove_file(maps.join("SERVICES")).unwrap();
     fs::remove_file(links.join("connect4")).unwrap();
     // As if one had died between pinning a new link and moving it over the old one.
     fs::rename(links.join("connect6"), links.join("connect6-new")).unwrap();
-    let mut kernel = LiveKernel::open(&bed.settings).expect("repairs");
+    let mut kernel = start(&bed.settings).expect("repairs");
     assert_eq!(bed.attached(), 8);
-    assert_eq!(kernel.apply(&Batch { ops: service(1, 0) }).failure, None);
+    assert_eq!(kernel.services.apply(&Batch { ops: service(1, 0) }).failure, None);
 }
 
 #[test]
@@ -297,13 +302,13 @@ fn a_cgroup_that_went_away_and_came_back_is_attached_to_anew() {
         let pin = PinnedLink::from_pin(bed.settings.links_dir().join(hook)).unwrap();
         FdLink::from(pin).info().unwrap().id()
     };
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     let before = id("connect4");
-    drop(LiveKernel::open(&bed.settings).expect("replaces"));
+    drop(start(&bed.settings).expect("replaces"));
     assert_eq!(id("connect4"), before, "the link stays, its program changes");
     fs::remove_dir(&bed.settings.cgroup_root).unwrap();
     fs::create_dir(&bed.settings.cgroup_root).unwrap();
-    drop(LiveKernel::open(&bed.settings).expect("attaches"));
+    drop(start(&bed.settings).expect("attaches"));
     assert_ne!(id("connect4"), before);
     assert_eq!(bed.attached(), 8);
 }
@@ -313,33 +318,33 @@ fn a_cgroup_that_went_away_and_came_back_is_attached_to_anew() {
 fn pins_of_another_cluster_are_refused_and_stay_as_they_are() {
     let mut bed = Bed::new("foreign");
     bed.settings.cluster = Some(1);
-    let mut kernel = LiveKernel::open(&bed.settings).expect("opens");
-    kernel.apply(&Batch { ops: service(1, 0) });
-    let before = kernel.read().unwrap();
+    let mut kernel = start(&bed.settings).expect("opens");
+    kernel.services.apply(&Batch { ops: service(1, 0) });
+    let before = kernel.services.read().unwrap();
     drop(kernel);
     bed.settings.cluster = Some(2);
-    let error = LiveKernel::open(&bed.settings).expect_err("another cluster");
+    let error = start(&bed.settings).expect_err("another cluster");
     assert!(matches!(error, Error::OtherCluster { .. }), "{error}");
     assert!(error.to_string().contains("towpath cleanup"));
     bed.settings.cluster = None;
-    assert_eq!(LiveKernel::open(&bed.settings).expect("opens").read().unwrap(), before);
+    assert_eq!(start(&bed.settings).expect("opens").services.read().unwrap(), before);
 }
 
 #[test]
 #[ignore = "needs root"]
 fn the_first_cluster_that_is_told_later_keeps_the_pins() {
     let bed = Bed::new("bind");
-    let mut kernel = LiveKernel::open(&bed.settings).expect("opens before the cluster is known");
-    assert_eq!(kernel.apply(&Batch { ops: service(1, 0) }).failure, None);
-    assert_eq!((kernel.bind(7), kernel.bind(7)), (Ok(()), Ok(())));
-    let before = kernel.read().unwrap();
+    let mut kernel = start(&bed.settings).expect("opens before the cluster is known");
+    assert_eq!(kernel.services.apply(&Batch { ops: service(1, 0) }).failure, None);
+    assert_eq!((kernel.programs.bind(7), kernel.programs.bind(7)), (Ok(()), Ok(())));
+    let before = kernel.services.read().unwrap();
     assert_eq!(before.config.cluster, 7);
     drop(kernel);
-    let mut next = LiveKernel::open(&bed.settings).expect("serves what is pinned");
-    let error = next.bind(8).expect_err("another cluster");
+    let mut next = start(&bed.settings).expect("serves what is pinned");
+    let error = next.programs.bind(8).expect_err("another cluster");
     assert!(error.to_string().contains("towpath cleanup"), "{error}");
-    assert_eq!(next.read().unwrap(), before, "nothing was written");
-    assert_eq!(next.bind(7), Ok(()));
+    assert_eq!(next.services.read().unwrap(), before, "nothing was written");
+    assert_eq!(next.programs.bind(7), Ok(()));
 }
 
 #[test]
@@ -353,7 +358,7 @@ fn programs_that_somebody_took_out_of_force_come_back() {
     let index = plane.service(&[backend]);
     plane.cluster_ip(at_vip.ip(), 80, index, 0);
     let links = plane.bed.settings.links_dir();
-    let heal = |plane: &mut Plane| plane.kernel.as_mut().unwrap().heal();
+    let heal = |plane: &mut Plane| plane.kernel.as_mut().unwrap().programs.heal();
     assert_eq!(heal(&mut plane), Ok(vec![]), "nothing is wrong");
 
     // As `bpftool link detach` does.
@@ -391,10 +396,10 @@ fn out_of_force(pin: &std::path::Path) {
 #[ignore = "needs root"]
 fn another_run_directory_does_not_make_a_second_writer() {
     let bed = Bed::new("rundir");
-    let _first = LiveKernel::open(&bed.settings).expect("opens");
+    let _first = start(&bed.settings).expect("opens");
     let mut second = bed.settings.clone();
     second.run_dir = bed.settings.run_dir.join("other");
-    assert!(matches!(LiveKernel::open(&second), Err(Error::Locked { .. })));
+    assert!(matches!(start(&second), Err(Error::Locked { .. })));
     assert!(matches!(cleanup(&second, false), Err(Error::Locked { .. })));
 }
 
@@ -402,16 +407,16 @@ fn another_run_directory_does_not_make_a_second_writer() {
 #[ignore = "needs root"]
 fn a_map_never_becomes_smaller_and_another_shape_is_refused() {
     let mut bed = Bed::new("shape");
-    drop(LiveKernel::open(&bed.settings).expect("opens"));
+    drop(start(&bed.settings).expect("opens"));
     bed.settings.capacities.frontends = 9;
-    let mut kernel = LiveKernel::open(&bed.settings).expect("adopts");
-    assert_eq!(kernel.read().unwrap().capacities.frontends, 64);
+    let mut kernel = start(&bed.settings).expect("adopts");
+    assert_eq!(kernel.services.read().unwrap().capacities.frontends, 64);
     drop(kernel);
     let pin = bed.settings.maps_dir().join("FRONTENDS");
     fs::remove_file(&pin).unwrap();
     let odd = HashMap::<MapData, u32, u32>::create(4, 0).unwrap();
     odd.pin(&pin).unwrap();
-    let error = LiveKernel::open(&bed.settings).expect_err("another shape");
+    let error = start(&bed.settings).expect_err("another shape");
     assert!(matches!(error, Error::Shape { .. }), "{error}");
 }
 
@@ -421,11 +426,11 @@ fn ordinary_directories_are_refused_by_name() {
     let bed = Bed::new("plain");
     let mut wrong = bed.settings.clone();
     wrong.pin_root = bed.settings.run_dir.join("pins");
-    let error = LiveKernel::open(&wrong).expect_err("no bpffs");
+    let error = start(&wrong).expect_err("no bpffs");
     assert!(matches!(error, Error::NoBpffs { .. }) && error.to_string().contains("mount"));
     let mut wrong = bed.settings.clone();
     wrong.cgroup_root = std::env::temp_dir();
-    let error = LiveKernel::open(&wrong).expect_err("no cgroup2");
+    let error = start(&wrong).expect_err("no cgroup2");
     assert!(matches!(error, Error::NoCgroup2 { .. }) && error.to_string().contains("mount"));
 }
 
@@ -433,7 +438,7 @@ fn ordinary_directories_are_refused_by_name() {
 #[ignore = "needs root"]
 fn the_probe_finds_everything_that_opening_needs() {
     let bed = Bed::new("probe");
-    LiveKernel::open(&bed.settings).expect("opens");
+    start(&bed.settings).expect("opens");
     for feature in probe(&bed.settings) {
         assert!(feature.present || !feature.needed, "{feature:?}");
     }

@@ -20,8 +20,9 @@ use nix::fcntl::{Flock, FlockArg};
 use support::{
     net::{Family, serve, tcp},
     plane::Plane,
+    start,
 };
-use towpath_ebpf::{Error, LiveKernel, cleanup};
+use towpath_ebpf::{Error, cleanup};
 use towpath_image::{Kernel as _, KernelError, Programs as _};
 
 /// A node with one Service, and the way to it.
@@ -36,16 +37,16 @@ fn plane(name: &str) -> (Plane, SocketAddr, String) {
 }
 
 fn heal(plane: &mut Plane) -> Result<Vec<String>, KernelError> {
-    plane.kernel.as_mut().unwrap().heal()
+    plane.kernel.as_mut().unwrap().programs.heal()
 }
 
 /// The daemon dies, and another one adopts what is pinned.
 fn restart(plane: &mut Plane) {
     let kernel = plane.kernel.as_mut().unwrap();
-    let before = kernel.read().unwrap();
+    let before = kernel.services.read().unwrap();
     plane.kernel = None;
-    let mut next = LiveKernel::open(&plane.bed.settings).expect("opens");
-    assert_eq!(next.read().unwrap(), before, "nothing is lost");
+    let mut next = start(&plane.bed.settings).expect("opens");
+    assert_eq!(next.services.read().unwrap(), before, "nothing is lost");
     plane.kernel = Some(next);
 }
 
@@ -116,7 +117,7 @@ fn a_pin_root_that_was_removed_is_made_and_locked_anew() {
     }
     let mut second = settings.clone();
     second.run_dir = settings.run_dir.join("other");
-    assert!(matches!(LiveKernel::open(&second), Err(Error::Locked { .. })));
+    assert!(matches!(start(&second), Err(Error::Locked { .. })));
     assert_eq!(heal(&mut plane), Ok(vec![]));
     restart(&mut plane);
     assert_eq!(tcp(at_vip).unwrap().0, backend);
@@ -145,7 +146,7 @@ fn pins_that_another_daemon_has_taken_over_are_its_own() {
     fs::remove_dir_all(&settings.pin_root).unwrap();
     let mut other = settings.clone();
     other.run_dir = settings.run_dir.join("other");
-    let second = LiveKernel::open(&other).expect("nobody has these");
+    let second = start(&other).expect("nobody has these");
     let ids = link_ids(&settings.links_dir());
     for _ in 0..2 {
         let error = heal(&mut plane).expect_err("they are the other's");

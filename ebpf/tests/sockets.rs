@@ -24,7 +24,6 @@ use support::{
     },
     plane::Plane,
 };
-use towpath_ebpf::Peers;
 use towpath_image::datapath::{Empty, FrontendKey, FrontendWord, NodeAddressValue, protocol};
 
 /// Servers at the first two backends and the first three VIPs of both families.
@@ -338,7 +337,7 @@ fn what_the_daemon_knows_of_a_connected_socket_ends_with_the_connection() {
             plane.cluster_ip(family.vip(n), 80, service, 0);
         }
     }
-    let peers = Peers::open(&plane.bed.settings).unwrap();
+    let peers = plane.kernel.as_ref().unwrap().services.peers();
     for family in FAMILIES {
         let socket = udp_socket(family.names(family.vip(1), 80));
         let join = |ip, port| socket.connect(family.names(ip, port)).unwrap();

@@ -1,6 +1,7 @@
 //! What this machine lacks, in words: asked when the kernel could not be opened.
 
 use towpath_ebpf::{Error, Feature, Settings};
+use towpath_image::KernelError;
 
 /// The features that Towpath can not run without and this machine does not have: a line each, with
 /// how to get it.
@@ -13,7 +14,7 @@ fn missing(features: &[Feature]) -> Vec<String> {
 pub(super) fn explained(error: Error, settings: &Settings) -> anyhow::Error {
     let features = match &error {
         Error::Load { .. }
-        | Error::Attach { .. }
+        | Error::Map(KernelError::Detached { .. })
         | Error::File { .. }
         | Error::NoBpffs { .. }
         | Error::NoCgroup2 { .. } => missing(&towpath_ebpf::probe(settings)),

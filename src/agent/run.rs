@@ -4,7 +4,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
-use towpath_ebpf::{LiveKernel, Peers, Settings};
+use towpath_ebpf::{Opened, Settings};
+use towpath_image::{Attachment, Programs as _};
 use towpath_model::{Relist, Store};
 use towpath_proxy::{ProxyConfig, ServicePlan, Share};
 
@@ -58,8 +59,11 @@ fn daemon(config: Config) -> Result<()> {
     run_dir::narrow(&settings);
     descriptors::raise();
     // Before anything else: from here on the node is served with what its maps hold.
-    let kernel =
-        LiveKernel::open(&settings).map_err(|error| preflight::explained(error, &settings))?;
+    let mut kernel =
+        towpath_ebpf::open(&settings).map_err(|error| preflight::explained(error, &settings))?;
+    if let Some(failure) = kernel.programs.attach(&Attachment::of_sockets()).failure {
+        return Err(preflight::explained(failure.into(), &settings));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("source")
@@ -67,8 +71,8 @@ fn daemon(config: Config) -> Result<()> {
         .build()
         .context("starting the runtime")?;
     // Pins of some cluster, and nothing is remembered that says of which.
-    let unverified = settings.cluster.is_none() && kernel.cluster().is_some();
-    let Running { wakes, relists, health, mut threads } = start(&config, &settings, kernel, clock)?;
+    let unverified = settings.cluster.is_none() && kernel.programs.cluster().is_some();
+    let Running { wakes, relists, health, mut threads } = start(&config, kernel, clock)?;
     let feed = Feed::new(wakes.clone());
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
@@ -105,14 +109,9 @@ struct Running {
 }
 
 /// The loop, and everything that looks at it.
-fn start(
-    config: &Config,
-    settings: &Settings,
-    kernel: LiveKernel,
-    clock: Clock,
-) -> Result<Running> {
-    let map_bytes = kernel.map_use().iter().map(|map| map.bytes).sum();
-    let reader = kernel.reader();
+fn start(config: &Config, kernel: Opened, clock: Clock) -> Result<Running> {
+    let map_bytes = kernel.services.map_use().iter().map(|map| map.bytes).sum();
+    let (reader, peers) = (kernel.services.reader(), kernel.services.peers());
     let (wakes, inbox) = mpsc::channel::<Wake>(reconcile::QUEUE);
     let (relists_out, relists) = mpsc::channel(16);
     let (udp_gone, udp_told) = std::sync::mpsc::sync_channel(1);
@@ -135,7 +134,14 @@ fn start(
         share: Share::of(&config.kernel.capacities),
     });
     let store = Store::new(&config.node_name);
-    let state = State::new(clock, store, plan, Box::new(kernel), effects)?;
+    let state = State::new(
+        clock,
+        store,
+        plan,
+        Box::new(kernel.services),
+        Box::new(kernel.programs),
+        effects,
+    )?;
     threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
 
     let asker = Asker::new(wakes.clone());
@@ -143,7 +149,7 @@ fn start(
     threads.add("audit", Auditor { asker: asker.clone(), read, clock }.start()?);
     let stale_udp = Arc::new(StaleUdp::default());
     let sweeper = Sweeper {
-        peers: Peers::open(settings)?,
+        peers,
         asker: asker.clone(),
         metrics: Arc::clone(&metrics),
         found: Arc::clone(&stale_udp),

@@ -121,8 +121,8 @@ impl Desk {
             vitals: Arc::clone(&vitals),
         };
         let plan = ServicePlan::new(ProxyConfig::default());
-        let door = Box::new(kernel.clone());
-        let state = State::new(clock, Store::new("n0"), plan, door, effects).unwrap();
+        let (door, programs) = (Box::new(kernel.clone()), Box::new(kernel.clone()));
+        let state = State::new(clock, Store::new("n0"), plan, door, programs, effects).unwrap();
         Self { kernel, state, metrics, vitals, wakes, inbox, relists, checks: served }
     }
 

@@ -20,8 +20,8 @@ use super::{
 use crate::admin::Metrics;
 
 /// The kernel, written and looked at.
-pub trait Door: Kernel<ServiceImage> + Programs + Observed {}
-impl<T: Kernel<ServiceImage> + Programs + Observed> Door for T {}
+pub trait Door: Kernel<ServiceImage> + Observed {}
+impl<T: Kernel<ServiceImage> + Observed> Door for T {}
 
 /// Where the loop's results go besides the kernel.
 pub struct Effects {
@@ -47,6 +47,7 @@ pub struct State {
     pub(crate) plan: ServicePlan,
     pub(crate) layout: Layout,
     pub(crate) kernel: Box<dyn Door>,
+    programs: Box<dyn Programs>,
     pub(crate) ledger: Ledger,
     pub(crate) audited: Option<Finding>,
     pub(crate) effects: Effects,
@@ -87,6 +88,7 @@ impl State {
         store: Store,
         plan: ServicePlan,
         mut kernel: Box<dyn Door>,
+        programs: Box<dyn Programs>,
         effects: Effects,
     ) -> Result<Self, KernelError> {
         let image = kernel.read()?;
@@ -97,6 +99,7 @@ impl State {
             plan,
             layout: Layout::adopt(image),
             kernel,
+            programs,
             ledger: Ledger::default(),
             audited: None,
             effects,
@@ -157,13 +160,13 @@ impl State {
         if self.layout.wants_grace() {
             self.effects.graces.request();
         }
-        let back = self.guard.tick(self.kernel.as_mut(), now);
+        let back = self.guard.tick(self.programs.as_mut(), now);
         self.effects.metrics.reattached(back);
     }
 
     /// Says whose maps these are, now that it is known. On an error nothing may be written.
     pub(crate) fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
-        self.kernel.bind(cluster)
+        self.programs.bind(cluster)
     }
 
     /// An audit is finished. What it found is repaired in the next turn.
@@ -172,7 +175,7 @@ impl State {
         for difference in finding.differences.iter().take(20) {
             tracing::error!(difference, "the kernel or the plan is not as it must be: repairing");
         }
-        let back = self.guard.look(self.kernel.as_mut(), self.clock.now_ms());
+        let back = self.guard.look(self.programs.as_mut(), self.clock.now_ms());
         self.effects.metrics.reattached(back);
         self.repair |= !finding.differences.is_empty();
         self.audited = Some(finding);

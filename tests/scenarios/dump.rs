@@ -180,7 +180,6 @@ pub(crate) fn writes(ops: &[ServiceOp], image: &ServiceImage, names: &Names) -> 
             ServiceOp::DeleteFrontend { key } => format!("delete {}", key_text(names, key)),
             ServiceOp::PutNodeAddress { addr, .. } => format!("put node {}", IpAddr::from(*addr)),
             ServiceOp::DeleteNodeAddress { addr } => format!("delete node {}", IpAddr::from(*addr)),
-            ServiceOp::WriteConfig { .. } => "write the configuration".to_owned(),
         });
         text.push('\n');
     }

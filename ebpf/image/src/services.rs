@@ -68,7 +68,7 @@ pub struct ServiceImage {
     pub backends: Vec<BackendRecord>,
     /// NODE_ADDRESSES.
     pub node_addresses: BTreeMap<Addr, NodeAddressValue>,
-    /// CONFIG.
+    /// CONFIG, which is the programs': only read.
     pub config: ConfigRecord,
 }
 
@@ -121,11 +121,6 @@ pub enum ServiceOp {
     DeleteNodeAddress {
         /// Key.
         addr: Addr,
-    },
-    /// Replace the configuration.
-    WriteConfig {
-        /// Content.
-        config: ConfigRecord,
     },
 }
 
@@ -193,7 +188,6 @@ impl Image for ServiceImage {
             ServiceOp::DeleteNodeAddress { addr } => {
                 self.node_addresses.remove(addr);
             }
-            ServiceOp::WriteConfig { config } => self.config = *config,
         }
         Ok(())
     }

@@ -14,8 +14,15 @@ use std::{
 };
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use towpath_ebpf::Settings;
-use towpath_image::Capacities;
+use towpath_ebpf::{Error, Opened, Settings, open};
+use towpath_image::{Attachment, Capacities, Programs as _};
+
+/// Opens the kernel and brings the programs into force, as the start of a daemon does.
+pub(crate) fn start(settings: &Settings) -> Result<Opened, Error> {
+    let mut opened = open(settings)?;
+    let applied = opened.programs.attach(&Attachment::of_sockets());
+    applied.failure.map_or(Ok(opened), |failure| Err(failure.into()))
+}
 
 /// Removed when it is dropped.
 pub(crate) struct Bed {

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use towpath_ebpf::LiveKernel;
+use towpath_ebpf::Opened;
 use towpath_image::{
     Applied, Batch, Kernel as _, Observed as _, ServiceOp,
     datapath::{
@@ -16,7 +16,7 @@ use towpath_image::{
     },
 };
 
-use super::Bed;
+use super::{Bed, start};
 
 /// A process is in one cgroup at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -24,7 +24,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// This process inside a test's cgroup, with the programs in force.
 pub(crate) struct Plane {
     /// `None` while the test plays the daemon's death.
-    pub(crate) kernel: Option<LiveKernel>,
+    pub(crate) kernel: Option<Opened>,
     services: u32,
     slots: u32,
     epoch: u16,
@@ -44,7 +44,7 @@ impl Plane {
         super::net::fresh_net();
         let mut bed = Bed::new(name);
         change(&mut bed.settings);
-        let kernel = LiveKernel::open(&bed.settings).expect("opens");
+        let kernel = start(&bed.settings).expect("opens");
         let home = bed.home();
         join(&bed.settings.cgroup_root);
         Self { kernel: Some(kernel), services: 0, slots: 0, epoch: 0, home, bed, _turn: turn }
@@ -53,7 +53,7 @@ impl Plane {
     pub(crate) fn apply(&mut self, ops: Vec<ServiceOp>) {
         let all = Applied { done: ops.len(), failure: None };
         let kernel = self.kernel.as_mut().expect("a daemon");
-        assert_eq!(kernel.apply(&Batch { ops }), all);
+        assert_eq!(kernel.services.apply(&Batch { ops }), all);
     }
 
     /// Writes an extent; its word.
@@ -128,7 +128,7 @@ impl Plane {
 
     /// Calls refused at ports that nobody has.
     pub(crate) fn unknown_ports(&self) -> u64 {
-        self.kernel.as_ref().expect("a daemon").counters().unknown_port
+        self.kernel.as_ref().expect("a daemon").services.counters().unknown_port
     }
 
     /// Moves this process out of the cgroup.
@@ -142,7 +142,7 @@ impl Plane {
     }
 
     pub(crate) fn counters(&self, service: u32) -> ServiceCounters {
-        self.kernel.as_ref().expect("a daemon").service_counters(service)
+        self.kernel.as_ref().expect("a daemon").services.service_counters(service)
     }
 }
 

@@ -1,8 +1,11 @@
 //! Links: pinned, replaced in place, never detached first.
 
 use std::{
-    fs,
-    os::{fd::AsFd, unix::fs::MetadataExt as _},
+    fs::{self, OpenOptions},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::Path,
 };
 
@@ -12,19 +15,11 @@ use aya::{
 };
 use towpath_image::{Applied, At, Attachment, Attachments, Hook, HookKind, KernelError};
 
-use crate::{Error, Settings, cleanup::out_of_force, load::chain, sys};
-
-/// Ends the name of a link that is about to take its place.
-pub(crate) const BESIDE: &str = "-new";
-
-/// Loads every program of the object.
-pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), Error> {
-    for hook in Hook::SOCKETS {
-        let loaded = program(ebpf, hook).and_then(|program| program.load().map_err(|e| chain(&e)));
-        loaded.map_err(|cause| Error::Load { cause: format!("{}: {cause}", hook.name()) })?;
-    }
-    Ok(())
-}
+use super::{
+    dir::{PinDir, descriptor, remove},
+    names::BESIDE,
+};
+use crate::{Error, Settings, error::chain, sys};
 
 /// Brings exactly these into force, with the programs that are loaded.
 pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments) -> Applied {
@@ -33,16 +28,40 @@ pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments)
         bring_into_force(program(ebpf, what.hook)?, what, &place, settings)?;
         Ok(true)
     });
-    for what in Attachment::of_sockets().iter().rev().filter(|what| !wanted.contains(what)) {
-        let pins = [format!("{what}{BESIDE}"), what.to_string()];
-        for pin in pins.map(|name| settings.links_dir().join(name)) {
-            if let Err(error) = take_away(&pin) {
-                let (program, cause) = (what.to_string(), chain(&error));
-                failure.get_or_insert(KernelError::Attached { program, cause });
-            }
+    for name in unwanted(settings, wanted) {
+        if let Err(error) = take_away(&settings.links_dir().join(&name)) {
+            failure.get_or_insert(KernelError::Attached { program: name, cause: chain(&error) });
         }
     }
     Applied { done: in_force.len(), failure }
+}
+
+/// Names of the links that are pinned and not wanted, also of hooks that only another version has:
+/// what makes translations goes before what undoes them.
+fn unwanted(settings: &Settings, wanted: &Attachments) -> Vec<String> {
+    let links = settings.links_dir();
+    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    let is_link = |name: &String| {
+        let link = sys::open_pin(&links.join(name));
+        link.is_ok_and(|link| sys::link_attachment(link.as_fd()).is_ok())
+    };
+    let names = fs::read_dir(&links).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| !wanted.contains(name)).filter(is_link).collect();
+    let turn = |name: &String| Hook::SOCKETS.iter().position(|hook| name.starts_with(hook.name()));
+    names.sort_by_key(|name| std::cmp::Reverse(turn(name)));
+    names
+}
+
+/// What of the programs that are loaded is in force.
+pub(crate) fn attached(ebpf: &Ebpf, settings: &Settings) -> Attachments {
+    let in_force = |what: &Attachment| {
+        let program = ebpf.program(what.hook.name()).map(<&CgroupSockAddr>::try_from);
+        let place = Place::open(what, settings);
+        let (Some(Ok(program)), Ok(place)) = (program, place) else { return false };
+        is_in_force(program, what, &place, settings).unwrap_or(false)
+    };
+    Attachment::of_sockets().into_iter().filter(in_force).collect()
 }
 
 /// Looks at every link and mends those that are not in force; answers which. Eight pins are opened
@@ -174,11 +193,38 @@ fn replace(pin: &Path, program: &CgroupSockAddr, cgroup: u64) -> std::io::Result
     }
 }
 
-/// Removes a pin; one that is not there is a success.
-pub(crate) fn remove(pin: &Path) -> Result<(), Error> {
-    match fs::remove_file(pin) {
+/// Detaches a pinned link at once. Removing its last pin alone leaves the program in force until the
+/// kernel gets to it.
+fn out_of_force(at: &Path, pin: &Path) -> Result<(), Error> {
+    let link = sys::open_pin(at).map_err(|e| Error::file("opening", pin, e))?;
+    match sys::link_detach(link.as_fd()) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::file("removing", pin, error)),
+        // Its cgroup is gone, and so is the link's force; or it is no link, and never had any.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::EINVAL)) => Ok(()),
+        Err(error) => Err(Error::file("detaching", pin, error)),
     }
+}
+
+/// Takes what was found at `at` out of force and removes it: what was found is what is detached, never
+/// what a symbolic link in its place leads to. `path` is for people.
+pub(crate) fn remove_found(at: &Path, path: &Path) -> Result<(), Error> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let found = OpenOptions::new().read(true).custom_flags(flags).open(at);
+    let found = found.map_err(|e| Error::file("opening", path, e))?;
+    out_of_force(&descriptor(&found), path)?;
+    remove(at).map_err(|error| error.at(path))
+}
+
+/// The links of a directory that was moved away, to the one in its place: they stay in force, and
+/// none is there twice.
+pub(crate) fn move_all(from: &PinDir, to: &PinDir) -> Result<(), Error> {
+    // Of one that was removed nothing can be read, and nothing is left.
+    for (name, own) in from.entries().unwrap_or_default() {
+        let (at, path) = (from.through(&name), from.path().join(&name));
+        // To another bpffs, say, nothing can be moved.
+        if own.is_some() && fs::rename(&at, to.through(&name)).is_err() {
+            remove_found(&at, &path)?;
+        }
+    }
+    Ok(())
 }

@@ -2,55 +2,76 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-};
+use nix::fcntl::Flock;
 
-use crate::{Error, Settings, cleanup, load, pin_dir::PinDir, pins::Place, private};
+use super::{
+    dir::{PinDir, check_bpffs},
+    flock, links,
+    names::Place,
+    private,
+};
+use crate::{Error, Settings};
 
 /// Held as long as it lives.
+#[derive(Debug)]
 pub(crate) struct WriterLock {
     _run_dir: Flock<File>,
-    pins: [PinDir; 3],
+    pins: Mutex<Dirs>,
+}
+
+/// The directories of pins, each locked.
+#[derive(Debug)]
+struct Dirs {
+    root: PinDir,
+    maps: PinDir,
+    links: PinDir,
 }
 
 impl WriterLock {
     /// The lock file says who holds it; the pins themselves are locked too, for a second daemon with
     /// another run directory and the same bpffs. Makes the directories that are not there.
     pub(crate) fn take(settings: &Settings) -> Result<Self, Error> {
-        load::check_bpffs(&settings.pin_root)?;
+        check_bpffs(&settings.pin_root)?;
         let run_dir = run_dir(settings)?;
-        // The root comes first: under its lock nobody cleans up what is made below.
-        let pins = [
-            PinDir::make(&settings.pin_root, Place::Root)?,
-            PinDir::make(&settings.maps_dir(), Place::Maps)?,
-            PinDir::make(&settings.links_dir(), Place::Links)?,
-        ];
-        Ok(Self { _run_dir: run_dir, pins })
+        // The root comes first: under its lock nothing is cleaned up that is made below.
+        let root = PinDir::make(&settings.pin_root, Place::Root)?;
+        let maps = PinDir::make(&settings.maps_dir(), Place::Maps)?;
+        let links = PinDir::make(&settings.links_dir(), Place::Links)?;
+        Ok(Self { _run_dir: run_dir, pins: Mutex::new(Dirs { root, maps, links }) })
     }
 
-    /// Directories that somebody removed or moved are made and locked anew, and links come along.
+    /// Where this daemon's maps are pinned.
+    pub(crate) fn maps_dir(&self) -> PathBuf {
+        self.dirs().maps.path().to_owned()
+    }
+
+    /// Directories that were removed or moved are made and locked anew, and links come along.
     /// [`Error::Locked`] when another daemon was there first.
-    pub(crate) fn keep(&mut self) -> Result<(), Error> {
-        for held in &mut self.pins {
+    pub(crate) fn keep(&self) -> Result<(), Error> {
+        let Dirs { root, maps, links } = &mut *self.dirs();
+        for held in [root, maps, links] {
             if held.is_at_its_path()? {
                 continue;
             }
-            load::check_bpffs(held.path())?;
+            check_bpffs(held.path())?;
             let made = PinDir::make(held.path(), held.place)?;
             tracing::error!(path = %held.path().display(), "was removed or moved: it is made anew");
             if held.place == Place::Links {
-                cleanup::move_links(held, &made)?;
+                links::move_all(held, &made)?;
             }
             *held = made;
         }
         Ok(())
+    }
+
+    fn dirs(&self) -> MutexGuard<'_, Dirs> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,25 +109,13 @@ fn open(path: &Path, make: bool) -> io::Result<File> {
 
 /// Locks the file and writes down who has it.
 fn noted(file: File, path: &Path) -> Result<Flock<File>, Error> {
-    let mut file = lock(file, path)?;
+    let mut file = flock::lock(file, path)?;
     // Only for the message below; a failure to write it is no reason not to run.
     let noted = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
     if let Err(error) = noted {
         tracing::debug!(%error, path = %path.display(), "noting the pid in the lock");
     }
     Ok(file)
-}
-
-pub(crate) fn lock(file: File, path: &Path) -> Result<Flock<File>, Error> {
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, errno)| {
-        if errno != Errno::EWOULDBLOCK {
-            return Error::file("locking", path, errno.into());
-        }
-        let mut pid = String::new();
-        let told = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-        let pid = if told { pid.trim().to_owned() } else { "unknown".to_owned() };
-        Error::Locked { path: path.to_owned(), pid }
-    })
 }
 
 #[cfg(test)]

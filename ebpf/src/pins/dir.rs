@@ -13,17 +13,20 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::Flock,
-    sys::statfs::{BPF_FS_MAGIC, fstatfs},
+    sys::statfs::{BPF_FS_MAGIC, fstatfs, statfs},
 };
 
-use crate::{
-    Error, lock,
-    pins::{Own, Place},
+use super::{
+    flock,
+    names::{Own, Place},
     private,
 };
+use crate::Error;
 
 /// Held as long as it lives.
+#[derive(Debug)]
 pub(crate) struct PinDir {
     dir: Flock<File>,
     path: PathBuf,
@@ -63,7 +66,7 @@ fn open_at(at: &Path, path: &Path) -> Result<Option<File>, Error> {
 impl PinDir {
     /// Locks what was opened at this path; `None` when it is not there any more.
     pub(crate) fn lock(dir: File, path: &Path, place: Place) -> Result<Option<Self>, Error> {
-        let dir = Self { dir: lock::lock(dir, path)?, path: path.to_owned(), place };
+        let dir = Self { dir: flock::lock(dir, path)?, path: path.to_owned(), place };
         Ok(dir.is_at_its_path()?.then_some(dir))
     }
 
@@ -110,7 +113,7 @@ impl PinDir {
     pub(crate) fn child(&self, name: &OsStr, place: Place) -> Result<Option<Self>, Error> {
         let path = self.path.join(name);
         let Some(dir) = open_at(&self.through(name), &path)? else { return Ok(None) };
-        Ok(Some(Self { dir: lock::lock(dir, &path)?, path, place }))
+        Ok(Some(Self { dir: flock::lock(dir, &path)?, path, place }))
     }
 
     /// Is this where a file system is mounted? It cannot be removed then.
@@ -128,6 +131,28 @@ impl PinDir {
     /// The path of the directory, for people.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Is a directory that may not be there yet in a bpffs?
+pub(crate) fn check_bpffs(path: &Path) -> Result<(), Error> {
+    for existing in path.ancestors() {
+        match statfs(existing) {
+            Ok(kind) if kind.filesystem_type() == BPF_FS_MAGIC => return Ok(()),
+            Ok(_other) => break,
+            Err(Errno::ENOENT) => {}
+            Err(error) => return Err(Error::file("reading", existing, error.into())),
+        }
+    }
+    Err(Error::NoBpffs { path: path.to_owned() })
+}
+
+/// Removes a pin; one that is not there is a success.
+pub(crate) fn remove(pin: &Path) -> Result<(), Error> {
+    match fs::remove_file(pin) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::file("removing", pin, error)),
     }
 }
 

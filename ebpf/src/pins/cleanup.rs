@@ -1,23 +1,16 @@
 //! Removing what a daemon leaves in the kernel: links first, then maps, then directories.
 
-use std::{
-    ffi::OsStr,
-    fs::{self, OpenOptions},
-    io,
-    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
-    path::Path,
-};
+use std::{ffi::OsStr, fs, io, path::Path};
 
 use towpath_image::Attachment;
 
-use crate::{
-    Error, Settings,
-    attach::{BESIDE, remove, take_away},
+use super::{
+    dir::{self, PinDir},
+    links::{remove_found, take_away},
     lock,
-    pin_dir::{self, PinDir, descriptor},
-    pins::{Own, Place},
-    sys,
+    names::{BESIDE, Own, Place},
 };
+use crate::{Cleaned, Error, Settings};
 
 /// Takes the programs out of force; maps stay. Sockets that are connected stay connected.
 ///
@@ -32,27 +25,6 @@ pub fn detach(settings: &Settings) -> Result<(), Error> {
     })
 }
 
-/// Detaches a pinned link at once. Removing its last pin alone leaves the program in force until the
-/// kernel gets to it.
-pub(crate) fn out_of_force(at: &Path, pin: &Path) -> Result<(), Error> {
-    let link = sys::open_pin(at).map_err(|e| Error::file("opening", pin, e))?;
-    match sys::link_detach(link.as_fd()) {
-        Ok(()) => Ok(()),
-        // Its cgroup is gone, and so is the link's force; or it is no link, and never had any.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOLINK | libc::EINVAL)) => Ok(()),
-        Err(error) => Err(Error::file("detaching", pin, error)),
-    }
-}
-
-/// What clean-up did, or would do.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Cleaned {
-    /// Paths in the order in which they went.
-    pub removed: Vec<String>,
-    /// Paths that are there and are not Towpath's.
-    pub left: Vec<String>,
-}
-
 /// Removes what Towpath pinned below the pin root, whichever version did, and the directories that
 /// are empty then. With `dry_run` it only answers the same.
 ///
@@ -62,7 +34,7 @@ pub struct Cleaned {
 pub fn cleanup(settings: &Settings, dry_run: bool) -> Result<Cleaned, Error> {
     let settings = &settings.plain()?;
     let mut sweep = Sweep { dry_run, cleaned: Cleaned::default(), held: Vec::new() };
-    let Some(root) = pin_dir::open(&settings.pin_root)? else { return Ok(sweep.cleaned) };
+    let Some(root) = dir::open(&settings.pin_root)? else { return Ok(sweep.cleaned) };
     let _run_dir = lock::used_run_dir(settings)?;
     let Some(root) = PinDir::lock(root, &settings.pin_root, Place::Root)? else {
         return Ok(sweep.cleaned);
@@ -146,30 +118,9 @@ impl Sweep {
     }
 }
 
-/// The links of a directory that was moved away, to the one in its place: they stay in force, and
-/// none is there twice.
-pub(crate) fn move_links(from: &PinDir, to: &PinDir) -> Result<(), Error> {
-    // Of one that was removed nothing can be read, and nothing is left.
-    for (name, own) in from.entries().unwrap_or_default() {
-        let (at, path) = (from.through(&name), from.path().join(&name));
-        // To another bpffs, say, nothing can be moved.
-        if own.is_some() && fs::rename(&at, to.through(&name)).is_err() {
-            remove_pin(Place::Links, &at, &path)?;
-        }
-    }
-    Ok(())
-}
-
 fn remove_pin(place: Place, at: &Path, path: &Path) -> Result<(), Error> {
     if place == Place::Links {
-        // What was found is what is detached, never what a symbolic link in its place leads to.
-        let flags = libc::O_PATH | libc::O_NOFOLLOW;
-        let found = OpenOptions::new().read(true).custom_flags(flags).open(at);
-        let found = found.map_err(|e| Error::file("opening", path, e))?;
-        out_of_force(&descriptor(&found), path)?;
+        return remove_found(at, path);
     }
-    remove(at).map_err(|error| match error {
-        Error::File { what, cause, .. } => Error::file(what, path, cause),
-        other => other,
-    })
+    dir::remove(at).map_err(|error| error.at(path))
 }

@@ -1,0 +1,47 @@
+//! Data that is the same for the kernel and for us.
+
+use towpath_image::datapath::{
+    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
+    FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, SocketRecord,
+    TotalCounters,
+};
+
+/// Data that the kernel may copy as it is.
+///
+/// # Safety
+/// Every pattern of bits is a value, and there is no padding.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {
+    /// All bits zero.
+    #[must_use]
+    fn zero() -> Self {
+        // SAFETY: a pattern like any other.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+macro_rules! plain {
+    ($($type:ty),+ $(,)?) => {
+        // SAFETY: whole numbers, and `repr(C)` records of them in which every byte is named.
+        $(unsafe impl Plain for $type {})+
+    };
+}
+
+plain!(
+    u32,
+    u64,
+    Addr,
+    AffinityKey,
+    AffinityValue,
+    BackendRecord,
+    ConfigRecord,
+    FlowKey,
+    FlowValue,
+    FrontendKey,
+    FrontendWord,
+    NodeAddressValue,
+    PeerValue,
+    ServiceCounters,
+    ServiceRecord,
+    SocketRecord,
+    TotalCounters,
+);

@@ -1,0 +1,180 @@
+//! Opening the kernel, and the programs of every area.
+
+use std::{fmt, mem::offset_of, sync::Arc};
+
+use aya::Ebpf;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use towpath_image::{
+    Applied, Attachments, KernelError, MapName, Programs, ServiceImage, datapath::ConfigRecord,
+};
+
+use crate::{
+    Error, Settings,
+    adopt::{adopt, pinned},
+    error::chain,
+    live::{AreaMaps, LiveImage, LiveMaps},
+    mapped::Mapped,
+    maps::OpenMap,
+    object,
+    pins::{self, links, lock::WriterLock},
+    probe::host_netns_cookie,
+    table::Table,
+    tables,
+};
+
+/// The kernel, open: a door to the programs, and one to the maps of each area.
+#[derive(Debug)]
+pub struct Opened {
+    /// Programs, pins and links.
+    pub programs: LivePrograms,
+    /// The maps of services.
+    pub services: LiveMaps<ServiceImage>,
+}
+
+/// Takes the lock, makes or adopts the maps, loads the programs. What is in force stays so, and what its maps say is what is served, until
+/// [`Programs::attach`] is called. What a daemon that died left half done is put right here, there,
+/// or by the first batch.
+///
+/// # Errors
+/// Every [`Error`]; nothing that worked before is undone then.
+pub fn open(settings: &Settings) -> Result<Opened, Error> {
+    let programs = LivePrograms::open(settings, &[])?;
+    Ok(Opened { services: programs.maps()?, programs })
+}
+
+/// The programs of this node, and all that is pinned.
+pub struct LivePrograms {
+    lock: Arc<WriterLock>,
+    maps: Vec<OpenMap>,
+    config: Mapped<ConfigRecord>,
+    ebpf: Ebpf,
+    settings: Settings,
+    /// What should be in force.
+    wanted: Attachments,
+    /// Nothing of that is known to be missing.
+    complete: bool,
+}
+
+impl fmt::Debug for LivePrograms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LivePrograms").field("wanted", &self.wanted).finish_non_exhaustive()
+    }
+}
+
+impl LivePrograms {
+    /// The same as [`open`], also for the maps of further areas. A map that no object has is made as
+    /// its row says.
+    ///
+    /// # Errors
+    /// Every [`Error`]; nothing that worked before is undone then.
+    pub fn open(settings: &Settings, further: &[&Table]) -> Result<Self, Error> {
+        let settings = settings.plain()?;
+        let areas = &[&tables::ALL, further].concat()[..];
+        let lock = WriterLock::take(&settings)?;
+        check_cgroup2(&settings)?;
+        let dir = settings.maps_dir();
+        let mut ebpf = adopt(&settings, areas, &dir)?;
+        let rows = areas.iter().flat_map(|table| table.rows);
+        let maps = rows.map(|row| pinned(&dir.join(row.name.as_str()), row));
+        let maps: Vec<_> = maps.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let config = AreaMaps(&maps).map(MapName::CONFIG)?.array()?;
+        configure(&config, &settings)?;
+        object::load(&mut ebpf)?;
+        Ok(Self {
+            lock: Arc::new(lock),
+            maps,
+            config,
+            ebpf,
+            settings,
+            wanted: Attachments::new(),
+            complete: false,
+        })
+    }
+
+    /// The maps of an area that was opened.
+    ///
+    /// # Errors
+    /// When they are not as the area's table says.
+    pub fn maps<I: LiveImage>(&self) -> Result<LiveMaps<I>, Error> {
+        Ok(LiveMaps::new(&AreaMaps(&self.maps), Arc::clone(&self.lock))?)
+    }
+
+    /// Whose maps these are, if any cluster was ever said.
+    #[must_use]
+    pub fn cluster(&self) -> Option<u64> {
+        self.config.get(0).map(|config| config.cluster).filter(|cluster| *cluster != 0)
+    }
+
+    /// What is in force now, as the kernel has it.
+    #[must_use]
+    pub fn attached(&self) -> Attachments {
+        links::attached(&self.ebpf, &self.settings)
+    }
+
+    fn pins(&self, cause: String) -> KernelError {
+        KernelError::Pins { place: self.settings.pin_root.display().to_string(), cause }
+    }
+}
+
+impl Programs for LivePrograms {
+    fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
+        let byte = offset_of!(ConfigRecord, cluster);
+        if self.cluster().is_some_and(|held| held != cluster) {
+            let place = self.lock.maps_dir().display().to_string();
+            return Err(KernelError::OtherCluster { place });
+        }
+        self.config.store_word(0, byte, cluster);
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Result<Vec<String>, KernelError> {
+        let place = || self.settings.pin_root.display().to_string();
+        let kept = match self.lock.keep() {
+            Err(Error::Locked { .. }) => return Err(KernelError::TakenOver { place: place() }),
+            kept => kept,
+        };
+        let (mut healed, failure) = match kept {
+            Ok(()) => pins::maps::mend(&self.maps, &self.lock.maps_dir()),
+            // Programs are looked after all the same.
+            Err(error) => (Vec::new(), Some(self.pins(chain(&error)))),
+        };
+        healed.extend(links::mend(&mut self.ebpf, &self.settings, &self.wanted)?);
+        failure.map_or(Ok(healed), Err)
+    }
+
+    fn attach(&mut self, wanted: &Attachments) -> Applied {
+        if self.complete && self.wanted == *wanted {
+            return Applied { done: wanted.len(), failure: None };
+        }
+        self.wanted.clone_from(wanted);
+        let applied = links::attach(&mut self.ebpf, &self.settings, wanted);
+        self.complete = applied.failure.is_none();
+        applied
+    }
+}
+
+/// Pins of another cluster are refused before any program of ours runs on them; then the
+/// configuration is written.
+fn configure(config: &Mapped<ConfigRecord>, settings: &Settings) -> Result<(), Error> {
+    let mut record = config.get(0).unwrap_or_default();
+    if let Some(cluster) = settings.cluster {
+        if record.cluster != 0 && record.cluster != cluster {
+            return Err(Error::OtherCluster { path: settings.maps_dir() });
+        }
+        record.cluster = cluster;
+    }
+    record.host_netns = host_netns_cookie()
+        .map_err(|cause| Error::Load { cause: format!("network namespace cookie: {cause}") })?;
+    record.flags = if settings.host_only { ConfigRecord::HOST_ONLY } else { 0 };
+    config.set(0, record);
+    Ok(())
+}
+
+fn check_cgroup2(settings: &Settings) -> Result<(), Error> {
+    let path = &settings.cgroup_root;
+    let kind = statfs(path).map_err(|e| Error::file("reading", path, e.into()))?;
+    if kind.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err(Error::NoCgroup2 { path: path.to_owned() });
+    }
+    Ok(())
+}
