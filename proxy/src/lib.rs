@@ -20,6 +20,8 @@ mod planned;
 mod retired;
 mod share;
 
+use towpath_model::{Kind, Stream};
+
 pub use claims::Claim;
 pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
@@ -31,3 +33,7 @@ pub use planned::{
     PlannedService, PlannedSet, ServicePortId,
 };
 pub use share::Share;
+
+/// The streams that a plan is made of: before they are listed there is none.
+pub const NEEDS: [Stream; 3] =
+    [Stream::all(Kind::Node), Stream::all(Kind::Service), Stream::all(Kind::EndpointSlice)];

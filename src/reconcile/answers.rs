@@ -9,7 +9,7 @@ use std::{
 
 use towpath_image::datapath::{BackendRecord, FrontendKey, FrontendKind, FrontendWord};
 use towpath_model::{Key, Kind, ObjectName, Protocol, select::Why};
-use towpath_proxy::{FrontendSource, PlannedFrontend, PlannedPort, PlannedService};
+use towpath_proxy::{FrontendSource, NEEDS, PlannedFrontend, PlannedPort, PlannedService};
 
 use super::{Asker, Outcome, Part, State, ask::portion, in_force};
 use crate::admin::{
@@ -37,7 +37,7 @@ pub fn status(state: &State) -> StateReply {
     let backends = state.layout.backends_used(state.clock.now_ms());
     let addresses = image.node_addresses.len() as u64;
     StateReply {
-        synced: view.synced().is_some(),
+        synced: view.synced(&NEEDS).is_some(),
         services: state.plan.services().len() as u64,
         endpoint_slices: view.slices().len() as u64,
         nodes: view.nodes().len() as u64,
@@ -87,9 +87,9 @@ fn problems(state: &State) -> Vec<String> {
     problems.extend(state.effects.graces.problem());
     problems.extend(state.guard.problem().map(str::to_owned));
     problems.extend(view.own_node_problem().iter().map(ToString::to_string));
-    for (kind, objects) in state.store.braked() {
+    for (stream, objects) in state.store.braked() {
         problems.push(format!(
-            "{kind}: the last list would remove {objects} objects; waiting for a second one"
+            "{stream}: the last list would remove {objects} objects; waiting for a second one"
         ));
     }
     problems.extend(state.brake.problems());

@@ -12,7 +12,7 @@ use towpath_image::{
     KernelError, MapName, Observed, Programs, ServiceImage, ServiceOp, datapath::ServiceCounters,
 };
 use towpath_model::{Event, Kind, Object, ObjectName, Relist, Store, decode};
-use towpath_proxy::{HealthCheck, ProxyConfig, ServicePlan};
+use towpath_proxy::{HealthCheck, NEEDS, ProxyConfig, ServicePlan};
 
 use super::{Clock, Effects, Graces, State, Vitals, Wake};
 use crate::admin::Metrics;
@@ -140,10 +140,10 @@ impl Desk {
     }
 }
 
-/// Lists of every kind, with these objects in them.
+/// Lists of every stream that Services need, with these objects in them.
 pub(crate) fn lists(objects: Vec<Event>) -> Vec<Event> {
-    let begin = Kind::ALL.map(Event::Init);
-    let end = Kind::ALL.map(Event::InitDone);
+    let begin = NEEDS.map(Event::Init);
+    let end = NEEDS.map(Event::InitDone);
     begin.into_iter().chain(objects).chain(end).collect()
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::sync::mpsc;
 use towpath_image::{Kernel, KernelError, Observed, Programs, ServiceImage};
-use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store};
-use towpath_proxy::{HealthCheck, Hold, Layout, PlanDelta, ServicePlan, plan};
+use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store, Stream};
+use towpath_proxy::{HealthCheck, Hold, Layout, NEEDS, PlanDelta, ServicePlan, plan};
 
 use super::{
     Clock, Finding, Graces, Ledger, brake::Brake, guard::Guard, retry::Retry, triggers::Triggers,
@@ -53,8 +53,8 @@ pub struct State {
     pub(crate) effects: Effects,
     pub(super) guard: Guard,
     pub(super) brake: Brake,
-    /// Kinds whose source was not yet told to list again.
-    relists: BTreeSet<Kind>,
+    /// Streams whose source was not yet told to list again.
+    relists: BTreeSet<Stream>,
     pub(super) troubles: Troubles,
     pub(super) udp: UdpEndpoints,
     /// An endpoint went that sockets may be connected to, and nobody was told.
@@ -131,12 +131,12 @@ impl State {
         let of = |kind| events.iter().filter(|event| kind_of(event) == Some(kind)).count();
         self.effects.metrics.heard(of(Kind::Service), of(Kind::EndpointSlice));
         for event in events {
-            if let Event::InitDone(kind) = &event {
-                self.brake.listed(*kind);
+            if let Event::InitDone(stream) = &event {
+                self.brake.listed(stream.kind);
             }
-            let Some(Relist(kind)) = self.store.feed(event) else { continue };
-            tracing::warn!(%kind, "a list would remove too much: asking for a second one");
-            self.relists.insert(kind);
+            let Some(Relist(stream)) = self.store.feed(event) else { continue };
+            tracing::warn!(%stream, "a list is doubted: asking for a second one");
+            self.relists.insert(stream);
         }
         self.ask_for_lists();
     }
@@ -144,7 +144,7 @@ impl State {
     /// Tells the source; one that does not listen is told again at the next tick.
     fn ask_for_lists(&mut self) {
         let source = &self.effects.relists;
-        self.relists.retain(|kind| source.try_send(Relist(*kind)).is_err());
+        self.relists.retain(|stream| source.try_send(Relist(stream.clone())).is_err());
     }
 
     /// A grace period that began at `began` is over.
@@ -192,10 +192,10 @@ impl State {
         self.planned && self.waiting_since.is_none()
     }
 
-    /// Commit, plan, lay out, write, record. Nothing is written before every kind was listed: a
+    /// Commit, plan, lay out, write, record. Nothing is written before what is needed was listed: a
     /// Service whose slices are still on their way would look as if it had no endpoints.
     pub(crate) fn turn(&mut self) {
-        let Some(synced) = self.store.view().synced() else {
+        let Some(synced) = self.store.view().synced(&NEEDS) else {
             self.waiting_since = None;
             return;
         };
@@ -219,8 +219,7 @@ impl State {
         }
         self.effects.vitals.node(view.own_node().is_none_or(|node| !node.going_away));
         self.hold(&delta);
-        self.planned = true;
-        if changes.synced {
+        if !std::mem::replace(&mut self.planned, true) {
             self.udp_gone = true;
             let (ms, uptime_ms) = (planning.elapsed().as_millis(), self.clock.now_ms());
             let services = delta.services.len();
@@ -243,7 +242,7 @@ impl State {
             for problem in self.brake.problems() {
                 tracing::warn!(problem, "asking for a second list");
             }
-            self.relists.extend(kinds);
+            self.relists.extend(kinds.into_iter().map(Stream::from));
             self.ask_for_lists();
         }
         let stamp = self.brake.stamp(&self.store);

@@ -26,6 +26,7 @@ use towpath::{
     },
 };
 use towpath_model::{Event, Kind, Relist, Store};
+use towpath_proxy::NEEDS;
 
 /// How much of floods was taken.
 pub(crate) static FLOODED_MIB: AtomicU64 = AtomicU64::new(0);
@@ -72,12 +73,8 @@ impl Ask {
     }
 }
 
-pub(crate) const fn path(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "/api/v1/services",
-        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
-        Kind::Node => "/api/v1/nodes",
-    }
+pub(crate) fn path(kind: Kind) -> String {
+    format!("{}/{}", kind.row().root(), kind.row().plural)
 }
 
 /// What happens to the connection after the answer.
@@ -385,7 +382,7 @@ impl Ear {
 
     /// Until every kind was listed.
     pub(crate) async fn until_synced(&mut self) {
-        self.until("all kinds listed", |ear| ear.store.view().synced().is_some()).await;
+        self.until("all kinds listed", |ear| ear.store.view().synced(&NEEDS).is_some()).await;
     }
 
     fn take(&mut self, wake: Wake) {
@@ -401,7 +398,7 @@ impl Ear {
 
     /// Asks for a second list, as the brake does.
     pub(crate) fn doubt(&self, kind: Kind) {
-        self.relists.try_send(Relist(kind)).unwrap();
+        self.relists.try_send(Relist(kind.into())).unwrap();
     }
 
     /// Names of the Services, with their first port.

@@ -47,13 +47,7 @@ impl Notes {
             let why = format!("a {kind} without a name");
             return Err(Problem::new(None, "metadata.name", &why, "give it a name"));
         }
-        let namespace = match kind {
-            Kind::Node => "",
-            Kind::Service | Kind::EndpointSlice => match meta.namespace.as_deref() {
-                None | Some("") => "default",
-                Some(namespace) => namespace,
-            },
-        };
+        let namespace = kind.complete_namespace(meta.namespace.as_deref());
         let key = Key { kind, name: ObjectName::new(namespace, name) };
         Ok(Self { key, problems: Vec::new() })
     }

@@ -20,7 +20,7 @@ fn slices(range: Range<u8>) -> Vec<Event> {
 
 /// One kind's list; the Nodes' is always whole.
 fn list(kind: Kind, objects: Vec<Event>) -> Vec<Event> {
-    [vec![Event::Init(kind)], objects, vec![Event::InitDone(kind)]].concat()
+    [vec![Event::Init(kind.into())], objects, vec![Event::InitDone(kind.into())]].concat()
 }
 
 /// 80 Services with endpoints in the kernel, and a new daemon that heard nothing yet.
@@ -42,8 +42,8 @@ fn count(image: &ServiceImage) -> (usize, usize) {
 
 fn asked(desk: &mut Desk) -> Vec<Kind> {
     let mut kinds = Vec::new();
-    while let Ok(Relist(kind)) = desk.relists.try_recv() {
-        kinds.push(kind);
+    while let Ok(Relist(stream)) = desk.relists.try_recv() {
+        kinds.push(stream.kind);
     }
     kinds.sort();
     kinds
@@ -165,10 +165,10 @@ fn a_source_that_does_not_listen_is_told_again() {
     let (relists, mut source) = tokio::sync::mpsc::channel(1);
     desk.state.effects.relists = relists;
     desk.say(lists(Vec::new()));
-    assert_eq!(source.try_recv(), Ok(Relist(Kind::Service)));
+    assert_eq!(source.try_recv(), Ok(Relist(Kind::Service.into())));
     assert!(source.try_recv().is_err(), "it was full");
     desk.state.tick();
-    assert_eq!(source.try_recv(), Ok(Relist(Kind::EndpointSlice)));
+    assert_eq!(source.try_recv(), Ok(Relist(Kind::EndpointSlice.into())));
     desk.state.tick();
     assert!(source.try_recv().is_err(), "once");
 }

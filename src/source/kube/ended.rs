@@ -97,12 +97,8 @@ impl Ended {
 }
 
 /// The API's plural of a kind.
-pub(super) const fn resource(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "services",
-        Kind::EndpointSlice => "endpointslices",
-        Kind::Node => "nodes",
-    }
+pub(super) fn resource(kind: Kind) -> &'static str {
+    kind.row().plural
 }
 
 /// An error with its causes, in one line.

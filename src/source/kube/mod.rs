@@ -29,7 +29,7 @@ use std::{
 
 use http::Uri;
 use tokio::task::JoinSet;
-use towpath_model::{Kind, Problem};
+use towpath_model::{Kind, Problem, ROWS};
 
 pub use cluster::{Cluster, cluster};
 pub use configuration::ConnectError;
@@ -94,7 +94,7 @@ pub async fn run(
     let api = Arc::new(address::Api::new(&settings, health.clone()).await?);
     let mut doubts = BTreeMap::new();
     let mut kinds = JoinSet::new();
-    for kind in Kind::ALL {
+    for kind in ROWS.iter().map(|row| row.kind) {
         let doubt = Arc::new(doubt::Doubt::default());
         doubts.insert(kind, Arc::clone(&doubt));
         let (api, feed, settings) = (Arc::clone(&api), feed.clone(), settings.clone());
@@ -104,7 +104,7 @@ pub async fn run(
         tokio::select! {
             relist = relists.recv() => match relist {
                 Some(relist) => {
-                    if let Some(doubt) = doubts.get(&relist.0) {
+                    if let Some(doubt) = doubts.get(&relist.0.kind) {
                         doubt.raise();
                     }
                 }

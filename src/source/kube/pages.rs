@@ -48,7 +48,7 @@ impl Watch {
             let mut events = Vec::new();
             if first {
                 self.again.forget_all();
-                events.push(Event::Init(self.kind));
+                events.push(Event::Init(self.kind.into()));
             }
             let meta = self.read_page(&body, &mut events)?;
             if meta.resource_version.is_empty() {

@@ -20,10 +20,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// The path of a kind, or of one object.
 pub(super) fn path(kind: Kind, name: Option<&ObjectName>) -> String {
-    let group = match kind {
-        Kind::Service | Kind::Node => "/api/v1",
-        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1",
-    };
+    let group = kind.row().root();
     let what = resource(kind);
     match name {
         None => format!("{group}/{what}"),

@@ -57,7 +57,7 @@ impl Watch {
             self.health.lists.fetch_add(1, Ordering::Relaxed);
             self.again.forget_all();
             self.nameless = false;
-            self.send(vec![Event::Init(self.kind)]).await?;
+            self.send(vec![Event::Init(self.kind.into())]).await?;
         }
         self.opened(phase == Phase::Watch);
         // A server that does not end the watch when it was asked to is left, a while later.

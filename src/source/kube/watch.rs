@@ -221,7 +221,7 @@ impl Watch {
     /// not even be named: it may be the very one. What is really gone goes with the next list.
     pub(super) fn end_of_list(&mut self) -> Option<Event> {
         let doubtful = std::mem::take(&mut self.nameless) && self.doubt.was_listed();
-        (!doubtful).then_some(Event::InitDone(self.kind))
+        (!doubtful).then_some(Event::InitDone(self.kind.into()))
     }
 
     /// The end of a list was sent; `quorum`: which wishes it fulfils.

@@ -24,7 +24,7 @@ use kept::Kept;
 use notices::Notices;
 use second_look::SecondLooks;
 use tokio::{task, time};
-use towpath_model::{Kind, service::Cidr};
+use towpath_model::{ROWS, service::Cidr};
 
 use super::{Feed, Health, LoopEnded, Relists};
 use crate::reconcile::Clock;
@@ -63,7 +63,7 @@ pub async fn run(
     let mut notices = Notices::of(&settings.dir);
     let mut files = Files::new(settings.dir.clone(), Kept::new(&settings.run_dir));
     let mut world = world::World::new(&settings);
-    for kind in Kind::ALL {
+    for kind in ROWS.iter().map(|row| row.kind) {
         health.of(kind).lists.fetch_add(1, Ordering::Relaxed);
     }
     // What is there at the start is published as a whole, too. A directory that cannot be read says
@@ -88,7 +88,7 @@ pub async fn run(
     let mut owed = SecondLooks::new(settings.second_look);
     loop {
         health.note("manifests", files.problems().chain(world.problems()).cloned().collect());
-        for kind in Kind::ALL {
+        for kind in ROWS.iter().map(|row| row.kind) {
             let health = health.of(kind);
             if files.readable() {
                 health.heard(settings.clock.now_ms());
@@ -103,7 +103,7 @@ pub async fn run(
             () = owed.wait(), if files.readable() && !changing => {}
             relist = relists.recv() => match relist {
                 Some(relist) => {
-                    owed.ask(relist.0);
+                    owed.ask(relist.0.kind);
                     continue;
                 }
                 None => return Ok(()),

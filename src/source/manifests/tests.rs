@@ -1,7 +1,8 @@
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
 use tokio::sync::mpsc;
-use towpath_model::{ObjectName, Store};
+use towpath_model::{Kind, ObjectName, Store};
+use towpath_proxy::NEEDS;
 
 use super::*;
 use crate::reconcile::Wake;
@@ -93,7 +94,7 @@ async fn a_person_writes_what_they_would_apply() {
     fs::write(dir.path().join("web.yaml"), SERVICE).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
     bed.until("the Service with one endpoint", |s, _| {
-        s.view().synced().is_some() && endpoints(s, "web") == 1 && ip(s, "web").is_some()
+        s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1 && ip(s, "web").is_some()
     })
     .await;
     assert_eq!(bed.store.view().own_node().unwrap().meta.name.to_string(), "here");
@@ -182,7 +183,7 @@ async fn a_directory_that_goes_away_keeps_the_node_served() {
     fs::rename(&dir, parent.path().join("gone")).unwrap();
     let health = bed.health.clone();
     let streams = |open: bool| {
-        Kind::ALL.iter().all(|kind| health.of(*kind).connected.load(Ordering::Relaxed) == open)
+        NEEDS.iter().all(|needed| health.of(needed.kind).connected.load(Ordering::Relaxed) == open)
     };
     bed.until("the problem, and no stream open", |s, problems| {
         endpoints(s, "web") == 1
@@ -204,7 +205,8 @@ async fn half_a_file_is_never_taken_for_the_whole() {
     let path = dir.path().join("web.yaml");
     fs::write(&path, SERVICE).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("one endpoint", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+    bed.until("one endpoint", |s, _| s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1)
+        .await;
     // A slow writer: truncates, writes the Service, thinks, writes the Pod.
     let pod = SERVICE.split_once("---").unwrap().1;
     let more = format!("{SERVICE}---{}", pod.replace("web-1", "web-2").replace("0.5", "0.6"));
@@ -239,7 +241,7 @@ async fn a_link_into_nothing_is_read_once_it_leads_to_something() {
     let (path, real) = (dir.path().join("web.yaml"), run.path().join("real.yaml"));
     std::os::unix::fs::symlink(&real, &path).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("an empty world", |s, _| s.view().synced().is_some()).await;
+    bed.until("an empty world", |s, _| s.view().synced(&NEEDS).is_some()).await;
     fs::write(&real, SERVICE).unwrap();
     bed.until("one endpoint", |s, _| endpoints(s, "web") == 1).await;
 }
@@ -256,7 +258,8 @@ async fn a_directory_that_is_not_there_at_the_start_says_nothing() {
     assert!(quiet.is_err(), "{quiet:?}");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("web.yaml"), SERVICE).unwrap();
-    bed.until("the Service", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+    bed.until("the Service", |s, _| s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1)
+        .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use towpath_model::{
-    Event, Key, Kind, Object, ObjectName, Problem, decode,
+    Event, Key, Kind, Object, ObjectName, Problem, ROWS, decode,
     synth::{Allocator, slices},
     unknown_fields,
     wire::pod::{Pod, decode_pod},
@@ -136,17 +136,17 @@ impl World {
 
     /// Everything, as full lists.
     pub(super) fn everything(&self) -> Vec<Event> {
-        Kind::ALL.into_iter().flat_map(|kind| self.everything_of(kind)).collect()
+        ROWS.iter().flat_map(|row| self.everything_of(row.kind)).collect()
     }
 
     /// One kind, as a full list.
     pub(super) fn everything_of(&self, kind: Kind) -> Vec<Event> {
         let objects = self.published.values().filter(|object| object.kind() == kind);
-        let mut events = vec![Event::Init(kind)];
+        let mut events = vec![Event::Init(kind.into())];
         events.extend(objects.map(|object| Event::Apply(object.clone())));
         let bad = self.bad.iter().filter(|(key, _)| key.kind == kind);
         events.extend(bad.map(|(key, problem)| Event::Bad(key.clone(), problem.clone())));
-        events.push(Event::InitDone(kind));
+        events.push(Event::InitDone(kind.into()));
         events
     }
 }
