@@ -1,10 +1,10 @@
 //! The kinds of objects, a row each. Everything that goes by kind comes out of these rows: the enums,
 //! the store's tables, the changes, what a view shows, the paths of the API, the fields that exist.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, EndpointSlice, Key, Meta, Node, ObjectName, Service, View,
+    Change, EndpointSlice, Key, Meta, Node, ObjectName, Service, Stream, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},
@@ -120,7 +120,7 @@ macro_rules! kinds {
             }
 
             pub(crate) fn changes(&mut self, local: bool) -> Changes {
-                Changes { $($many: self.$many.changes(),)* local }
+                Changes { $($many: self.$many.changes(),)* local, ..Changes::default() }
             }
         }
 
@@ -129,6 +129,8 @@ macro_rules! kinds {
             pub fn absorb(&mut self, later: Self) {
                 $(Change::absorb(&mut self.$many, later.$many);)*
                 self.local |= later.local;
+                self.listed.extend(later.listed);
+                self.unreadable = self.unreadable.and(later.unreadable);
             }
 
             /// Is something different that concerns a consumer of these kinds? What the node knows
@@ -136,6 +138,8 @@ macro_rules! kinds {
             #[must_use]
             pub fn concern(&self, kinds: Kinds) -> bool {
                 self.local
+                    || self.unreadable.overlap(kinds)
+                    || self.listed.iter().any(|stream| kinds.contains(stream.kind))
                     $(|| (kinds.contains(Kind::$kind) && !self.$many.is_empty()))*
             }
         }
@@ -150,6 +154,10 @@ macro_rules! kinds {
             )*
             /// The node's own addresses changed.
             pub local: bool,
+            /// Streams whose list ended, whatever was different in it.
+            pub listed: BTreeSet<Stream>,
+            /// Kinds of which an object became unreadable, or an unreadable one was read or went.
+            pub unreadable: Kinds,
         }
 
         impl<'a> View<'a> {
@@ -248,6 +256,18 @@ impl Kinds {
     #[must_use]
     pub const fn contains(self, kind: Kind) -> bool {
         self.0 & (1 << kind as u32) != 0
+    }
+
+    /// With those of the other set.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Has it one of the other set?
+    #[must_use]
+    pub const fn overlap(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// With this one.

@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Changes, Event, Key, Kind, NodeFact, Object, ObjectName, Problem, Relist, Scope, Stream, View,
-    brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
+    Changes, Event, Key, Kind, Kinds, NodeFact, Object, ObjectName, Problem, Relist, Scope, Stream,
+    View, brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
 };
 
 use streams::{Listing, Streams};
@@ -31,8 +31,10 @@ pub struct Store {
     streams: Streams,
     /// Objects whose newest version could not be understood.
     bad: BTreeMap<Key, Problem>,
-    /// Changes with every change of `bad`.
-    bad_version: u64,
+    /// Kinds with a change of `bad` since the last commit.
+    unreadable: Kinds,
+    /// Streams whose list ended since the last commit.
+    ended: BTreeSet<Stream>,
     /// Lists to ask for with the next events.
     owed: Vec<Relist>,
 }
@@ -48,7 +50,8 @@ impl Store {
             local_changed: false,
             streams: Streams::default(),
             bad: BTreeMap::new(),
-            bad_version: 0,
+            unreadable: Kinds::default(),
+            ended: BTreeSet::new(),
             owed: Vec::new(),
         }
     }
@@ -63,8 +66,8 @@ impl Store {
                 for listing in self.streams.listings(key.kind, &key.name, here) {
                     listing.seen.insert(key.name.clone());
                 }
+                self.unreadable = self.unreadable.with(key.kind);
                 self.bad.insert(key, problem);
-                self.bad_version += 1;
             }
             Event::Delete(kind, name) => self.delete(&Key { kind, name }),
             Event::InitDone(stream) => return self.end_list(&stream),
@@ -80,7 +83,9 @@ impl Store {
 
     /// Everything fed so far, and what it changed since the last commit.
     pub fn commit(&mut self) -> (View<'_>, Changes) {
-        let changes = self.tables.changes(std::mem::take(&mut self.local_changed));
+        let mut changes = self.tables.changes(std::mem::take(&mut self.local_changed));
+        changes.listed = std::mem::take(&mut self.ended);
+        changes.unreadable = std::mem::take(&mut self.unreadable);
         (self.view(), changes)
     }
 
@@ -102,15 +107,7 @@ impl Store {
         self.bad.values()
     }
 
-    /// Stays the same while [`Self::bad`] and [`Self::unread`] do.
-    #[must_use]
-    pub const fn bad_version(&self) -> u64 {
-        self.bad_version
-    }
-
-    /// Objects that could never be understood since the start: of those no version is in force here. A
-    /// slice that names no Service was understood: it has no part in any.
-    pub fn unread(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &Key> + use<'_> {
         let unread = self.bad.iter().filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
         let is_kept = |key: &Key| self.tables.of(key.kind).kept(&key.name).is_some();
         unread.map(|(key, _)| key).filter(move |key| !is_kept(key))
@@ -159,7 +156,9 @@ impl Store {
     }
 
     fn mend(&mut self, key: &Key) {
-        self.bad_version += u64::from(self.bad.remove(key).is_some());
+        if self.bad.remove(key).is_some() {
+            self.unreadable = self.unreadable.with(key.kind);
+        }
     }
 
     fn runs_here(&self, key: &Key) -> Option<bool> {
@@ -171,6 +170,7 @@ impl Store {
     /// list said so before. A second list agrees when it adds little to what the first one lacked.
     fn end_list(&mut self, stream: &Stream) -> Option<Relist> {
         let kind = stream.kind;
+        self.ended.insert(stream.clone());
         let progress = self.streams.listed_now(stream);
         let was_listed = std::mem::replace(&mut progress.listed, true);
         let Listing { seen, older } = progress.listing.take()?;
@@ -186,7 +186,6 @@ impl Store {
             progress.braked = gone;
             return Some(Relist(stream.clone()));
         }
-        self.bad_version += 1;
         self.forget_bad(kind, |store, key| {
             // Where its node cannot be read, it may be another stream's.
             let covered = stream.scope.covers(&key.name, store.runs_here(key));

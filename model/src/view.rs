@@ -81,6 +81,11 @@ impl<'a> View<'a> {
     pub fn listed(&self, stream: &Stream) -> bool {
         self.store.listed(stream)
     }
+    /// Objects that could never be understood since the start: of those no version is in force here. A
+    /// slice that names no Service was understood: it has no part in any.
+    pub fn unread(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
+        self.store.unread()
+    }
     /// Present once all of these streams were listed: each consumer waits for its own.
     #[must_use]
     pub fn synced(&self, needs: &[Stream]) -> Option<Synced> {

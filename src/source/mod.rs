@@ -5,25 +5,36 @@
 
 pub mod kube;
 pub mod manifests;
+mod metrics;
 pub mod node_facts;
 
 use std::{
     collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+pub use metrics::SourceMetrics;
 use tokio::sync::mpsc;
 use towpath_model::{Event, Kind, Problem, Relist};
 
-use crate::reconcile::Wake;
+type Delivery = Pin<Box<dyn Future<Output = Result<(), LoopEnded>> + Send>>;
 
 /// Where a source sends its events. Bounded: a slow loop slows the sources, nothing is dropped.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Feed {
-    wakes: mpsc::Sender<Wake>,
+    deliver: Arc<dyn Fn(Vec<Event>) -> Delivery + Send + Sync>,
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
 }
 
 /// The loop is gone; the source ends.
@@ -32,10 +43,14 @@ pub struct Feed {
 pub struct LoopEnded;
 
 impl Feed {
-    /// Into the loop's queue.
+    /// Into a queue of anything that events can be made into: a source does not know the loop's.
     #[must_use]
-    pub const fn new(wakes: mpsc::Sender<Wake>) -> Self {
-        Self { wakes }
+    pub fn new<T: From<Vec<Event>> + Send + 'static>(queue: mpsc::Sender<T>) -> Self {
+        let deliver = move |events: Vec<Event>| -> Delivery {
+            let queue = queue.clone();
+            Box::pin(async move { queue.send(events.into()).await.map_err(|_ended| LoopEnded) })
+        };
+        Self { deliver: Arc::new(deliver) }
     }
 
     /// Hands over events; waits while the queue is full.
@@ -43,7 +58,7 @@ impl Feed {
     /// # Errors
     /// When the loop has ended.
     pub async fn send(&self, events: Vec<Event>) -> Result<(), LoopEnded> {
-        self.wakes.send(Wake::Events(events)).await.map_err(|_ended| LoopEnded)
+        (self.deliver)(events).await
     }
 }
 

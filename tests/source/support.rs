@@ -18,8 +18,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use towpath::{
+    clock::SystemClock,
     config::Access,
-    reconcile::{Clock, Wake},
     source::{
         Feed, Health,
         kube::{self, ConnectError, KubeSettings, Patience},
@@ -312,7 +312,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// The source, and a store that keeps what it says.
 pub(crate) struct Ear {
-    wakes: mpsc::Receiver<Wake>,
+    wakes: mpsc::Receiver<Vec<Event>>,
     relists: mpsc::Sender<Relist>,
     pub(crate) store: Store,
     pub(crate) health: Health,
@@ -345,7 +345,7 @@ impl Ear {
             access: Access::Kubeconfig(path),
             api_servers: Vec::new(),
             run_dir: dir.path().join("run"),
-            clock: Clock::start(),
+            clock: SystemClock::start(),
             patience,
         };
         let (sender, wakes) = mpsc::channel(64);
@@ -385,8 +385,7 @@ impl Ear {
         self.until("all kinds listed", |ear| ear.store.view().synced(&NEEDS).is_some()).await;
     }
 
-    fn take(&mut self, wake: Wake) {
-        let Wake::Events(events) = wake else { panic!("a source sends events") };
+    fn take(&mut self, events: Vec<Event>) {
         for event in events {
             self.heard.push(event.clone());
             if let Some(relist) = self.store.feed(event) {

@@ -1,6 +1,10 @@
 //! The objects of one kind.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::{Change, Meta, ObjectName, Problem, Scope};
 
@@ -24,11 +28,18 @@ pub(crate) struct Table<T> {
     before: BTreeMap<ObjectName, Option<Arc<T>>>,
     /// Sorted; most owners have one object or two, for which a set would be large.
     owned: BTreeMap<ObjectName, Vec<ObjectName>>,
+    /// Those that were read around a problem: few, and looked for often.
+    flawed: BTreeSet<ObjectName>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { now: BTreeMap::new(), before: BTreeMap::new(), owned: BTreeMap::new() }
+        Self {
+            now: BTreeMap::new(),
+            before: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            flawed: BTreeSet::new(),
+        }
     }
 }
 
@@ -56,6 +67,11 @@ impl<T: Kept + PartialEq> Table<T> {
     /// comes next to be newer than that.
     pub(crate) fn put(&mut self, new: Arc<T>) {
         let name = &new.meta().name;
+        if new.meta().problems.is_empty() {
+            self.flawed.remove(name);
+        } else {
+            self.flawed.insert(name.clone());
+        }
         match self.now.get_mut(name) {
             Some(kept) if **kept == *new && !new.meta().is_older_than(kept.meta()) => {}
             Some(kept) => {
@@ -127,6 +143,7 @@ impl<T: Kept + PartialEq + fmt::Debug> AnyTable for Table<T> {
     }
 
     fn remove(&mut self, name: &ObjectName) {
+        self.flawed.remove(name);
         if let Some(old) = self.now.remove(name) {
             self.disown(&old);
             self.before.entry(name.clone()).or_insert(Some(old));
@@ -141,6 +158,7 @@ impl<T: Kept + PartialEq + fmt::Debug> AnyTable for Table<T> {
     }
 
     fn problems(&self) -> Box<dyn Iterator<Item = &Problem> + '_> {
-        Box::new(self.now.values().flat_map(|object| &object.meta().problems))
+        let flawed = self.flawed.iter().filter_map(|name| self.now.get(name));
+        Box::new(flawed.flat_map(|object| &object.meta().problems))
     }
 }

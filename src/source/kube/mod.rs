@@ -35,7 +35,7 @@ pub use cluster::{Cluster, cluster};
 pub use configuration::ConnectError;
 
 use super::{Feed, Health, LoopEnded, Relists};
-use crate::{config::Access, reconcile::Clock};
+use crate::{clock::SystemClock, config::Access};
 
 /// How the API server is reached and how patient the loops are.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct KubeSettings {
     /// Where the real endpoints of `default/kubernetes` are remembered.
     pub run_dir: PathBuf,
     /// The daemon's clock.
-    pub clock: Clock,
+    pub clock: SystemClock,
     /// Waiting times.
     pub patience: Patience,
 }

@@ -27,7 +27,7 @@ use tokio::{task, time};
 use towpath_model::{ROWS, service::Cidr};
 
 use super::{Feed, Health, LoopEnded, Relists};
-use crate::reconcile::Clock;
+use crate::clock::SystemClock;
 
 /// What the source needs to know.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct ManifestSettings {
     /// This node's name.
     pub node_name: String,
     /// The daemon's clock.
-    pub clock: Clock,
+    pub clock: SystemClock,
     /// How long a second list waits: [`SECOND_LOOK`], but in tests.
     pub second_look: Duration,
 }

@@ -5,7 +5,6 @@ use towpath_model::{Kind, ObjectName, Store};
 use towpath_proxy::NEEDS;
 
 use super::*;
-use crate::reconcile::Wake;
 
 mod gone;
 mod refused;
@@ -13,7 +12,7 @@ mod refused;
 /// A source on a directory, and a store that hears it.
 struct Bed {
     store: Store,
-    inbox: mpsc::Receiver<Wake>,
+    inbox: mpsc::Receiver<Vec<towpath_model::Event>>,
     health: Health,
     relists: mpsc::Sender<towpath_model::Relist>,
 }
@@ -29,7 +28,7 @@ impl Bed {
             cluster_ip_ranges: vec![range("10.96.0.0/16"), range("fd00:96::/112")],
             run_dir: run_dir.to_owned(),
             node_name: "here".to_owned(),
-            clock: Clock::start(),
+            clock: SystemClock::start(),
             second_look: Duration::from_secs(1),
         };
         tokio::spawn(run(settings, Feed::new(wakes), asked, health.clone()));
@@ -50,12 +49,12 @@ impl Bed {
             assert!(!left.is_zero(), "{what} never came; problems: {problems:#?}");
             let step = left.min(Duration::from_millis(50));
             match time::timeout(step, self.inbox.recv()).await {
-                Ok(Some(Wake::Events(events))) => events.into_iter().for_each(|event| {
+                Ok(Some(events)) => events.into_iter().for_each(|event| {
                     if let Some(relist) = self.store.feed(event) {
                         self.relists.try_send(relist).unwrap();
                     }
                 }),
-                Ok(other) => panic!("{other:?}"),
+                Ok(None) => panic!("the source has ended"),
                 Err(_quiet) => {}
             }
         }
@@ -215,7 +214,7 @@ async fn half_a_file_is_never_taken_for_the_whole() {
     for part in [&more[..half], &more[half..]] {
         let thinks = time::Instant::now() + Duration::from_millis(300);
         while time::Instant::now() < thinks {
-            if let Ok(Some(Wake::Events(events))) =
+            if let Ok(Some(events)) =
                 time::timeout(Duration::from_millis(20), bed.inbox.recv()).await
             {
                 panic!("half a file was published: {events:?}");

@@ -58,7 +58,7 @@ async fn a_list_that_is_asked_for_is_made_later_and_of_what_is_there_then() {
     let mut seen = Vec::new();
     while !seen.contains(&Event::InitDone(Kind::Service.into())) {
         match time::timeout(Duration::from_secs(10), bed.inbox.recv()).await {
-            Ok(Some(Wake::Events(events))) => seen.extend(events),
+            Ok(Some(events)) => seen.extend(events),
             other => panic!("{other:?}"),
         }
     }

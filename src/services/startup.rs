@@ -1,35 +1,36 @@
-//! What of the things that a start found in the kernel stays in force although nobody claims it.
+//! After a restart: which entries that the kernel holds stay although no object claims them, and
+//! until when.
 //!
 //! - The first lists of a daemon have nothing to be compared with but the kernel. When they would
 //!   take much out of it (the same measure as for later lists, `model/src/brake.rs`), the kinds are
 //!   listed again first. Meanwhile nothing that was found goes; what is new or changed is published,
-//!   because it harms nobody: it is what the API server says of objects that are certainly there.
+//!   because it harms nothing: it is what the API server says of objects that are certainly there.
 //! - Of an object that cannot be read the last good version stays in force. After a start that
 //!   version is in the kernel only.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use towpath_model::{Kind, ObjectName, Store};
+use towpath_model::{Kind, ObjectName, Problem, View};
 use towpath_proxy::{Found, Hold};
 
 /// What the first lists would remove, and which of them are awaited again.
 #[derive(Debug, Default)]
-pub(super) struct Brake {
+pub(super) struct Startup {
     /// What the lists that are doubted would remove; `None`: none is doubted.
     doubted: Option<Found>,
     /// Kinds whose second list is not complete yet.
     awaited: BTreeSet<Kind>,
 }
 
-impl Brake {
-    /// Are there lists that nobody agreed with yet?
-    pub(super) const fn holds(&self) -> bool {
+impl Startup {
+    /// Are there lists that no second one agreed with yet?
+    pub(super) const fn doubts(&self) -> bool {
         self.doubted.is_some()
     }
 
     /// Was everything listed again that was doubted? Time to judge.
     pub(super) fn is_due(&self) -> bool {
-        self.holds() && self.awaited.is_empty()
+        self.doubts() && self.awaited.is_empty()
     }
 
     /// A list is complete.
@@ -45,20 +46,15 @@ impl Brake {
         self.awaited.clone()
     }
 
-    /// Stays the same while [`Self::hold`] does.
-    pub(super) const fn stamp(&self, store: &Store) -> (u64, bool) {
-        (store.bad_version(), self.holds())
-    }
-
     /// What stays. Work: proportional to the objects that cannot be read.
-    pub(super) fn hold(&self, store: &Store) -> Hold {
-        let mut hold = Hold { everything: self.holds(), ..Hold::default() };
-        for key in store.unread() {
+    pub(super) fn hold(&self, view: &View<'_>) -> Hold {
+        let mut hold = Hold { everything: self.doubts(), ..Hold::default() };
+        for key in view.unread() {
             match key.kind {
                 Kind::Service => hold.services = true,
                 Kind::Node => hold.nodes = true,
                 Kind::EndpointSlice => {
-                    let exists = |name: &ObjectName| store.view().service(name).is_some();
+                    let exists = |name: &ObjectName| view.service(name).is_some();
                     hold.sets_of.extend(services_of(&key.name).filter(exists));
                 }
             }
@@ -66,29 +62,30 @@ impl Brake {
         hold
     }
 
-    /// In words.
-    pub(super) fn problems(&self) -> Vec<String> {
-        let Some(found) = &self.doubted else { return Vec::new() };
-        let sorts = [
-            (Kind::Service, "frontends", found.frontends.gone.len(), found.frontends.of),
-            (Kind::EndpointSlice, "backend sets", found.sets.gone.len(), found.sets.of),
-            (Kind::Node, "node addresses", found.addresses.gone.len(), found.addresses.of),
-        ];
-        let doubted = sorts.iter().filter(|(kind, ..)| self.awaited.contains(kind));
-        doubted
-            .map(|(kind, what, gone, of)| {
-                format!(
-                    "{kind}: the first list after the start would remove {gone} of {of} {what} that \
-                     were found in the kernel; waiting for a second one"
-                )
-            })
-            .collect()
+    /// Which lists are doubted.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
+        let sorts = self.doubted.as_ref().map(|found| {
+            [
+                (Kind::Service, "frontends", found.frontends.gone.len(), found.frontends.of),
+                (Kind::EndpointSlice, "backend sets", found.sets.gone.len(), found.sets.of),
+                (Kind::Node, "node addresses", found.addresses.gone.len(), found.addresses.of),
+            ]
+        });
+        let doubted = sorts.into_iter().flatten().filter(|(kind, ..)| self.awaited.contains(kind));
+        doubted.map(|(kind, what, gone, of)| {
+            let why = format!(
+                "the first list after the start would remove {gone} of {of} {what} that were found \
+                 in the kernel"
+            );
+            let action = "they stay until a second list agrees";
+            Problem::new(None, &format!("list of {kind}"), &why, action)
+        })
     }
 }
 
-/// Services that a slice nobody can read may belong to. Its label is not to be had; but whatever makes
-/// slices names them `SERVICE-something`. A slice that a person named otherwise holds nothing: to hold
-/// every Service of its namespace would keep strangers' stale endpoints in force.
+/// Services that an unreadable slice may belong to. Its label is not to be had; but the controllers
+/// that make slices name them `SERVICE-something`. A slice that a person named otherwise holds
+/// nothing: to hold every Service of its namespace would keep others' stale endpoints in force.
 fn services_of(slice: &ObjectName) -> impl Iterator<Item = ObjectName> {
     slice.name.match_indices('-').map(|(end, _)| {
         let name = slice.name.get(..end).unwrap_or_default();
