@@ -31,18 +31,19 @@ pub(super) struct LoopAnswers {
 impl LoopAnswers {
     fn streams(&self) -> Vec<StreamReply> {
         let now = self.clock.now_ms();
-        let stream = |(kind, health): (towpath_model::Kind, Arc<crate::source::KindHealth>)| {
-            let last = health.last_event_ms.load(Ordering::Relaxed);
-            StreamReply {
-                kind: kind.to_string(),
-                connected: health.connected.load(Ordering::Relaxed),
-                last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
-                lists: health.lists.load(Ordering::Relaxed),
-                errors: health.errors.load(Ordering::Relaxed),
-                bad_objects: health.bad_objects.load(Ordering::Relaxed),
-                restarts: health.restarts.load(Ordering::Relaxed),
-            }
-        };
+        let stream =
+            |(stream, health): (towpath_model::Stream, Arc<crate::source::StreamHealth>)| {
+                let last = health.last_event_ms.load(Ordering::Relaxed);
+                StreamReply {
+                    kind: stream.to_string(),
+                    connected: health.connected.load(Ordering::Relaxed),
+                    last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
+                    lists: health.lists.load(Ordering::Relaxed),
+                    errors: health.errors.load(Ordering::Relaxed),
+                    bad_objects: health.bad_objects.load(Ordering::Relaxed),
+                    restarts: health.restarts.load(Ordering::Relaxed),
+                }
+            };
         self.health.all().into_iter().map(stream).collect()
     }
 }
@@ -75,6 +76,12 @@ impl Answers for LoopAnswers {
 
     fn gather(&self) {
         let metrics = &self.metrics;
+        // Streams end: what is shown of them goes with them.
+        metrics.watch_age.reset();
+        for gauge in [&metrics.watch_connected, &metrics.watch_bad_objects, &metrics.watch_restarts]
+        {
+            gauge.reset();
+        }
         for stream in self.streams() {
             let kind = &[stream.kind.as_str()];
             metrics.watch_connected.with_label_values(kind).set(i64::from(stream.connected));

@@ -1,12 +1,12 @@
 //! `towpath run`: everything that runs, in the order in which it starts.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
 use towpath_ebpf::{LiveKernel, Peers, Settings};
 use towpath_model::{Relist, Store};
-use towpath_proxy::{ProxyConfig, ServicePlan, Share};
+use towpath_proxy::{NEEDS, ProxyConfig, ServicePlan, Share};
 
 use super::{
     answers::LoopAnswers,
@@ -19,7 +19,7 @@ use crate::{
     admin::{self, Admin, Metrics, Ports},
     config::{Config, SocketLb, SourceConfig},
     reconcile::{self, Asker, Auditor, Clock, Effects, Graces, State, Vitals, Wake},
-    source::{Feed, Health, kube, manifests, node_facts},
+    source::{Feed, Health, Wants, kube, manifests, node_facts},
 };
 
 /// Kinds of traffic that pass as if Towpath were not there.
@@ -77,7 +77,8 @@ fn daemon(config: Config) -> Result<()> {
         let facts = node_facts::run(feed.clone(), health.clone(), known);
         tasks.spawn(async { Ok(facts.await?) });
         let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
-        let source = feed_from(config, feed, relists, health, clock, binding);
+        let (_wants, wanted) = tokio::sync::watch::channel(BTreeSet::from(NEEDS));
+        let source = feed_from(config, feed, wanted, relists, health, clock, binding);
         tasks.spawn(async move {
             // Fails only when the loop has ended, which whoever follows the addresses says.
             if addresses.wait_for(|known| *known).await.is_err() {
@@ -216,6 +217,7 @@ fn kernel_settings(config: &Config) -> Settings {
 async fn feed_from(
     config: Config,
     feed: Feed,
+    wants: Wants,
     relists: mpsc::Receiver<Relist>,
     health: Health,
     clock: Clock,
@@ -227,15 +229,16 @@ async fn feed_from(
                 access,
                 api_servers,
                 run_dir: config.run_dir,
+                node_name: config.node_name,
                 clock,
                 patience: kube::Patience::default(),
             };
             if binding.at_start(&settings).await? {
-                return Ok(kube::run(settings, feed, relists, health).await?);
+                return Ok(kube::run(settings, feed, wants, relists, health).await?);
             }
             let asking = binding.keep_asking(settings.clone());
             tokio::select! {
-                ended = kube::run(settings, feed, relists, health) => Ok(ended?),
+                ended = kube::run(settings, feed, wants, relists, health) => Ok(ended?),
                 refused = asking => refused,
             }
         }
@@ -248,7 +251,7 @@ async fn feed_from(
                 clock,
                 second_look: manifests::SECOND_LOOK,
             };
-            Ok(manifests::run(settings, feed, relists, health).await?)
+            Ok(manifests::run(settings, feed, wants, relists, health).await?)
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use towpath_model::{Kind, ObjectName, Store};
 use towpath_proxy::NEEDS;
 
@@ -9,6 +9,7 @@ use crate::reconcile::Wake;
 
 mod gone;
 mod refused;
+mod streams;
 
 /// A source on a directory, and a store that hears it.
 struct Bed {
@@ -16,6 +17,7 @@ struct Bed {
     inbox: mpsc::Receiver<Wake>,
     health: Health,
     relists: mpsc::Sender<towpath_model::Relist>,
+    wants: watch::Sender<BTreeSet<Stream>>,
 }
 
 impl Bed {
@@ -32,8 +34,9 @@ impl Bed {
             clock: Clock::start(),
             second_look: Duration::from_secs(1),
         };
-        tokio::spawn(run(settings, Feed::new(wakes), asked, health.clone()));
-        Self { store: Store::new("here"), inbox, health, relists }
+        let (wants, wanted) = watch::channel(BTreeSet::from(NEEDS));
+        tokio::spawn(run(settings, Feed::new(wakes), wanted, asked, health.clone()));
+        Self { store: Store::new("here"), inbox, health, relists, wants }
     }
 
     /// Waits until the store looks as wanted.
