@@ -54,13 +54,11 @@ impl Brake {
     pub(super) fn hold(&self, store: &Store) -> Hold {
         let mut hold = Hold { everything: self.holds(), ..Hold::default() };
         for key in store.unread() {
-            match key.kind {
-                Kind::Service => hold.services = true,
-                Kind::Node => hold.nodes = true,
-                Kind::EndpointSlice => {
-                    let exists = |name: &ObjectName| store.view().service(name).is_some();
-                    hold.sets_of.extend(services_of(&key.name).filter(exists));
-                }
+            hold.services |= key.kind == Kind::Service;
+            hold.nodes |= key.kind == Kind::Node;
+            if key.kind == Kind::EndpointSlice {
+                let exists = |name: &ObjectName| store.view().service(name).is_some();
+                hold.sets_of.extend(services_of(&key.name).filter(exists));
             }
         }
         hold
