@@ -37,18 +37,19 @@ pub(super) struct Answers {
 impl Answers {
     fn streams(&self) -> Vec<StreamReply> {
         let now = self.clock.now_ms();
-        let stream = |(stream, health): (towpath_model::Kind, Arc<crate::source::KindHealth>)| {
-            let last = health.last_event_ms.load(Ordering::Relaxed);
-            StreamReply {
-                kind: stream.to_string(),
-                connected: health.connected.load(Ordering::Relaxed),
-                last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
-                lists: health.lists.load(Ordering::Relaxed),
-                errors: health.errors.load(Ordering::Relaxed),
-                bad_objects: health.bad_objects.load(Ordering::Relaxed),
-                restarts: health.restarts.load(Ordering::Relaxed),
-            }
-        };
+        let stream =
+            |(stream, health): (towpath_model::Stream, Arc<crate::source::StreamHealth>)| {
+                let last = health.last_event_ms.load(Ordering::Relaxed);
+                StreamReply {
+                    kind: stream.to_string(),
+                    connected: health.connected.load(Ordering::Relaxed),
+                    last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
+                    lists: health.lists.load(Ordering::Relaxed),
+                    errors: health.errors.load(Ordering::Relaxed),
+                    bad_objects: health.bad_objects.load(Ordering::Relaxed),
+                    restarts: health.restarts.load(Ordering::Relaxed),
+                }
+            };
         self.health.all().into_iter().map(stream).collect()
     }
 

@@ -1,9 +1,6 @@
 //! Builds what runs beside the source: the loop with its areas, what watches it, the admin servers.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, mpsc as std_mpsc},
-};
+use std::sync::{Arc, mpsc as std_mpsc};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
@@ -23,12 +20,12 @@ use crate::{
     admin::{self, Admin, Listener, Ports, Route, Servers},
     clock::SystemClock,
     config::{Config, SourceConfig},
-    reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Stream, Wake},
+    reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
     services::{
         self, HealthChecks, ServiceAudit, ServiceMetrics, ServiceOutputs, Services, StaleUdp,
         Sweeper,
     },
-    source::Health,
+    source::{Health, Wants},
     vitals::Vitals,
 };
 
@@ -39,14 +36,11 @@ pub(super) const LOOP: &str = "reconcile";
 /// Name of the admin servers' thread.
 pub(super) const ADMIN: &str = "admin";
 
-/// The streams that the source is to keep open.
-pub(super) type Wants = BTreeSet<Stream>;
-
 /// What runs before any source does.
 pub(super) struct Running {
     pub(super) wakes: mpsc::Sender<Wake<Daemon>>,
     pub(super) relists: mpsc::Receiver<Relist>,
-    pub(super) wants: watch::Receiver<Wants>,
+    pub(super) wants: Wants,
     pub(super) health: Health,
     /// True: the listeners close, what is being answered is answered.
     pub(super) drain: watch::Sender<bool>,

@@ -14,7 +14,7 @@ use towpath_model::Relist;
 
 use super::{
     Daemon,
-    build::{ADMIN, LOOP, Running, Wants, start},
+    build::{ADMIN, LOOP, Running, start},
     cluster::{self, Binding},
     descriptors, preflight, run_dir,
     threads::{self, Threads, log_panics},
@@ -25,7 +25,7 @@ use crate::{
     config::{Config, SocketLb, SourceConfig},
     reconcile::Wake,
     services,
-    source::{Feed, Health, kube, manifests, node_facts},
+    source::{Feed, Health, Wants, kube, manifests, node_facts},
 };
 
 /// The loop writes what was received before, and is given so long for it.
@@ -155,7 +155,7 @@ fn kernel_settings(config: &Config) -> Settings {
 /// What a source is given.
 struct Inputs {
     feed: Feed,
-    wants: watch::Receiver<Wants>,
+    wants: Wants,
     relists: mpsc::Receiver<Relist>,
     health: Health,
     clock: SystemClock,
@@ -163,22 +163,23 @@ struct Inputs {
 
 /// The one source of cluster state; it only ends with the loop, or when it cannot even begin.
 async fn feed_from(config: Config, inputs: Inputs, binding: Binding) -> Result<()> {
-    let Inputs { feed, wants: _wants, relists, health, clock } = inputs;
+    let Inputs { feed, wants, relists, health, clock } = inputs;
     match config.source {
         SourceConfig::Kube { access, api_servers } => {
             let settings = kube::KubeSettings {
                 access,
                 api_servers,
                 run_dir: config.run_dir,
+                node_name: config.node_name,
                 clock,
                 patience: kube::Patience::default(),
             };
             if binding.at_start(&settings).await? {
-                return Ok(kube::run(settings, feed, relists, health).await?);
+                return Ok(kube::run(settings, feed, wants, relists, health).await?);
             }
             let asking = binding.keep_asking(settings.clone());
             tokio::select! {
-                ended = kube::run(settings, feed, relists, health) => Ok(ended?),
+                ended = kube::run(settings, feed, wants, relists, health) => Ok(ended?),
                 refused = asking => refused,
             }
         }
@@ -191,7 +192,7 @@ async fn feed_from(config: Config, inputs: Inputs, binding: Binding) -> Result<(
                 clock,
                 second_look: manifests::SECOND_LOOK,
             };
-            Ok(manifests::run(settings, feed, relists, health).await?)
+            Ok(manifests::run(settings, feed, wants, relists, health).await?)
         }
     }
 }

@@ -50,13 +50,11 @@ impl Startup {
     pub(super) fn hold(&self, view: &View<'_>) -> Hold {
         let mut hold = Hold { everything: self.doubts(), ..Hold::default() };
         for key in view.unread() {
-            match key.kind {
-                Kind::Service => hold.services = true,
-                Kind::Node => hold.nodes = true,
-                Kind::EndpointSlice => {
-                    let exists = |name: &ObjectName| view.service(name).is_some();
-                    hold.sets_of.extend(services_of(&key.name).filter(exists));
-                }
+            hold.services |= key.kind == Kind::Service;
+            hold.nodes |= key.kind == Kind::Node;
+            if key.kind == Kind::EndpointSlice {
+                let exists = |name: &ObjectName| view.service(name).is_some();
+                hold.sets_of.extend(services_of(&key.name).filter(exists));
             }
         }
         hold

@@ -44,6 +44,11 @@ impl SourceMetrics {
 
     /// Brings them up to date.
     pub fn gather(&self, streams: &[StreamReply]) {
+        // Streams end: what is shown of them goes with them.
+        self.age.reset();
+        for gauge in [&self.connected, &self.bad_objects, &self.restarts] {
+            gauge.reset();
+        }
         for stream in streams {
             let kind = &[stream.kind.as_str()];
             self.connected.with_label_values(kind).set(i64::from(stream.connected));

@@ -1,6 +1,7 @@
 //! Words of these tests: a server that answers from a script, and an ear that keeps what it hears.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -25,8 +26,9 @@ use towpath::{
         kube::{self, ConnectError, KubeSettings, Patience},
     },
 };
-use towpath_model::{Event, Kind, Relist, Store};
+use towpath_model::{Event, Kind, Relist, Store, Stream};
 use towpath_proxy::NEEDS;
+use towpath_testbed::api::Api;
 
 /// How much of floods was taken.
 pub(crate) static FLOODED_MIB: AtomicU64 = AtomicU64::new(0);
@@ -41,6 +43,7 @@ pub(crate) const QUICK: Patience = Patience {
     wait_max: Duration::from_millis(300),
     watch: Duration::from_secs(300),
     look_again: Duration::from_millis(50),
+    absent: Duration::from_millis(100),
 };
 
 /// One request.
@@ -164,6 +167,15 @@ pub(crate) fn bad_service(name: &str, version: u64) -> Value {
     let mut object = service(name, version, 1);
     object["spec"] = 5.into();
     object
+}
+
+/// The small API server, and where it is.
+pub(crate) fn small_api() -> (Api, String) {
+    let api = Api::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    api.serve(listener).unwrap();
+    (api, server)
 }
 
 /// A server that answers from a script, and remembers what it was asked.
@@ -314,6 +326,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 pub(crate) struct Ear {
     wakes: mpsc::Receiver<Vec<Event>>,
     relists: mpsc::Sender<Relist>,
+    wants: watch::Sender<BTreeSet<Stream>>,
     pub(crate) store: Store,
     pub(crate) health: Health,
     /// Every event, in order.
@@ -345,15 +358,18 @@ impl Ear {
             access: Access::Kubeconfig(path),
             api_servers: Vec::new(),
             run_dir: dir.path().join("run"),
+            node_name: "n".to_owned(),
             clock: SystemClock::start(),
             patience,
         };
         let (sender, wakes) = mpsc::channel(64);
         let (relists, inbox) = mpsc::channel(16);
         let health = Health::default();
-        let source = tokio::spawn(kube::run(settings, Feed::new(sender), inbox, health.clone()));
+        let (wants, wanted) = watch::channel(BTreeSet::from(NEEDS));
+        let feed = Feed::new(sender);
+        let source = tokio::spawn(kube::run(settings, feed, wanted, inbox, health.clone()));
         let (store, heard) = (Store::new("n"), Vec::new());
-        Self { wakes, relists, store, health, heard, source, dir }
+        Self { wakes, relists, wants, store, health, heard, source, dir }
     }
 
     /// Listens until the store is as it should be.
@@ -393,6 +409,11 @@ impl Ear {
             }
         }
         let _changes = self.store.commit();
+    }
+
+    /// These streams are wanted now.
+    pub(crate) fn want(&self, streams: impl IntoIterator<Item = Stream>) {
+        self.wants.send_replace(streams.into_iter().collect());
     }
 
     /// Asks for a second list, as the brake does.

@@ -133,6 +133,7 @@ mod tests {
             access: Access::Kubeconfig(kubeconfig),
             api_servers: Vec::new(),
             run_dir: dir.path().to_owned(),
+            node_name: "n".to_owned(),
             clock: SystemClock::start(),
             patience: Patience {
                 wait_min: Duration::from_millis(10),

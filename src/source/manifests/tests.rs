@@ -1,6 +1,6 @@
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use towpath_model::{Kind, ObjectName, Store};
 use towpath_proxy::NEEDS;
 
@@ -8,13 +8,15 @@ use super::*;
 
 mod gone;
 mod refused;
+mod streams;
 
 /// A source on a directory, and a store that hears it.
 struct Bed {
     store: Store,
-    inbox: mpsc::Receiver<Vec<towpath_model::Event>>,
+    inbox: mpsc::Receiver<Vec<Event>>,
     health: Health,
     relists: mpsc::Sender<towpath_model::Relist>,
+    wants: watch::Sender<BTreeSet<Stream>>,
 }
 
 impl Bed {
@@ -31,8 +33,9 @@ impl Bed {
             clock: SystemClock::start(),
             second_look: Duration::from_secs(1),
         };
-        tokio::spawn(run(settings, Feed::new(wakes), asked, health.clone()));
-        Self { store: Store::new("here"), inbox, health, relists }
+        let (wants, wanted) = watch::channel(BTreeSet::from(NEEDS));
+        tokio::spawn(run(settings, Feed::new(wakes), wanted, asked, health.clone()));
+        Self { store: Store::new("here"), inbox, health, relists, wants }
     }
 
     /// Waits until the store looks as wanted.
