@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context as _, Error, Result, anyhow};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
 use towpath_ebpf::{Opened, Settings};
-use towpath_image::{Attachment, Programs as _};
+use towpath_image::{Attachment, Programs as _, datapath::LAYOUT};
 use towpath_model::{Relist, Store};
 use towpath_proxy::{ProxyConfig, ServicePlan, Share};
 
@@ -210,9 +210,10 @@ fn kernel_settings(config: &Config) -> Settings {
         capacities: config.kernel.capacities,
         cluster: None, // until it is known
         host_only: config.services.socket_lb == SocketLb::HostOnly,
+        layout: LAYOUT,
     };
     // What is remembered says whose pins these should be; of fresh ones it says nothing.
-    if matches!(config.source, SourceConfig::Kube { .. }) && settings.maps_dir().exists() {
+    if matches!(config.source, SourceConfig::Kube { .. }) && settings.holds_maps() {
         settings.cluster = cluster::recall(&config.run_dir);
     }
     settings
