@@ -9,25 +9,23 @@ mod claims;
 mod compile;
 mod config;
 mod explain;
-mod extents;
 mod health_ports;
 mod identities;
 mod identity;
-mod indices;
 mod layout;
 mod plan;
 mod planned;
-mod retired;
 mod share;
 
 pub use claims::Claim;
 pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
 pub use identity::{node_identity, service_identity};
-pub use layout::{Found, Hold, Layout, Millis, Part, Refused};
+pub use layout::{Found, Hold, Layout, Part, Refused};
 pub use plan::{PlanDelta, ServicePlan, plan};
 pub use planned::{
     FrontendSource, FrontendTarget, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord,
     PlannedService, PlannedSet, ServicePortId,
 };
 pub use share::Share;
+pub use towpath_image::Millis;
