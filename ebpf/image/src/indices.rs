@@ -13,10 +13,11 @@ pub struct FreeIndices {
 }
 
 impl FreeIndices {
-    /// Everything below `limit`, except what is `used`.
+    /// Everything below `limit`, except what is `used`, which may lie beyond: what a damaged table
+    /// names.
     #[must_use]
     pub fn new(limit: u32, used: &BTreeSet<u32>) -> Self {
-        let next = used.last().map_or(0, |last| last + 1);
+        let next = used.last().map_or(0, |last| last.saturating_add(1)).min(limit);
         let returned = (0..next).filter(|index| !used.contains(index)).collect();
         Self { returned, next, limit }
     }
@@ -33,10 +34,12 @@ impl FreeIndices {
         })
     }
 
-    /// Gives an index back. It must not be free already.
+    /// Gives an index back. It must not be free already; one beyond the limit stays away.
     pub fn give(&mut self, index: u32) {
-        let taken = index < self.next && self.returned.insert(index);
-        debug_assert!(taken, "index {index} was free already");
+        if index < self.limit {
+            let taken = index < self.next && self.returned.insert(index);
+            debug_assert!(taken, "index {index} was free already");
+        }
     }
 }
 
@@ -49,7 +52,7 @@ mod tests {
     proptest! {
         #[test]
         fn indices_are_never_given_out_twice_and_never_lost(
-            used in prop::collection::btree_set(0u32..40, 0..20),
+            used in prop::collection::btree_set(0u32..60, 0..20),
             steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..200),
         ) {
             let mut free = FreeIndices::new(40, &used);
