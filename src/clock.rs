@@ -9,8 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// Milliseconds since the daemon started, from 1, so that 0 can mean "never".
-pub type Millis = u64;
+pub use towpath_image::Millis;
 
 /// One reading of a clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -55,7 +55,7 @@ pub(crate) fn pinned(pin: &Path, row: &Row) -> Result<Option<OpenMap>, Error> {
     if !pin.exists() {
         return Ok(None);
     }
-    OpenMap::at(pin, row.name).map(Some).map_err(|e| Error::file("opening", pin, e))
+    OpenMap::pinned(pin, row.name).map(Some).map_err(|e| Error::file("opening", pin, e))
 }
 
 /// Makes what is not pinned yet: as the object has it, else as the row says.
@@ -123,7 +123,7 @@ fn grow<'a>(
     drop(make(&larger)?);
     for ((held, copy), Wanted { row, pin: beside, elements }) in small.iter().zip(&larger) {
         let larger =
-            OpenMap::at(beside, row.name).map_err(|e| Error::file("opening", beside, e))?;
+            OpenMap::pinned(beside, row.name).map_err(|e| Error::file("opening", beside, e))?;
         copy(held, &larger)?;
         tracing::info!(map = %row.name, from = held.info().max_entries, to = elements, "a map has grown");
         let pin = dir.join(row.name.as_str());

@@ -39,4 +39,4 @@ pub use programs::{LivePrograms, Opened, open};
 pub use services::ServiceMaps;
 pub use settings::Settings;
 pub use stats::{ProgramRuns, StatsOn, program_runs};
-pub use table::{Copy, Row, Table};
+pub use table::{Copy, Former, Row, Table};

@@ -22,7 +22,10 @@ pub struct OpenMap {
 
 impl OpenMap {
     /// Opens a pin.
-    pub(crate) fn at(pin: &Path, name: MapName) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is none, or it is no map's.
+    pub fn pinned(pin: &Path, name: MapName) -> io::Result<Self> {
         let fd = sys::open_pin(pin)?;
         let info = sys::map_info(fd.as_fd())?;
         Ok(Self { name, fd: Arc::new(fd), info })

@@ -3,6 +3,7 @@
 pub(crate) mod cleanup;
 pub(crate) mod dir;
 pub(crate) mod flock;
+pub(crate) mod layouts;
 pub(crate) mod links;
 pub(crate) mod lock;
 pub(crate) mod maps;

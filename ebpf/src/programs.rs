@@ -16,7 +16,7 @@ use crate::{
     mapped::Mapped,
     maps::OpenMap,
     object,
-    pins::{self, links, lock::WriterLock},
+    pins::{self, layouts::Layouts, links, lock::WriterLock},
     probe::host_netns_cookie,
     table::Table,
     tables,
@@ -31,7 +31,8 @@ pub struct Opened {
     pub services: LiveMaps<ServiceImage>,
 }
 
-/// Takes the lock, makes or adopts the maps, loads the programs. What is in force stays so, and what its maps say is what is served, until
+/// Takes the lock, makes or adopts the maps, fills a fresh layout from another version's pins, loads
+/// the programs. What is in force stays so, and what its maps say is what is served, until
 /// [`Programs::attach`] is called. What a daemon that died left half done is put right here, there,
 /// or by the first batch.
 ///
@@ -45,10 +46,12 @@ pub fn open(settings: &Settings) -> Result<Opened, Error> {
 /// The programs of this node, and all that is pinned.
 pub struct LivePrograms {
     lock: Arc<WriterLock>,
+    layouts: Layouts,
     maps: Vec<OpenMap>,
     config: Mapped<ConfigRecord>,
     ebpf: Ebpf,
     settings: Settings,
+    started_empty: Vec<MapName>,
     /// What should be in force.
     wanted: Attachments,
     /// Nothing of that is known to be missing.
@@ -70,9 +73,17 @@ impl LivePrograms {
     pub fn open(settings: &Settings, further: &[&Table]) -> Result<Self, Error> {
         let settings = settings.plain()?;
         let areas = &[&tables::ALL, further].concat()[..];
-        let lock = WriterLock::take(&settings)?;
+        let mut layouts = Layouts::default();
+        let lock = WriterLock::take(&settings, |root| {
+            layouts = Layouts::find(root, &settings)?;
+            Ok(layouts.dir())
+        })?;
         check_cgroup2(&settings)?;
-        let dir = settings.maps_dir();
+        let started_empty = layouts.fill(&settings, areas)?;
+        if !started_empty.is_empty() {
+            tracing::warn!(maps = ?started_empty, "another version's maps cannot be read: these are empty");
+        }
+        let dir = layouts.dir();
         let mut ebpf = adopt(&settings, areas, &dir)?;
         let rows = areas.iter().flat_map(|table| table.rows);
         let maps = rows.map(|row| pinned(&dir.join(row.name.as_str()), row));
@@ -82,10 +93,12 @@ impl LivePrograms {
         object::load(&mut ebpf)?;
         Ok(Self {
             lock: Arc::new(lock),
+            layouts,
             maps,
             config,
             ebpf,
             settings,
+            started_empty,
             wanted: Attachments::new(),
             complete: false,
         })
@@ -103,6 +116,13 @@ impl LivePrograms {
     #[must_use]
     pub fn cluster(&self) -> Option<u64> {
         self.config.get(0).map(|config| config.cluster).filter(|cluster| *cluster != 0)
+    }
+
+    /// Maps that hold nothing although the version before had something in them that this one cannot
+    /// read. While there are any, what is in force knows more than this daemon until it has listed.
+    #[must_use]
+    pub fn started_empty(&self) -> &[MapName] {
+        &self.started_empty
     }
 
     /// What is in force now, as the kernel has it.
@@ -147,7 +167,14 @@ impl Programs for LivePrograms {
             return Applied { done: wanted.len(), failure: None };
         }
         self.wanted.clone_from(wanted);
-        let applied = links::attach(&mut self.ebpf, &self.settings, wanted);
+        let mut applied = links::attach(&mut self.ebpf, &self.settings, wanted);
+        // From the first link on this version's maps are the ones that count.
+        if (applied.done > 0 || applied.failure.is_none())
+            && let Err(error) = self.layouts.settle(&self.lock)
+        {
+            let failure = self.pins(chain(&error));
+            applied.failure.get_or_insert(failure);
+        }
         self.complete = applied.failure.is_none();
         applied
     }

@@ -1,7 +1,7 @@
 //! Where things are. All of it is chosen, so that several daemons share a kernel in tests.
 
 use std::{
-    io,
+    fs, io,
     path::{Component, PathBuf},
 };
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub cluster: Option<u64>,
     /// Only sockets of the host's network namespace are served.
     pub host_only: bool,
+    /// Number of the maps' layout: what this version was built with, but for tests.
+    pub layout: u32,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
             capacities: Capacities::default(),
             cluster: None,
             host_only: false,
+            layout: LAYOUT,
         }
     }
 
@@ -62,12 +65,20 @@ impl Settings {
     /// Where this layout's maps are pinned.
     #[must_use]
     pub fn maps_dir(&self) -> PathBuf {
-        self.pin_root.join(format!("v{LAYOUT}"))
+        self.pin_root.join(format!("v{}", self.layout))
     }
     /// Where links are pinned: beside the layouts, so that none is ever attached twice.
     #[must_use]
     pub fn links_dir(&self) -> PathBuf {
         self.pin_root.join(LINKS)
+    }
+    /// Has any version pinned maps here?
+    #[must_use]
+    pub fn holds_maps(&self) -> bool {
+        let entries = fs::read_dir(&self.pin_root).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .any(|name| layout(&name).is_some())
     }
     /// The lock of the one writer.
     #[must_use]

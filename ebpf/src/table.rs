@@ -1,6 +1,8 @@
-//! One row for each map: its shape, how many elements, how it grows.
+//! One row for each map: its shape, how many elements, how it grows, what it was in other layouts.
 //!
-//! A map's pin has its name.
+//! A map's pin has its name. A change of what is in a map, in size or in meaning, is a new layout
+//! (`datapath::LAYOUT`); one that changes the meaning and not the size also takes a new name, so
+//! that no version takes one for the other.
 
 use towpath_image::{KernelError, MapName};
 
@@ -49,6 +51,28 @@ pub struct Row {
     pub(crate) elements: fn(&Settings) -> u32,
     /// Into a larger one; `None`: its size is not configured.
     pub(crate) copy: Option<Copy>,
+    /// Does what it holds mean something without the other maps of its area?
+    pub(crate) alone: bool,
+    pub(crate) former: Option<Former>,
+}
+
+/// What a map was in another layout.
+#[derive(Debug)]
+pub struct Former {
+    /// Its name then.
+    pub name: MapName,
+    /// Bytes of its keys.
+    pub key: usize,
+    /// Bytes of its values.
+    pub value: usize,
+    /// From that one to the map of now.
+    pub convert: Copy,
+}
+
+impl Former {
+    pub(crate) fn fits(&self, map: &sys::MapInfo) -> bool {
+        (map.key_size as usize, map.value_size as usize) == (self.key, self.value)
+    }
 }
 
 impl Row {
@@ -85,6 +109,18 @@ impl Row {
         Self::new(name, MapKind::SocketStorage, size_of::<u32>(), size_of::<V>(), elements)
     }
 
+    /// The same for a map whose content means something without the other maps of its area.
+    #[must_use]
+    pub const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
+    /// The same, with what it was in another layout.
+    #[must_use]
+    pub const fn formerly(self, former: Former) -> Self {
+        Self { former: Some(former), ..self }
+    }
+
     /// Has a map this shape?
     pub(crate) fn fits(&self, map: &sys::MapInfo) -> bool {
         let stored = map.max_entries > 0 || self.kind == MapKind::SocketStorage;
@@ -106,7 +142,7 @@ impl Row {
         value: usize,
         elements: fn(&Settings) -> u32,
     ) -> Self {
-        Self { name, kind, key, value, elements, copy: None }
+        Self { name, kind, key, value, elements, copy: None, alone: false, former: None }
     }
 }
 

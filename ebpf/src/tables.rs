@@ -27,9 +27,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 
 /// What belongs to no area.
 pub(crate) const PROGRAMS: Table =
-    Table { area: "programs", rows: &[Row::single::<ConfigRecord>(MapName::CONFIG)] };
+    Table { area: "programs", rows: &[Row::single::<ConfigRecord>(MapName::CONFIG).alone()] };
 
-/// Services.
+/// Services. FLOWS names set words, and COUNTERS an index: without SERVICES they mean nothing.
 pub(crate) const SERVICES: Table = Table {
     area: "services",
     rows: &[
@@ -40,10 +40,10 @@ pub(crate) const SERVICES: Table = Table {
             s.capacities.node_addresses
         }),
         Row::array::<ServiceCounters>(MapName::COUNTERS, |s| s.capacities.services),
-        Row::single::<TotalCounters>(MapName::TOTALS),
-        Row::lru::<AffinityKey, AffinityValue>(MapName::AFFINITY, |_| LRU_ELEMENTS),
+        Row::single::<TotalCounters>(MapName::TOTALS).alone(),
+        Row::lru::<AffinityKey, AffinityValue>(MapName::AFFINITY, |_| LRU_ELEMENTS).alone(),
         Row::lru::<FlowKey, FlowValue>(MapName::FLOWS, |_| LRU_ELEMENTS),
-        Row::lru::<u64, PeerValue>(MapName::PEERS, |_| LRU_ELEMENTS),
-        Row::socket_storage::<SocketRecord>(MapName::SOCKETS),
+        Row::lru::<u64, PeerValue>(MapName::PEERS, |_| LRU_ELEMENTS).alone(),
+        Row::socket_storage::<SocketRecord>(MapName::SOCKETS).alone(),
     ],
 };

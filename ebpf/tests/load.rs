@@ -35,9 +35,10 @@ use support::{
     plane::Plane,
     start,
 };
-use towpath_ebpf::{Error, cleanup, detach, probe};
+use towpath_ebpf::{Error, cleanup, detach, open, probe};
 use towpath_image::{
-    Applied, Batch, Image as _, Kernel as _, Observed as _, Programs as _, ServiceImage, ServiceOp,
+    Applied, At, Attachment, Attachments, Batch, Image as _, Kernel as _, Observed as _,
+    Programs as _, ServiceImage, ServiceOp,
     datapath::{
         BackendRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord,
         SetChoice, SetWord, protocol,
@@ -134,6 +135,42 @@ fn links_are_replaced_in_place_and_clean_up_leaves_nothing() {
     assert_eq!(would.left, [""; 0]);
     assert_eq!(cleanup(&bed.settings, false).unwrap(), would);
     assert!(!bed.settings.pin_root.exists());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn exactly_what_is_wanted_is_attached() {
+    let bed = Bed::new("wanted");
+    let mut programs = open(&bed.settings).expect("opens").programs;
+    assert_eq!((bed.attached(), programs.attached().len()), (0, 0), "opening attaches nothing");
+    let all = Attachment::of_sockets();
+    let readers: Attachments = all.iter().take(4).copied().collect();
+    for wanted in [&readers, &all, &readers, &Attachments::new(), &all] {
+        let applied = programs.attach(wanted);
+        assert_eq!(applied, Applied { done: wanted.len(), failure: None });
+        assert_eq!((&programs.attached(), bed.attached()), (wanted, wanted.len()));
+        assert_eq!(programs.heal(), Ok(vec![]), "what is not wanted does not come back");
+    }
+    assert_eq!(programs.attach(&readers).failure, None);
+    out_of_force(&bed.settings.links_dir().join("recvmsg4"));
+    assert_eq!(programs.attached().len(), 3);
+    assert_eq!(programs.heal(), Ok(vec!["recvmsg4".to_owned()]));
+
+    // A hook that only another version has, and what a version left that died on the way.
+    drop(programs);
+    let links = bed.settings.links_dir();
+    fs::rename(links.join("recvmsg4"), links.join("recvmsg9")).unwrap();
+    fs::rename(links.join("recvmsg6"), links.join("recvmsg6-new")).unwrap();
+    fs::create_dir(links.join("other")).unwrap();
+    let mut programs = open(&bed.settings).expect("opens").programs;
+    assert_eq!(programs.attach(&readers), Applied { done: 4, failure: None });
+    assert_eq!(programs.attached(), readers);
+    assert_eq!(bed.attached(), 4 + 1, "what is no link stays");
+
+    let device = Attachment { at: At::Device(1), ..*all.first().unwrap() };
+    let applied = programs.attach(&Attachments::from([device]));
+    assert_eq!(applied.done, 0);
+    assert!(applied.failure.unwrap().to_string().contains("getpeername4@1"));
 }
 
 #[test]

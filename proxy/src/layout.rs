@@ -19,31 +19,28 @@
 //! unused in the maps of a daemon that died has rested, too. After a failure the mirror is exactly
 //! what was carried out; everything else is rebuilt from it.
 
-mod adopt;
+mod books;
 mod found;
 mod place;
+mod steps;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_image::{
-    Applied, Batch, Image as _, ServiceImage, ServiceOp,
+    Applied, Batch, Image as _, Millis, ServiceImage, ServiceOp,
     datapath::{Addr, FrontendKey, NodeAddressValue},
 };
 use towpath_model::{ObjectName, Synced};
 
+use books::Books;
+
 use crate::{
-    extents::FreeExtents,
-    indices::FreeIndices,
     plan::PlanDelta,
     planned::{FrontendTarget, PlannedRecord},
-    retired::{Retired, Retiree},
 };
 
 pub use found::{Found, Hold, Part};
-
-/// Milliseconds of the daemon's monotonic clock.
-pub type Millis = u64;
 
 /// A Service that did not fit; its state before is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,20 +55,7 @@ pub struct Refused {
 #[derive(Clone, Debug)]
 pub struct Layout {
     mirror: ServiceImage,
-    /// Index of each record in force.
-    index_of: BTreeMap<u64, u32>,
-    /// Indices that are not in force, but that something still leads to; or that nobody has looked
-    /// at yet. With whether their slots are theirs; those of a record that was never trusted count
-    /// as room.
-    orphans: BTreeMap<u32, bool>,
-    /// Epoch of the word published last. One count for all records: an extent that is used again
-    /// never makes the same word again (but for the wrap after 65,536 publications).
-    epoch: u16,
-    /// How many frontends lead to an index.
-    references: BTreeMap<u32, u32>,
-    extents: FreeExtents,
-    indices: FreeIndices,
-    retired: Retired,
+    books: Books,
 
     records: BTreeMap<u64, PlannedRecord>,
     /// Whose the records are that are in force and no longer wanted: they stay while their Service
@@ -92,8 +76,6 @@ pub struct Layout {
     found: Option<Found>,
     hold: Hold,
     held: found::Held,
-    /// What the batch under way takes out of force.
-    leaving: Vec<Retiree>,
 }
 
 impl Layout {
@@ -101,7 +83,24 @@ impl Layout {
     /// otherwise; what contradicts itself is replaced at the first opportunity.
     #[must_use]
     pub fn adopt(image: ServiceImage) -> Self {
-        adopt::adopt(image)
+        let mut layout = Self {
+            books: Books::open(&image),
+            records: BTreeMap::new(),
+            former: BTreeMap::new(),
+            frontends: BTreeMap::new(),
+            node_addresses: BTreeMap::new(),
+            dirty_records: BTreeSet::new(),
+            dirty_frontends: BTreeSet::new(),
+            dirty_node_addresses: BTreeSet::new(),
+            keys_of: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            found: None,
+            hold: Hold::default(),
+            held: found::Held::default(),
+            mirror: image,
+        };
+        layout.mark_all();
+        layout
     }
 
     /// The next batch: what `delta` changed, and what could not be carried out before.
@@ -113,8 +112,7 @@ impl Layout {
     ) -> Batch<ServiceOp> {
         self.claim_found(delta);
         self.want(delta);
-        let rested = self.retired.rested(now);
-        write::write(self, rested, synced.is_some())
+        write::write(self, synced.is_some(), now)
     }
 
     /// Notes how far the batch came.
@@ -125,32 +123,29 @@ impl Layout {
                 debug_assert!(false, "the kernel did what its mirror cannot: {op:?}");
             }
         }
-        let leaving = std::mem::take(&mut self.leaving);
         if applied.done == batch.ops.len() {
-            for what in leaving {
-                self.retired.add(what, now);
-            }
-            return;
+            self.books.settle(now);
+        } else {
+            self.rebuild(now);
         }
-        self.rebuild(now);
     }
 
     /// A grace period that began at `began` is over: every program that ran then has ended.
     pub fn graced(&mut self, began: Millis) {
-        self.retired.graced(began);
+        self.books.graced(began);
     }
 
     /// Does anything wait for a grace period?
     #[must_use]
     pub fn wants_grace(&self) -> bool {
-        self.retired.wants_grace()
+        self.books.wants_grace()
     }
 
     /// Has a record rested long enough to be cleared? Nobody waits for it, but its index and its
     /// slots are not free before.
     #[must_use]
     pub fn has_rested(&self, now: Millis) -> bool {
-        self.retired.has_rested_index(now)
+        self.books.has_rested_index(now)
     }
 
     /// Is there anything that a next batch would carry out, and that somebody waits for?
@@ -186,8 +181,8 @@ impl Layout {
     /// Slots of BACKENDS that could not be used at this time: in force, or at rest.
     #[must_use]
     pub fn backends_used(&self, now: Millis) -> u64 {
-        let free = self.extents.total() + self.retired.slots_rested(now);
-        u64::from(self.mirror.capacities.backends).saturating_sub(free)
+        let capacity = u64::from(self.mirror.capacities.backends);
+        capacity.saturating_sub(self.books.free_slots(now))
     }
 
     /// What the kernel must hold now: the audit compares it with what it does hold.
@@ -199,7 +194,7 @@ impl Layout {
     /// Index of a record in force.
     #[must_use]
     pub fn index_of(&self, identity: u64) -> Option<u32> {
-        self.index_of.get(&identity).copied()
+        self.books.index_of(identity)
     }
 
     /// Something went wrong here or wrote to the maps: adopt what is there, and forget what was
@@ -227,6 +222,12 @@ impl Layout {
         wanted.or_else(|| self.former.get(&identity))
     }
 
+    /// New frontends that FRONTENDS has room for.
+    fn frontend_room(&self) -> usize {
+        let capacity = self.mirror.capacities.frontends as usize;
+        capacity.saturating_sub(self.mirror.frontends.len())
+    }
+
     /// Shall this be the frontend of a Service that was refused?
     fn is_refused(&self, key: &FrontendKey) -> bool {
         !self.refused.is_empty()
@@ -241,14 +242,12 @@ impl Layout {
                 // An identity that went over to another Service (two names with one hash): the record
                 // of the first one stays as it is until nothing leads there.
                 let owner = before.map(|before| before.owner).or(former);
-                if owner.is_some_and(|owner| owner != record.owner)
-                    && let Some(index) = self.index_of.remove(identity)
-                {
-                    self.orphans.insert(index, true);
+                if owner.is_some_and(|owner| owner != record.owner) {
+                    self.books.abandon(*identity);
                 }
                 self.former.remove(identity);
             } else if let Some(gone) = self.records.remove(identity)
-                && self.index_of.contains_key(identity)
+                && self.books.index_of(*identity).is_some()
             {
                 self.former.insert(*identity, gone.owner);
             }
@@ -292,26 +291,23 @@ impl Layout {
             _ => return,
         };
         let old = self.mirror.frontends.get(key).copied();
-        adopt::count(&mut self.references, key, old, -1);
-        adopt::count(&mut self.references, key, new, 1);
+        self.books.redirect(key, old, new);
     }
 
     /// All bookkeeping anew from the mirror, everything wanted to be compared again.
     fn rebuild(&mut self, now: Millis) {
-        let mut fresh = Self::adopt(std::mem::take(&mut self.mirror));
-        fresh.retired.restamp(now);
-        fresh.epoch = self.epoch;
-        fresh.records = std::mem::take(&mut self.records);
-        fresh.former = std::mem::take(&mut self.former);
-        fresh.frontends = std::mem::take(&mut self.frontends);
-        fresh.node_addresses = std::mem::take(&mut self.node_addresses);
-        fresh.keys_of = std::mem::take(&mut self.keys_of);
-        fresh.refused = std::mem::take(&mut self.refused);
-        fresh.found = self.found.take();
-        fresh.hold = std::mem::take(&mut self.hold);
-        fresh.dirty_records.extend(fresh.records.keys());
-        fresh.dirty_frontends.extend(fresh.frontends.keys());
-        fresh.dirty_node_addresses.extend(fresh.node_addresses.keys());
-        *self = fresh;
+        self.books.reopen(&self.mirror, now);
+        self.held = found::Held::default();
+        self.mark_all();
+    }
+
+    /// Everything that is wanted or in force is to be compared.
+    fn mark_all(&mut self) {
+        let in_force = self.books.in_force().map(|(identity, _)| identity);
+        self.dirty_records = in_force.chain(self.records.keys().copied()).collect();
+        let frontends = self.mirror.frontends.keys().chain(self.frontends.keys());
+        self.dirty_frontends = frontends.copied().collect();
+        let addresses = self.mirror.node_addresses.keys().chain(self.node_addresses.keys());
+        self.dirty_node_addresses = addresses.copied().collect();
     }
 }

@@ -9,15 +9,12 @@ mod claims;
 mod compile;
 mod config;
 mod explain;
-mod extents;
 mod health_ports;
 mod identities;
 mod identity;
-mod indices;
 mod layout;
 mod plan;
 mod planned;
-mod retired;
 mod share;
 
 use towpath_model::{Kind, Stream};
@@ -26,13 +23,14 @@ pub use claims::Claim;
 pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
 pub use identity::{node_identity, service_identity};
-pub use layout::{Found, Hold, Layout, Millis, Part, Refused};
+pub use layout::{Found, Hold, Layout, Part, Refused};
 pub use plan::{PlanDelta, ServicePlan, plan};
 pub use planned::{
     FrontendSource, FrontendTarget, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord,
     PlannedService, PlannedSet, ServicePortId,
 };
 pub use share::Share;
+pub use towpath_image::Millis;
 
 /// The streams that a plan is made of: before they are listed there is none.
 pub const NEEDS: [Stream; 3] =

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 use towpath_ebpf::{Opened, Settings};
-use towpath_image::Programs as _;
+use towpath_image::{Programs as _, datapath::LAYOUT};
 use towpath_model::Relist;
 
 use super::{
@@ -144,9 +144,10 @@ fn kernel_settings(config: &Config) -> Settings {
         capacities: config.kernel.capacities,
         cluster: None, // until it is known
         host_only: config.services.socket_lb == SocketLb::HostOnly,
+        layout: LAYOUT,
     };
     // What is remembered says whose pins these should be; of fresh ones it says nothing.
-    if matches!(config.source, SourceConfig::Kube { .. }) && settings.maps_dir().exists() {
+    if matches!(config.source, SourceConfig::Kube { .. }) && settings.holds_maps() {
         settings.cluster = cluster::recall(&config.run_dir);
     }
     settings

@@ -8,20 +8,26 @@
 mod attachments;
 mod cluster;
 mod error;
+mod extents;
 mod fake;
 mod fake_programs;
 mod image;
+mod indices;
 mod kernel;
 mod name;
+mod retired;
 mod services;
 
 pub use attachments::{At, Attachment, Attachments, Hook, HookKind};
 pub use cluster::cluster_identity;
 pub use error::KernelError;
+pub use extents::{Extent, FreeExtents};
 pub use fake::FakeKernel;
 pub use fake_programs::FakePrograms;
 pub use image::{Batch, Image};
+pub use indices::FreeIndices;
 pub use kernel::{Applied, Counters, Kernel, Observed, Programs};
 pub use name::MapName;
+pub use retired::{Millis, REST_MS, Retired};
 pub use services::{Capacities, ServiceImage, ServiceOp};
 pub use towpath_datapath as datapath;

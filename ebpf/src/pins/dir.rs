@@ -128,6 +128,13 @@ impl PinDir {
         descriptor(&self.dir).join(name)
     }
 
+    /// Moves the directory to another path.
+    pub(crate) fn move_to(&mut self, path: &Path) -> Result<(), Error> {
+        fs::rename(&self.path, path).map_err(|e| Error::file("moving", &self.path, e))?;
+        path.clone_into(&mut self.path);
+        Ok(())
+    }
+
     /// The path of the directory, for people.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -35,13 +35,17 @@ struct Dirs {
 
 impl WriterLock {
     /// The lock file says who holds it; the pins themselves are locked too, for a second daemon with
-    /// another run directory and the same bpffs. Makes the directories that are not there.
-    pub(crate) fn take(settings: &Settings) -> Result<Self, Error> {
+    /// another run directory and the same bpffs. Makes the directories that are not there. `maps`
+    /// says which holds the maps, once nothing can change below the root.
+    pub(crate) fn take(
+        settings: &Settings,
+        maps: impl FnOnce(&PinDir) -> Result<PathBuf, Error>,
+    ) -> Result<Self, Error> {
         check_bpffs(&settings.pin_root)?;
         let run_dir = run_dir(settings)?;
         // The root comes first: under its lock nothing is cleaned up that is made below.
         let root = PinDir::make(&settings.pin_root, Place::Root)?;
-        let maps = PinDir::make(&settings.maps_dir(), Place::Maps)?;
+        let maps = PinDir::make(&maps(&root)?, Place::Maps)?;
         let links = PinDir::make(&settings.links_dir(), Place::Links)?;
         Ok(Self { _run_dir: run_dir, pins: Mutex::new(Dirs { root, maps, links }) })
     }
@@ -49,6 +53,11 @@ impl WriterLock {
     /// Where this daemon's maps are pinned.
     pub(crate) fn maps_dir(&self) -> PathBuf {
         self.dirs().maps.path().to_owned()
+    }
+
+    /// Moves the directory of the maps.
+    pub(crate) fn move_maps(&self, to: &Path) -> Result<(), Error> {
+        self.dirs().maps.move_to(to)
     }
 
     /// Directories that were removed or moved are made and locked anew, and links come along.

@@ -4,7 +4,7 @@
 //! <pin root>/links/<hook>        of every version: an upgrade replaces programs in place
 //! <pin root>/v<layout>/<map>     one directory for each layout of the maps
 //! ```
-//! Pins also exist with [`BESIDE`], while something is about to take the place.
+//! All but `links` also exist with [`BESIDE`], while something is about to take the place.
 
 use std::{ffi::OsStr, fs::FileType};
 
@@ -71,7 +71,7 @@ fn turn(mut names: impl Iterator<Item = &'static str>, name: &str) -> Option<usi
 }
 
 fn is_layout(name: &str) -> bool {
-    layout(name).is_some()
+    layout(name.strip_suffix(BESIDE).unwrap_or(name)).is_some()
 }
 
 #[cfg(test)]
@@ -111,7 +111,7 @@ mod tests {
         ] {
             assert!(own(Place::Maps, map, FILE).is_some(), "{map}");
         }
-        for layout in ["v0", "v1", "v2", "v10", "v4294967295"] {
+        for layout in ["v0", "v1", "v2", "v10", "v4294967295", "v2-new"] {
             let directory = Some(Own::Directory(Place::Maps));
             assert_eq!(own(Place::Root, layout, DIR), directory, "{layout}");
         }

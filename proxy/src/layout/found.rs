@@ -89,12 +89,13 @@ impl Found {
         let filled = |index: &u32| {
             services.get(index).is_some_and(|record| record.sets.iter().any(|w| w.count() > 0))
         };
-        let in_force = layout.index_of.iter();
         Self {
             frontends: Part::new(frontends.keys().copied()),
-            sets: Part::new(in_force.filter(|(_, index)| filled(index)).map(|(id, _)| *id)),
+            sets: Part::new(
+                layout.books.in_force().filter(|(_, index)| filled(index)).map(|(id, _)| id),
+            ),
             addresses: Part::new(node_addresses.keys().copied()),
-            records: layout.index_of.keys().copied().collect(),
+            records: layout.books.in_force().map(|(identity, _)| identity).collect(),
         }
     }
 
@@ -173,8 +174,9 @@ impl Layout {
 
     /// The backends of records that are held.
     pub fn held_backends(&self) -> impl Iterator<Item = &BackendRecord> {
-        let indices = self.held.records.iter().filter_map(|identity| self.index_of.get(identity));
-        let records = indices.filter_map(|index| self.mirror.services.get(index));
+        let indices =
+            self.held.records.iter().filter_map(|identity| self.books.index_of(*identity));
+        let records = indices.filter_map(|index| self.mirror.services.get(&index));
         records.flat_map(|record| record.sets).flat_map(|word| self.mirror.extent(word))
     }
 
@@ -203,7 +205,7 @@ impl Layout {
     pub(super) fn keeps_set(&self, wanted: &PlannedRecord) -> Option<&'static str> {
         let sets = self.found.as_ref().map(|found| &found.sets.gone);
         let is_found = sets.is_some_and(|sets| sets.contains(&wanted.identity));
-        if !is_found || !self.index_of.contains_key(&wanted.identity) {
+        if !is_found || self.books.index_of(wanted.identity).is_none() {
             return None;
         }
         if self.hold.everything {

@@ -8,39 +8,29 @@ use towpath_image::{
 };
 use towpath_model::ObjectName;
 
-use super::{Layout, Refused, adopt::extent_of, write::Steps};
-use crate::{
-    extents::Extent,
-    planned::{PlannedRecord, PlannedSet},
-    retired::Retiree,
-};
+use super::{Layout, Refused, books::Taken, steps::Steps};
+use crate::planned::{PlannedRecord, PlannedSet};
 
 /// No slots or no index left in this map.
 pub(super) struct NoRoom(&'static str);
 
 const CHOICES: [SetChoice; 2] = [SetChoice::Cluster, SetChoice::Local];
 
-/// What one Service took so far, to give it back when it does not fit. Nobody has seen any of it,
-/// so it needs no rest.
+/// What one Service took so far, to give it back when it does not fit.
 struct Attempt {
-    extents: Vec<Extent>,
-    /// Identity, its new index, the one it had.
-    placed: Vec<(u64, u32, Option<u32>)>,
+    taken: Taken,
     backends: usize,
     records: usize,
     sets: usize,
-    leaving: usize,
 }
 
 impl Attempt {
-    fn begin(layout: &Layout, steps: &Steps) -> Self {
+    const fn begin(layout: &Layout, steps: &Steps) -> Self {
         Self {
-            extents: Vec::new(),
-            placed: Vec::new(),
+            taken: layout.books.begin(),
             backends: steps.backends.len(),
             records: steps.records.len(),
             sets: steps.sets.len(),
-            leaving: layout.leaving.len(),
         }
     }
 
@@ -48,22 +38,7 @@ impl Attempt {
         steps.backends.truncate(self.backends);
         steps.records.truncate(self.records);
         steps.sets.truncate(self.sets);
-        layout.leaving.truncate(self.leaving);
-        for extent in self.extents {
-            layout.extents.give(extent);
-        }
-        for (identity, index, before) in self.placed {
-            layout.indices.give(index);
-            match before {
-                Some(before) => {
-                    layout.orphans.remove(&before);
-                    layout.index_of.insert(identity, before);
-                }
-                None => {
-                    layout.index_of.remove(&identity);
-                }
-            }
-        }
+        layout.books.give_back(self.taken);
     }
 }
 
@@ -92,7 +67,7 @@ pub(super) fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) 
             None => unwanted.push(identity),
         }
     }
-    let mut room = frontend_room(layout);
+    let mut room = layout.frontend_room();
     for (service, identities) in by_service {
         let mut attempt = Attempt::begin(layout, steps);
         let mut left = room;
@@ -119,7 +94,7 @@ pub(super) fn records(layout: &mut Layout, steps: &mut Steps, may_remove: bool) 
 /// A record that is no longer wanted. Of a Service that was refused everything stays, also what it
 /// had and no longer wants.
 fn withdraw(layout: &mut Layout, identity: u64, may_remove: bool) {
-    if !layout.index_of.contains_key(&identity) {
+    if layout.books.index_of(identity).is_none() {
         layout.former.remove(&identity);
         return;
     }
@@ -133,14 +108,7 @@ fn withdraw(layout: &mut Layout, identity: u64, may_remove: bool) {
         return;
     }
     layout.former.remove(&identity);
-    let index = layout.index_of.remove(&identity);
-    layout.orphans.extend(index.map(|index| (index, true)));
-}
-
-/// New frontends that FRONTENDS has room for.
-pub(super) fn frontend_room(layout: &Layout) -> usize {
-    let capacity = layout.mirror.capacities.frontends as usize;
-    capacity.saturating_sub(layout.mirror.frontends.len())
+    layout.books.abandon(identity);
 }
 
 fn place(
@@ -160,7 +128,7 @@ fn place(
         affinity_seconds: wanted.affinity_seconds.unwrap_or(0),
         ..ServiceRecord::default()
     };
-    let index = layout.index_of.get(&identity).copied();
+    let index = layout.books.index_of(identity);
     let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
     match held {
         // Every field but the sets: one that is damaged is replaced as a whole.
@@ -184,11 +152,9 @@ fn place_anew(
         let set = &wanted.sets[choice as usize];
         record.sets[choice as usize] = write_set(layout, &mut steps.backends, set, attempt)?;
     }
-    let index = layout.indices.take().ok_or(NoRoom("SERVICES"))?;
+    let index = layout.books.place(wanted.identity, &mut attempt.taken);
+    let index = index.ok_or(NoRoom("SERVICES"))?;
     steps.records.push(ServiceOp::WriteService { index, record });
-    let before = layout.index_of.insert(wanted.identity, index);
-    attempt.placed.push((wanted.identity, index, before));
-    layout.orphans.extend(before.map(|before| (before, true)));
     let keys = layout.keys_of.get(&wanted.identity).into_iter().flatten();
     layout.dirty_frontends.extend(keys.copied());
     Ok(())
@@ -210,7 +176,7 @@ fn flip_sets(
         }
         let word = write_set(layout, &mut steps.backends, set, attempt)?;
         steps.sets.push(ServiceOp::StoreSet { index, choice, word });
-        layout.leaving.extend(extent_of(held.set(choice)).map(Retiree::Extent));
+        layout.books.replaced(held.set(choice));
     }
     Ok(())
 }
@@ -230,13 +196,13 @@ fn write_set(
     set: &PlannedSet,
     attempt: &mut Attempt,
 ) -> Result<SetWord, NoRoom> {
-    layout.epoch = layout.epoch.wrapping_add(1);
+    let epoch = layout.books.next_epoch();
     let count = u16::try_from(set.backends.len()).map_err(|_too_many| NoRoom("BACKENDS"))?;
     if count == 0 {
-        return Ok(SetWord::empty(set.empty, layout.epoch));
+        return Ok(SetWord::empty(set.empty, epoch));
     }
-    let extent = layout.extents.take(u32::from(count)).ok_or(NoRoom("BACKENDS"))?;
-    attempt.extents.push(extent);
+    let extent = layout.books.take_slots(u32::from(count), &mut attempt.taken);
+    let extent = extent.ok_or(NoRoom("BACKENDS"))?;
     ops.push(ServiceOp::WriteBackends { base: extent.base, records: set.backends.to_vec() });
-    Ok(SetWord::new(extent.base, count, layout.epoch))
+    Ok(SetWord::new(extent.base, count, epoch))
 }

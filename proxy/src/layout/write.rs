@@ -6,69 +6,29 @@ use std::{
 };
 
 use towpath_image::{
-    Batch, ServiceOp,
+    Batch, Millis, ServiceOp,
     datapath::{FrontendKey, FrontendKind, FrontendWord, ServiceRecord},
 };
 
-use super::{Layout, adopt::extents_of, place};
-use crate::{planned::FrontendTarget, retired::Retiree};
+use super::{Layout, place, steps::Steps};
+use crate::planned::FrontendTarget;
 
-/// Operations by the step they belong to (see the module above).
-#[derive(Default)]
-pub(super) struct Steps {
-    records_cleared: Vec<ServiceOp>,
-    addresses_deleted: Vec<ServiceOp>,
-    pub(super) backends: Vec<ServiceOp>,
-    pub(super) records: Vec<ServiceOp>,
-    pub(super) sets: Vec<ServiceOp>,
-    /// Remote nodes' own, before the nodePorts that lead to them.
-    per_node_put: Vec<ServiceOp>,
-    frontends_put: Vec<ServiceOp>,
-    guards_put: Vec<ServiceOp>,
-    guards_deleted: Vec<ServiceOp>,
-    frontends_deleted: Vec<ServiceOp>,
-    addresses_put: Vec<ServiceOp>,
-}
-
-pub(super) fn write(
-    layout: &mut Layout,
-    rested: Vec<Retiree>,
-    may_remove: bool,
-) -> Batch<ServiceOp> {
+pub(super) fn write(layout: &mut Layout, may_remove: bool, now: Millis) -> Batch<ServiceOp> {
     let mut steps = Steps::default();
-    free(layout, rested, &mut steps);
+    free(layout, &mut steps, now);
     node_addresses(layout, &mut steps, may_remove);
     place::records(layout, &mut steps, may_remove);
     frontends(layout, &mut steps, may_remove);
     retire_orphans(layout, &steps);
-    let mut ops = steps.records_cleared;
-    ops.append(&mut steps.addresses_deleted);
-    ops.append(&mut steps.backends);
-    ops.append(&mut steps.records);
-    ops.append(&mut steps.sets);
-    ops.append(&mut steps.per_node_put);
-    ops.append(&mut steps.frontends_put);
-    ops.append(&mut steps.guards_put);
-    ops.append(&mut steps.guards_deleted);
-    ops.append(&mut steps.frontends_deleted);
-    ops.append(&mut steps.addresses_put);
-    Batch { ops }
+    steps.into_batch()
 }
 
 /// What rested long enough is room again, in this very batch: records are cleared before anything else.
-fn free(layout: &mut Layout, rested: Vec<Retiree>, steps: &mut Steps) {
-    for what in rested {
-        match what {
-            Retiree::Extent(extent) => layout.extents.give(extent),
-            Retiree::Index { index, owns } => {
-                let record = layout.mirror.services.get(&index).filter(|_| owns);
-                record.into_iter().flat_map(extents_of).for_each(|e| layout.extents.give(e));
-                layout.indices.give(index);
-                let record = ServiceRecord::default();
-                steps.records_cleared.push(ServiceOp::WriteService { index, record });
-            }
-        }
-    }
+fn free(layout: &mut Layout, steps: &mut Steps, now: Millis) {
+    let record = ServiceRecord::default();
+    let cleared = layout.books.free_rested(&layout.mirror, now).into_iter();
+    steps.records_cleared =
+        cleared.map(|index| ServiceOp::WriteService { index, record }).collect();
 }
 
 fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
@@ -103,7 +63,7 @@ fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
 }
 
 fn frontends(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {
-    let mut room = place::frontend_room(layout);
+    let mut room = layout.frontend_room();
     let mut left = BTreeSet::new();
     for key in mem::take(&mut layout.dirty_frontends) {
         let guard = key.kind() == Some(FrontendKind::Guard);
@@ -155,8 +115,8 @@ fn wanted_word(layout: &Layout, key: &FrontendKey, target: FrontendTarget) -> Op
     if key.kind() == Some(FrontendKind::Guard) {
         return Some(FrontendWord::new(key, 0, 0));
     }
-    let index = layout.index_of.get(&target.identity)?;
-    Some(FrontendWord::new(key, *index, target.flags))
+    let index = layout.books.index_of(target.identity)?;
+    Some(FrontendWord::new(key, index, target.flags))
 }
 
 /// Does this lead to a record of a Service that was refused? A guard's word does not say whose it
@@ -180,7 +140,7 @@ fn stays(layout: &Layout, key: &FrontendKey, held: FrontendWord) -> bool {
 
 /// Indices that nothing will lead to once the frontends above are written.
 fn retire_orphans(layout: &mut Layout, steps: &Steps) {
-    if layout.orphans.is_empty() {
+    if !layout.books.has_orphans() {
         return;
     }
     let mut change: BTreeMap<u32, i64> = BTreeMap::new();
@@ -198,18 +158,5 @@ fn retire_orphans(layout: &mut Layout, steps: &Steps) {
             *change.entry(new.service()).or_default() += 1;
         }
     }
-    let references = |index: &u32| {
-        let now = i64::from(layout.references.get(index).copied().unwrap_or(0));
-        now + change.get(index).copied().unwrap_or(0)
-    };
-    let free: Vec<(u32, bool)> = layout
-        .orphans
-        .iter()
-        .filter(|(index, _)| references(index) <= 0)
-        .map(|(index, owns)| (*index, *owns))
-        .collect();
-    for (index, owns) in free {
-        layout.orphans.remove(&index);
-        layout.leaving.push(Retiree::Index { index, owns });
-    }
+    layout.books.retire_orphans(&change);
 }

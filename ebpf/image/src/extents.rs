@@ -1,30 +1,34 @@
-//! Free slots of BACKENDS: best fit, neighbours joined.
+//! Free slots of an array that is given out in runs: best fit, neighbours joined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A run of slots.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Extent {
-    pub(crate) base: u32,
-    pub(crate) len: u32,
+pub struct Extent {
+    /// The first.
+    pub base: u32,
+    /// How many.
+    pub len: u32,
 }
 
 impl Extent {
-    pub(crate) const fn end(self) -> u32 {
+    /// The slot after the last.
+    #[must_use]
+    pub const fn end(self) -> u32 {
         self.base.saturating_add(self.len)
     }
 }
 
-/// The free slots, by place and by length.
+/// The free slots, by place and by length. Nothing is free at first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct FreeExtents {
+pub struct FreeExtents {
     by_base: BTreeMap<u32, u32>,
     by_len: BTreeSet<(u32, u32)>,
 }
 
 impl FreeExtents {
     /// Takes `len` > 0 slots from the smallest run that has them.
-    pub(crate) fn take(&mut self, len: u32) -> Option<Extent> {
+    pub fn take(&mut self, len: u32) -> Option<Extent> {
         let (found, base) = self.by_len.range((len, 0)..).next().copied()?;
         self.remove(base, found);
         if found > len {
@@ -34,7 +38,7 @@ impl FreeExtents {
     }
 
     /// Gives slots back. They must not be free already.
-    pub(crate) fn give(&mut self, extent: Extent) {
+    pub fn give(&mut self, extent: Extent) {
         if extent.len == 0 {
             return;
         }
@@ -56,7 +60,8 @@ impl FreeExtents {
     }
 
     /// Free slots in all.
-    pub(crate) fn total(&self) -> u64 {
+    #[must_use]
+    pub fn total(&self) -> u64 {
         self.by_base.values().map(|len| u64::from(*len)).sum()
     }
 
