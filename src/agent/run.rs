@@ -110,7 +110,7 @@ struct Running {
 
 /// The loop, and everything that looks at it.
 fn start(config: &Config, kernel: Opened, clock: Clock) -> Result<Running> {
-    let map_bytes = kernel.services.map_use().iter().map(|map| map.bytes).sum();
+    let map_bytes = kernel.services.bytes();
     let (reader, peers) = (kernel.services.reader(), kernel.services.peers());
     let (wakes, inbox) = mpsc::channel::<Wake>(reconcile::QUEUE);
     let (relists_out, relists) = mpsc::channel(16);
