@@ -20,7 +20,7 @@ use crate::{
     Error, Settings,
     maps::OpenMap,
     object,
-    pins::{dir::remove, names::BESIDE},
+    pins::{dir::remove, names::beside},
     sys,
     table::{Row, Table},
 };
@@ -37,7 +37,7 @@ pub(crate) fn adopt(settings: &Settings, tables: &[&Table], dir: &Path) -> Resul
     let rows = || tables.iter().flat_map(|table| table.rows);
     for row in rows() {
         // What a daemon left that died before the move.
-        remove(&dir.join(format!("{}{BESIDE}", row.name)))?;
+        remove(&beside(&dir.join(row.name.as_str())))?;
         check_shape(row, dir)?;
     }
     grow(settings, rows(), dir)?;
@@ -104,7 +104,7 @@ fn grow<'a>(
         let (holds, elements) = (held.info().max_entries, (row.elements)(settings));
         if holds < elements {
             small.push((held, copy));
-            let pin = dir.join(format!("{}{BESIDE}", row.name));
+            let pin = beside(&dir.join(row.name.as_str()));
             larger.push(Wanted { row, pin, elements });
         } else if holds > elements {
             tracing::warn!(
@@ -121,13 +121,13 @@ fn grow<'a>(
     }
     // No program is loaded. The pins keep what is needed of it.
     drop(make(&larger)?);
-    for ((held, copy), Wanted { row, pin: beside, elements }) in small.iter().zip(&larger) {
+    for ((held, copy), Wanted { row, pin: made, elements }) in small.iter().zip(&larger) {
         let larger =
-            OpenMap::pinned(beside, row.name).map_err(|e| Error::file("opening", beside, e))?;
+            OpenMap::pinned(made, row.name).map_err(|e| Error::file("opening", made, e))?;
         copy(held, &larger)?;
         tracing::info!(map = %row.name, from = held.info().max_entries, to = elements, "a map has grown");
         let pin = dir.join(row.name.as_str());
-        fs::rename(beside, pin).map_err(|e| Error::file("moving", beside, e))?;
+        fs::rename(made, pin).map_err(|e| Error::file("moving", made, e))?;
     }
     Ok(())
 }

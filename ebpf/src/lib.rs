@@ -25,7 +25,7 @@ mod tables;
 
 pub use error::{Cleaned, Error};
 pub use grace::grace;
-pub use live::{AreaMaps, LiveImage, LiveMaps, MapUse, MapsReader};
+pub use live::{AreaMaps, LiveImage, LiveMaps, MapsReader};
 pub use mapped::Mapped;
 pub use maps::{Hash, OpenMap};
 pub use peers::Peers;

@@ -4,18 +4,14 @@ use std::{fmt, sync::Arc};
 
 use towpath_image::{Applied, Batch, Image, Kernel, KernelError, MapName};
 
-use crate::{
-    maps::OpenMap,
-    pins::lock::WriterLock,
-    table::{Row, Table},
-};
+use crate::{maps::OpenMap, pins::lock::WriterLock, table::Table};
 
 /// An image whose maps the kernel holds.
 pub trait LiveImage: Image {
     /// One row for each map.
     const TABLE: Table;
     /// The maps, open.
-    type Maps: Send + Sync + 'static;
+    type Maps: fmt::Debug + Send + Sync + 'static;
 
     /// Takes up the maps of the table.
     ///
@@ -51,47 +47,28 @@ impl AreaMaps<'_> {
     }
 }
 
-/// What one map takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MapUse {
-    /// Which.
-    pub name: MapName,
-    /// Elements at most.
-    pub capacity: u32,
-    /// Bytes of kernel memory, as far as elements go.
-    pub bytes: u64,
-}
-
 /// The maps of one area, open for writing: its owner is the one writer.
+#[derive(Debug)]
 pub struct LiveMaps<I: LiveImage> {
     maps: Arc<I::Maps>,
-    sizes: Vec<MapUse>,
+    bytes: u64,
     /// Held as long as any area writes.
     _lock: Arc<WriterLock>,
 }
 
-impl<I: LiveImage> fmt::Debug for LiveMaps<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveMaps").field("sizes", &self.sizes).finish_non_exhaustive()
-    }
-}
-
 impl<I: LiveImage> LiveMaps<I> {
     pub(crate) fn new(all: &AreaMaps<'_>, lock: Arc<WriterLock>) -> Result<Self, KernelError> {
-        let configured = |row: &&Row| row.copy.is_some();
-        let sized = |row: &Row| {
-            let capacity = all.map(row.name)?.info().max_entries;
-            let bytes = u64::from(capacity) * row.element_bytes();
-            Ok(MapUse { name: row.name, capacity, bytes })
-        };
-        let sizes = I::TABLE.rows.iter().filter(configured).map(sized).collect::<Result<_, _>>()?;
-        Ok(Self { maps: Arc::new(I::open(all)?), sizes, _lock: lock })
+        let mut bytes = 0;
+        for row in I::TABLE.rows.iter().filter(|row| row.copy.is_some()) {
+            bytes += u64::from(all.map(row.name)?.info().max_entries) * row.element_bytes();
+        }
+        Ok(Self { maps: Arc::new(I::open(all)?), bytes, _lock: lock })
     }
 
-    /// What the maps take whose sizes are configured.
+    /// Bytes of kernel memory that the maps take whose sizes are configured, as far as elements go.
     #[must_use]
-    pub fn map_use(&self) -> &[MapUse] {
-        &self.sizes
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// A view of what the maps hold that any thread may have, beside the one writer.
@@ -125,14 +102,9 @@ impl<I: LiveImage> Kernel<I> for LiveMaps<I> {
 
 /// A view of an area's maps, for audits, which take too long for the writer's thread. What it reads
 /// while they are written is of no single moment.
+#[derive(Debug)]
 pub struct MapsReader<I: LiveImage> {
     maps: Arc<I::Maps>,
-}
-
-impl<I: LiveImage> fmt::Debug for MapsReader<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MapsReader").finish_non_exhaustive()
-    }
 }
 
 impl<I: LiveImage> MapsReader<I> {

@@ -20,28 +20,14 @@ pub unsafe trait Plain: Copy + Send + Sync + 'static {
 }
 
 macro_rules! plain {
-    ($($type:ty),+ $(,)?) => {
+    ($($type:ty),+) => {
         // SAFETY: whole numbers, and `repr(C)` records of them in which every byte is named.
         $(unsafe impl Plain for $type {})+
     };
 }
 
-plain!(
-    u32,
-    u64,
-    Addr,
-    AffinityKey,
-    AffinityValue,
-    BackendRecord,
-    ConfigRecord,
-    FlowKey,
-    FlowValue,
-    FrontendKey,
-    FrontendWord,
-    NodeAddressValue,
-    PeerValue,
-    ServiceCounters,
-    ServiceRecord,
-    SocketRecord,
-    TotalCounters,
-);
+plain! {
+    u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue,
+    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
+    SocketRecord, TotalCounters
+}

@@ -1,6 +1,6 @@
 //! Opening the kernel, and the programs of every area.
 
-use std::{fmt, mem::offset_of, sync::Arc};
+use std::{mem::offset_of, sync::Arc};
 
 use aya::Ebpf;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -44,6 +44,7 @@ pub fn open(settings: &Settings) -> Result<Opened, Error> {
 }
 
 /// The programs of this node, and all that is pinned.
+#[derive(Debug)]
 pub struct LivePrograms {
     lock: Arc<WriterLock>,
     layouts: Layouts,
@@ -56,12 +57,6 @@ pub struct LivePrograms {
     wanted: Attachments,
     /// Nothing of that is known to be missing.
     complete: bool,
-}
-
-impl fmt::Debug for LivePrograms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LivePrograms").field("wanted", &self.wanted).finish_non_exhaustive()
-    }
 }
 
 impl LivePrograms {
@@ -158,8 +153,9 @@ impl Programs for LivePrograms {
             // Programs are looked after all the same.
             Err(error) => (Vec::new(), Some(self.pins(chain(&error)))),
         };
-        healed.extend(links::mend(&mut self.ebpf, &self.settings, &self.wanted)?);
-        failure.map_or(Ok(healed), Err)
+        let programs = links::mend(&mut self.ebpf, &self.settings, &self.wanted);
+        healed.extend(programs.done);
+        programs.failure.or(failure).map_or(Ok(healed), Err)
     }
 
     fn attach(&mut self, wanted: &Attachments) -> Applied {

@@ -13,7 +13,7 @@ use std::{
     fs,
     io::ErrorKind::PermissionDenied,
     net::SocketAddr,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::AsFd as _,
     path::Path,
     time::{Duration, Instant},
 };

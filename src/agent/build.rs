@@ -99,7 +99,7 @@ fn services(
     let observers = ServiceObservers {
         reader: maps.reader(),
         peers: maps.peers(),
-        map_bytes: maps.map_use().iter().map(|map| map.bytes).sum(),
+        map_bytes: maps.bytes(),
         udp_gone,
         health_checks,
     };

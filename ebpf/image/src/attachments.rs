@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use crate::KernelError;
+
 /// How a program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum HookKind {
@@ -76,6 +78,41 @@ impl Attachment {
     #[must_use]
     pub fn of_sockets() -> Attachments {
         Hook::SOCKETS.map(|hook| Self { at: At::Cgroup, hook }).into()
+    }
+}
+
+/// What became of each of some attachments.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Made {
+    /// Where something was done, in that order.
+    pub done: Vec<String>,
+    /// Why the first that failed did.
+    pub failure: Option<KernelError>,
+}
+
+impl Made {
+    /// Does something (or nothing: false) for each, in their order; a failure keeps from the rest of
+    /// its place when `in_turn`.
+    pub fn each(
+        what: impl IntoIterator<Item = Attachment>,
+        in_turn: bool,
+        mut make: impl FnMut(&Attachment) -> Result<bool, KernelError>,
+    ) -> Self {
+        let (mut made, mut failed) = (Self::default(), BTreeSet::new());
+        for what in what {
+            if in_turn && failed.contains(&what.at) {
+                continue;
+            }
+            match make(&what) {
+                Ok(true) => made.done.push(what.to_string()),
+                Ok(false) => {}
+                Err(failure) => {
+                    failed.insert(what.at);
+                    made.failure.get_or_insert(failure);
+                }
+            }
+        }
+        made
     }
 }
 

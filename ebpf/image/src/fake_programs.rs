@@ -1,6 +1,6 @@
 //! Programs in memory that fail on order.
 
-use crate::{Applied, Attachment, Attachments, KernelError, Programs};
+use crate::{Applied, Attachment, Attachments, KernelError, Programs, attachments::Made};
 
 /// The same door as the live one, without a kernel.
 #[derive(Clone, Debug, Default)]
@@ -30,38 +30,20 @@ impl FakePrograms {
         self.attached.remove(what)
     }
 
-    /// The failure that is due with one more link.
-    fn due(&mut self) -> Result<(), KernelError> {
-        match &mut self.fail_after {
-            None => Ok(()),
-            Some(0) => {
-                self.fail_after = None;
-                self.failure.take().map_or(Ok(()), Err)
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
+    /// Makes one more link, or removes one.
+    fn change(&mut self, what: Attachment, wanted: bool) -> Result<bool, KernelError> {
+        let due = self.fail_after == Some(0);
+        self.fail_after = self.fail_after.and_then(|left| left.checked_sub(1));
+        if let Some(failure) = self.failure.take_if(|_| due) {
+            return Err(failure);
         }
+        let changed = if wanted { self.attached.insert(what) } else { self.attached.remove(&what) };
+        Ok(changed)
     }
 
-    /// Makes what is missing; answers what came into force, and the first failure.
-    fn make(&mut self) -> (Vec<String>, Option<KernelError>) {
-        let (mut made, mut failures) = (Vec::new(), Vec::new());
-        let missing: Vec<_> = self.wanted.difference(&self.attached).copied().collect();
-        for what in missing {
-            if failures.iter().any(|(at, _)| *at == what.at) {
-                continue;
-            }
-            match self.due() {
-                Ok(()) => {
-                    self.attached.insert(what);
-                    made.push(what.to_string());
-                }
-                Err(failure) => failures.push((what.at, failure)),
-            }
-        }
-        (made, failures.into_iter().next().map(|(_, failure)| failure))
+    fn make(&mut self, in_turn: bool) -> Made {
+        let missing = &self.wanted - &self.attached;
+        Made::each(missing, in_turn, |what| self.change(*what, true))
     }
 }
 
@@ -78,24 +60,16 @@ impl Programs for FakePrograms {
         if let Some(failure) = self.unhealed.take() {
             return Err(failure);
         }
-        let (made, failure) = self.make();
-        failure.map_or(Ok(made), Err)
+        let Made { done, failure } = self.make(false);
+        failure.map_or(Ok(done), Err)
     }
 
     fn attach(&mut self, wanted: &Attachments) -> Applied {
         self.wanted.clone_from(wanted);
-        let (_, mut failure) = self.make();
-        let unwanted: Vec<_> = self.attached.difference(wanted).copied().collect();
-        for what in unwanted.into_iter().rev() {
-            match self.due() {
-                Ok(()) => {
-                    self.attached.remove(&what);
-                }
-                Err(cause) => {
-                    failure.get_or_insert(cause);
-                }
-            }
-        }
+        let made = self.make(true);
+        let unwanted = (&self.attached - wanted).into_iter().rev();
+        let removed = Made::each(unwanted, false, |what| self.change(*what, false));
+        let failure = made.failure.or(removed.failure);
         let done = self.attached.intersection(wanted).count();
         Applied { done, failure }
     }

@@ -44,8 +44,8 @@ pub trait Programs: Send {
     /// force with an earlier program is replaced in place, never detached first. Cheap when nothing
     /// is new.
     ///
-    /// A failure ends what belongs to that place (the cgroup, a device); the other places go on.
-    /// `done` counts what is in force as wanted, and `failure` is the first.
+    /// A failure keeps the later hooks of its place (the cgroup, a device) as they are; the other
+    /// places go on. `done` counts what is in force as wanted, and `failure` is the first.
     fn attach(&mut self, wanted: &Attachments) -> Applied;
 }
 

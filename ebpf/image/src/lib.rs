@@ -18,7 +18,7 @@ mod name;
 mod retired;
 mod services;
 
-pub use attachments::{At, Attachment, Attachments, Hook, HookKind};
+pub use attachments::{At, Attachment, Attachments, Hook, HookKind, Made};
 pub use cluster::cluster_identity;
 pub use error::KernelError;
 pub use extents::{Extent, FreeExtents};

@@ -8,7 +8,7 @@ use super::{
     dir::{self, PinDir},
     links::{remove_found, take_away},
     lock,
-    names::{BESIDE, Own, Place},
+    names::{Own, Place, beside},
 };
 use crate::{Cleaned, Error, Settings};
 
@@ -20,8 +20,8 @@ pub fn detach(settings: &Settings) -> Result<(), Error> {
     let settings = &settings.plain()?;
     // Reverse order of attaching: what makes translations goes before what undoes them.
     Attachment::of_sockets().iter().rev().try_for_each(|what| {
-        let pins = [format!("{what}{BESIDE}"), what.to_string()];
-        pins.iter().try_for_each(|name| take_away(&settings.links_dir().join(name)))
+        let pin = settings.links_dir().join(what.to_string());
+        take_away(&beside(&pin)).and_then(|()| take_away(&pin))
     })
 }
 

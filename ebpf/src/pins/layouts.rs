@@ -17,7 +17,7 @@ use towpath_image::MapName;
 use super::{
     dir::{self, PinDir},
     lock::WriterLock,
-    names::{BESIDE, Own, Place},
+    names::{Own, Place, beside},
 };
 use crate::{
     Error, Settings,
@@ -117,18 +117,15 @@ impl Layouts {
         while let Some((_, path)) = self.others.last() {
             // A version that finds only some of its maps must not take them for all.
             let leaving = beside(path);
-            fs::rename(path, &leaving).map_err(|e| Error::file("moving", path, e))?;
+            match fs::rename(path, &leaving) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                moved => moved.map_err(|e| Error::file("moving", path, e))?,
+            }
             remove(&leaving)?;
             self.others.pop();
         }
         Ok(())
     }
-}
-
-fn beside(layout: &Path) -> PathBuf {
-    let mut name = layout.as_os_str().to_owned();
-    name.push(BESIDE);
-    name.into()
 }
 
 /// What becomes of a map of another version.

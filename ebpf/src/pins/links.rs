@@ -6,34 +6,34 @@ use std::{
         fd::AsFd,
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf,
     programs::{CgroupAttachMode, CgroupSockAddr, links::FdLink},
 };
-use towpath_image::{Applied, At, Attachment, Attachments, Hook, HookKind, KernelError};
+use towpath_image::{Applied, At, Attachment, Attachments, Hook, HookKind, KernelError, Made};
 
 use super::{
     dir::{PinDir, descriptor, remove},
-    names::BESIDE,
+    names::beside,
 };
 use crate::{Error, Settings, error::chain, sys};
 
 /// Brings exactly these into force, with the programs that are loaded.
 pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments) -> Applied {
-    let (in_force, mut failure) = each(wanted, |what| {
-        let place = Place::open(what, settings)?;
-        bring_into_force(program(ebpf, what.hook)?, what, &place, settings)?;
-        Ok(true)
+    let Made { done, mut failure } = Made::each(wanted.iter().copied(), true, |what| {
+        let made = Link::open(what, settings).and_then(|link| link.bring_into_force(ebpf));
+        made.map_err(|cause| detached(what, cause)).map(|()| true)
     });
     for name in unwanted(settings, wanted) {
         if let Err(error) = take_away(&settings.links_dir().join(&name)) {
-            failure.get_or_insert(KernelError::Attached { program: name, cause: chain(&error) });
+            let stays = KernelError::Attached { program: name, cause: chain(&error) };
+            failure = failure.or(Some(stays));
         }
     }
-    Applied { done: in_force.len(), failure }
+    Applied { done: done.len(), failure }
 }
 
 /// Names of the links that are pinned and not wanted, also of hooks that only another version has:
@@ -56,53 +56,25 @@ fn unwanted(settings: &Settings, wanted: &Attachments) -> Vec<String> {
 /// What of the programs that are loaded is in force.
 pub(crate) fn attached(ebpf: &Ebpf, settings: &Settings) -> Attachments {
     let in_force = |what: &Attachment| {
-        let program = ebpf.program(what.hook.name()).map(<&CgroupSockAddr>::try_from);
-        let place = Place::open(what, settings);
-        let (Some(Ok(program)), Ok(place)) = (program, place) else { return false };
-        is_in_force(program, what, &place, settings).unwrap_or(false)
+        Link::open(what, settings).and_then(|link| link.is_in_force(ebpf)).unwrap_or(false)
     };
     Attachment::of_sockets().into_iter().filter(in_force).collect()
 }
 
 /// Looks at every link and mends those that are not in force; answers which. Eight pins are opened
 /// and asked about (some 50 us) when nothing is wrong.
-pub(crate) fn mend(
-    ebpf: &mut Ebpf,
-    settings: &Settings,
-    wanted: &Attachments,
-) -> Result<Vec<String>, KernelError> {
-    let (mended, failure) = each(wanted, |what| {
-        let place = Place::open(what, settings)?;
-        let program = program(ebpf, what.hook)?;
-        if is_in_force(program, what, &place, settings)? {
-            return Ok(false);
-        }
-        bring_into_force(program, what, &place, settings).map(|()| true)
-    });
-    failure.map_or(Ok(mended), Err)
+pub(crate) fn mend(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments) -> Made {
+    Made::each(wanted.iter().copied(), false, |what| {
+        let mended = Link::open(what, settings).and_then(|link| {
+            let missing = !link.is_in_force(ebpf)?;
+            if missing { link.bring_into_force(ebpf).map(|()| true) } else { Ok(false) }
+        });
+        mended.map_err(|cause| detached(what, cause))
+    })
 }
 
-/// Does something with each, in their order; a failure ends what belongs to its place. Answers where
-/// it was done, and the first failure.
-fn each(
-    wanted: &Attachments,
-    mut what_is_done: impl FnMut(&Attachment) -> Result<bool, String>,
-) -> (Vec<String>, Option<KernelError>) {
-    let (mut done, mut failures) = (Vec::new(), Vec::<(At, KernelError)>::new());
-    for what in wanted {
-        if failures.iter().any(|(at, _)| *at == what.at) {
-            continue;
-        }
-        match what_is_done(what) {
-            Ok(true) => done.push(what.to_string()),
-            Ok(false) => {}
-            Err(cause) => {
-                let program = what.to_string();
-                failures.push((what.at, KernelError::Detached { program, cause }));
-            }
-        }
-    }
-    (done, failures.into_iter().next().map(|(_, failure)| failure))
+fn detached(what: &Attachment, cause: String) -> KernelError {
+    KernelError::Detached { program: what.to_string(), cause }
 }
 
 /// Takes a pinned link out of force, then its pin away; one that is not there is a success.
@@ -113,66 +85,57 @@ pub(crate) fn take_away(pin: &Path) -> Result<(), Error> {
     remove(pin)
 }
 
-/// Where a program belongs: the cgroup.
-struct Place {
-    dir: fs::File,
+/// One program at its place, the cgroup.
+struct Link {
+    hook: Hook,
+    pin: PathBuf,
+    cgroup: fs::File,
     /// A cgroup's id is its inode number (kernfs, 64 bit).
     id: u64,
 }
 
-impl Place {
+impl Link {
     fn open(what: &Attachment, settings: &Settings) -> Result<Self, String> {
         let path = match (what.hook.kind(), what.at) {
             (HookKind::Cgroup, At::Cgroup) => &settings.cgroup_root,
-            (HookKind::Cgroup, At::Device(_)) => return Err("it belongs to a cgroup".to_owned()),
+            (HookKind::Cgroup, At::Device(_)) => {
+                return Err("it belongs to a cgroup".to_owned());
+            }
         };
         let failed = |error| format!("opening {}: {error}", path.display());
-        let dir = fs::File::open(path).map_err(failed)?;
-        let id = dir.metadata().map_err(failed)?.ino();
-        Ok(Self { dir, id })
+        let cgroup = fs::File::open(path).map_err(failed)?;
+        let id = cgroup.metadata().map_err(failed)?.ino();
+        Ok(Self { hook: what.hook, pin: settings.links_dir().join(what.to_string()), cgroup, id })
     }
-}
 
-fn program(ebpf: &mut Ebpf, hook: Hook) -> Result<&mut CgroupSockAddr, String> {
-    let program = ebpf.program_mut(hook.name()).ok_or("it is not in the object")?;
-    program.try_into().map_err(|error| chain(&error))
-}
-
-/// Is the pinned link attached to the cgroup that is there now, with this very program?
-fn is_in_force(
-    program: &CgroupSockAddr,
-    what: &Attachment,
-    place: &Place,
-    settings: &Settings,
-) -> Result<bool, String> {
-    let pin = settings.links_dir().join(what.to_string());
-    let Ok(link) = sys::open_pin(&pin) else { return Ok(false) };
-    let id = program.info().map_err(|error| chain(&error))?.id();
-    Ok(sys::link_attachment(link.as_fd()).is_ok_and(|held| held == (place.id, id)))
-}
-
-/// Over the link that is there, if it can be used; else with a new one.
-fn bring_into_force(
-    program: &mut CgroupSockAddr,
-    what: &Attachment,
-    place: &Place,
-    settings: &Settings,
-) -> Result<(), String> {
-    let pin = settings.links_dir().join(what.to_string());
-    // What a daemon left that died just before the move.
-    let beside = settings.links_dir().join(format!("{what}{BESIDE}"));
-    remove(&beside).map_err(|error| chain(&error))?;
-    let failed = |what: &str, error| format!("{what} {}: {error}", pin.display());
-    if replace(&pin, program, place.id).map_err(|error| failed("replacing", error))? {
-        return Ok(());
+    /// Is the pinned link attached to the cgroup that is there now, with this very program?
+    fn is_in_force(&self, ebpf: &Ebpf) -> Result<bool, String> {
+        let Ok(link) = sys::open_pin(&self.pin) else { return Ok(false) };
+        let program = ebpf.program(self.hook.name()).ok_or("it is not in the object")?;
+        let program = <&CgroupSockAddr>::try_from(program).map_err(|error| chain(&error))?;
+        let id = program.info().map_err(|error| chain(&error))?.id();
+        Ok(sys::link_attachment(link.as_fd()).is_ok_and(|held| held == (self.id, id)))
     }
-    // No link, or one whose cgroup is gone or is another: the new one comes first.
-    let link = program.attach(&place.dir, CgroupAttachMode::Single);
-    let link = link.and_then(|link| program.take_link(link));
-    let link: FdLink = link.map_err(|e| chain(&e))?.try_into().map_err(|e| chain(&e))?;
-    // Pinned beside the old one first, then moved over it: whenever we die, something is pinned.
-    link.pin(&beside).map_err(|e| chain(&e))?;
-    fs::rename(&beside, &pin).map_err(|error| failed("moving a link to", error))
+
+    /// Over the link that is there, if it can be used; else with a new one.
+    fn bring_into_force(&self, ebpf: &mut Ebpf) -> Result<(), String> {
+        let program = ebpf.program_mut(self.hook.name()).ok_or("it is not in the object")?;
+        let program = <&mut CgroupSockAddr>::try_from(program).map_err(|error| chain(&error))?;
+        // What a daemon left that died just before the move.
+        let beside = beside(&self.pin);
+        remove(&beside).map_err(|error| chain(&error))?;
+        let failed = |what: &str, error| format!("{what} {}: {error}", self.pin.display());
+        if replace(&self.pin, program, self.id).map_err(|error| failed("replacing", error))? {
+            return Ok(());
+        }
+        // No link, or one whose cgroup is gone or is another: the new one comes first.
+        let link = program.attach(&self.cgroup, CgroupAttachMode::Single);
+        let link = link.and_then(|link| program.take_link(link));
+        let link: FdLink = link.map_err(|e| chain(&e))?.try_into().map_err(|e| chain(&e))?;
+        // Pinned beside the old one first, then moved over it: whenever we die, something is pinned.
+        link.pin(&beside).map_err(|e| chain(&e))?;
+        fs::rename(&beside, &self.pin).map_err(|error| failed("moving a link to", error))
+    }
 }
 
 /// Replaces the program of a pinned link; false when there is none that can be used.

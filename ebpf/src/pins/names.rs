@@ -6,7 +6,11 @@
 //! ```
 //! All but `links` also exist with [`BESIDE`], while something is about to take the place.
 
-use std::{ffi::OsStr, fs::FileType};
+use std::{
+    ffi::OsStr,
+    fs::FileType,
+    path::{Path, PathBuf},
+};
 
 use towpath_image::Hook;
 
@@ -17,6 +21,13 @@ use crate::{
 
 /// Ends the name of what is about to take a place.
 pub(crate) const BESIDE: &str = "-new";
+
+/// What is about to take this place.
+pub(crate) fn beside(place: &Path) -> PathBuf {
+    let mut name = place.as_os_str().to_owned();
+    name.push(BESIDE);
+    name.into()
+}
 
 /// One of the directories.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
