@@ -12,6 +12,7 @@ mod meta;
 pub(crate) mod node;
 pub mod pod;
 pub(crate) mod service;
+pub(crate) mod service_cidr;
 pub(crate) mod slice;
 mod wrong_type;
 
