@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Change, EndpointSlice, Key, Meta, Node, ObjectName, Service, ServiceCIDR, View,
+    Change, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},
@@ -185,6 +185,10 @@ kinds! {
     ServiceCIDR service_cidrs service_cidr {
         plural: "servicecidrs", api_version: "networking.k8s.io/v1", namespaced: false,
         optional: true, fields: &tables::SERVICE_CIDR, convert: wire::service_cidr::convert,
+    }
+    Namespace namespaces namespace {
+        plural: "namespaces", api_version: "v1", namespaced: false,
+        optional: false, fields: &tables::NAMESPACE, convert: wire::namespace::convert,
     }
 }
 

@@ -255,3 +255,25 @@ fn a_service_cidr_is_its_blocks_and_whether_they_can_be_used() {
     );
     assert!(!going.ready && going.going_away && going.cidrs.is_empty());
 }
+
+#[test]
+fn a_namespace_has_all_its_labels_and_its_name_among_them() {
+    let read = |json: &str| match decode(Kind::Namespace, json.as_bytes()) {
+        Ok(Object::Namespace(namespace)) => namespace,
+        other => panic!("{other:?}"),
+    };
+    let plain = read(r#"{"metadata":{"name":"shop","labels":{"z":"1","a":""}}}"#);
+    let labels: Vec<_> =
+        plain.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["a=", "kubernetes.io/metadata.name=shop", "z=1"]);
+    assert_eq!((plain.label("z"), plain.label("b")), (Some("1"), None));
+    assert!(!plain.terminating);
+    for going in [
+        r#"{"metadata":{"name":"x"},"status":{"phase":"Terminating"}}"#,
+        r#"{"metadata":{"name":"x","deletionTimestamp":"2026-01-01T00:00:00Z"}}"#,
+    ] {
+        assert!(read(going).terminating, "{going}");
+    }
+    let named = r#"{"metadata":{"name":"x","labels":{"kubernetes.io/metadata.name":"y"}}}"#;
+    assert_eq!(read(named).label("kubernetes.io/metadata.name"), Some("y"), "as it is written");
+}

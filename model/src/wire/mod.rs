@@ -9,6 +9,7 @@ mod decode;
 mod list;
 mod map;
 mod meta;
+pub(crate) mod namespace;
 pub(crate) mod node;
 pub mod pod;
 pub(crate) mod service;
