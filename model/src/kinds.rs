@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, EndpointSlice, Key, Meta, Node, ObjectName, Service, Stream, View,
+    Change, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR, Stream, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},
@@ -189,6 +189,14 @@ kinds! {
     Node nodes node {
         plural: "nodes", api_version: "v1", namespaced: false,
         optional: false, fields: &tables::NODE, convert: wire::node::convert,
+    }
+    ServiceCIDR service_cidrs service_cidr {
+        plural: "servicecidrs", api_version: "networking.k8s.io/v1", namespaced: false,
+        optional: true, fields: &tables::SERVICE_CIDR, convert: wire::service_cidr::convert,
+    }
+    Namespace namespaces namespace {
+        plural: "namespaces", api_version: "v1", namespaced: false,
+        optional: false, fields: &tables::NAMESPACE, convert: wire::namespace::convert,
     }
 }
 

@@ -233,3 +233,47 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_service_cidr_is_its_blocks_and_whether_they_can_be_used() {
+    let read = |rest: &str| {
+        let json = format!(r#"{{"metadata":{{"name":"c","namespace":"ignored"{rest}}}"#);
+        match decode(Kind::ServiceCIDR, json.as_bytes()) {
+            Ok(Object::ServiceCIDR(cidr)) => cidr,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = read(r#"},"spec":{"cidrs":["10.96.0.0/16","fd00:96::/112","10.0.0.0"]}"#);
+    let shown: Vec<_> = plain.cidrs.iter().map(|c| format!("{}/{}", c.base, c.prefix)).collect();
+    assert_eq!(shown, ["10.96.0.0/16", "fd00:96::/112"]);
+    assert_eq!(plain.meta.name.to_string(), "c");
+    assert!(plain.ready && !plain.going_away);
+    assert_eq!(&*plain.meta.problems[0].field, "spec.cidrs[2]");
+    let going = read(
+        r#","deletionTimestamp":"2026-01-01T00:00:00Z"},
+        "status":{"conditions":[{"type":"Other","status":"True"},{"type":"Ready","status":"False"}]}"#,
+    );
+    assert!(!going.ready && going.going_away && going.cidrs.is_empty());
+}
+
+#[test]
+fn a_namespace_has_all_its_labels_and_its_name_among_them() {
+    let read = |json: &str| match decode(Kind::Namespace, json.as_bytes()) {
+        Ok(Object::Namespace(namespace)) => namespace,
+        other => panic!("{other:?}"),
+    };
+    let plain = read(r#"{"metadata":{"name":"shop","labels":{"z":"1","a":""}}}"#);
+    let labels: Vec<_> =
+        plain.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(labels, ["a=", "kubernetes.io/metadata.name=shop", "z=1"]);
+    assert_eq!((plain.label("z"), plain.label("b")), (Some("1"), None));
+    assert!(!plain.terminating);
+    for going in [
+        r#"{"metadata":{"name":"x"},"status":{"phase":"Terminating"}}"#,
+        r#"{"metadata":{"name":"x","deletionTimestamp":"2026-01-01T00:00:00Z"}}"#,
+    ] {
+        assert!(read(going).terminating, "{going}");
+    }
+    let named = r#"{"metadata":{"name":"x","labels":{"kubernetes.io/metadata.name":"y"}}}"#;
+    assert_eq!(read(named).label("kubernetes.io/metadata.name"), Some("y"), "as it is written");
+}

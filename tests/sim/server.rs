@@ -85,6 +85,7 @@ impl Server {
             Kind::Node => {
                 self.objects.nodes.values().map(|n| Object::Node(Arc::clone(n))).collect()
             }
+            other => panic!("{other}"),
         }
     }
 
@@ -111,6 +112,7 @@ impl Server {
             Object::Node(new) => {
                 self.objects.nodes.insert(new.meta.name.clone(), Arc::clone(new));
             }
+            other => panic!("{other:?}"),
         }
         self.say(Event::Apply(object));
     }

@@ -22,6 +22,7 @@ impl Told {
             Kind::Service => self.world.services.keys().cloned().collect(),
             Kind::EndpointSlice => self.world.slices.keys().cloned().collect(),
             Kind::Node => self.world.nodes.keys().cloned().collect(),
+            other => panic!("{other}"),
         }
     }
 
@@ -58,6 +59,7 @@ impl Told {
                     Object::Node(new) => {
                         self.world.nodes.insert(new.meta.name.clone(), new);
                     }
+                    other => panic!("{other:?}"),
                 }
             }
             // Its last good version stays in force.
@@ -89,6 +91,7 @@ impl Told {
             Kind::Service => drop(self.world.services.remove(name)),
             Kind::EndpointSlice => drop(self.world.slices.remove(name)),
             Kind::Node => drop(self.world.nodes.remove(name)),
+            other => panic!("{other}"),
         }
     }
 }

@@ -152,6 +152,22 @@ pub(crate) const NODE: Shape = Fields(&[
     ),
 ]);
 
+pub(crate) const NAMESPACE: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("kind", Any),
+    ("metadata", META),
+    ("spec", Fields(&[("finalizers", Any)])),
+    ("status", Fields(&[("conditions", Any), ("phase", Any)])),
+]);
+
+pub(crate) const SERVICE_CIDR: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("kind", Any),
+    ("metadata", META),
+    ("spec", Fields(&[("cidrs", Any)])),
+    ("status", Fields(&[("conditions", Any)])),
+]);
+
 pub(super) const POD: Shape = Fields(&[
     ("apiVersion", Any),
     ("kind", Any),

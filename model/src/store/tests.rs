@@ -184,3 +184,101 @@ fn a_node_of_another_name_is_not_ours_and_said() {
     store.feed(Event::Apply(decode(Kind::Node, json).unwrap()));
     assert_eq!(store.view().own_node_problem(), None);
 }
+
+fn cidr(name: &str) -> Event {
+    let json = format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"cidrs":["10.96.0.0/16"]}}}}"#);
+    Event::Apply(decode(Kind::ServiceCIDR, json.as_bytes()).unwrap())
+}
+
+#[test]
+fn an_absent_kind_counts_as_listed_and_empty() {
+    let all = Stream::all(Kind::ServiceCIDR);
+    let mut store = Store::new("n");
+    assert_eq!(store.feed(Event::Absent(Kind::ServiceCIDR)), None);
+    assert!(store.view().listed(&all) && !store.view().listed(&Kind::Service.into()));
+    // It comes to be known.
+    store.feed(Event::Init(all.clone()));
+    store.feed(cidr("a"));
+    assert!(store.view().listed(&all), "what was believed stands until the list is complete");
+    store.feed(Event::InitDone(all.clone()));
+    assert_eq!(store.view().service_cidrs().len(), 1);
+    // Where there were objects, a second answer has to agree, and nothing may come between.
+    let doubted = Some(Relist(all.clone()));
+    assert_eq!(store.feed(Event::Absent(Kind::ServiceCIDR)), doubted);
+    store.feed(Event::Init(all.clone()));
+    assert_eq!(store.feed(Event::Absent(Kind::ServiceCIDR)), doubted);
+    assert_eq!((store.view().service_cidrs().len(), store.view().listed(&all)), (1, true));
+    assert_eq!(store.feed(Event::Absent(Kind::ServiceCIDR)), None);
+    assert_eq!((store.view().service_cidrs().len(), store.view().listed(&all)), (0, true));
+    store.feed(Event::End(all.clone()));
+    assert!(!store.view().listed(&all), "nothing is known of what is not asked for");
+}
+
+#[test]
+fn the_end_of_a_stream_takes_what_no_other_one_brings() {
+    let [shop, bank] = ["shop", "bank"].map(|name| Stream::in_namespace(Kind::Service, name));
+    let card = Stream::named(Kind::Service, ObjectName::new("bank", "card"));
+    let mut store = Store::new("n");
+    let apply = |namespace: &str, name: &str| {
+        let json = format!(r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}"}}}}"#);
+        Event::Apply(decode(Kind::Service, json.as_bytes()).unwrap())
+    };
+    let bad = |name: &str| {
+        let key = Key { kind: Kind::Service, name: ObjectName::new("bank", name) };
+        Event::Bad(key.clone(), Problem::new(Some(key), "spec", "why", "what"))
+    };
+    for stream in [&shop, &bank, &card] {
+        store.feed(Event::Init(stream.clone()));
+    }
+    for (namespace, name) in [("shop", "cart"), ("bank", "card"), ("bank", "till")] {
+        store.feed(apply(namespace, name));
+    }
+    store.feed(bad("till"));
+    store.feed(bad("card"));
+    assert_eq!(store.feed(Event::InitDone(shop.clone())), None);
+    assert_eq!(store.feed(Event::End(shop)), None, "it shared nothing with the others");
+    assert_eq!(names(&store), ["card", "till"]);
+    let again = Some(Relist(card.clone()));
+    assert_eq!(store.feed(Event::End(bank)), again, "what it said last may have been old news");
+    assert_eq!((names(&store), store.bad().count()), (vec!["card".to_owned()], 1));
+    store.feed(Event::End(card));
+    assert_eq!((names(&store).len(), store.bad().count()), (0, 0));
+}
+
+#[test]
+fn a_list_speaks_for_its_scope_whichever_stream_brought_an_object() {
+    let (all, narrow) = (Stream::all(Kind::Service), Stream::in_namespace(Kind::Service, "d"));
+    let mut store = Store::new("n");
+    list(&mut store, many(0..3));
+    store.feed(Event::Init(all.clone()));
+    store.feed(Event::Init(narrow.clone()));
+    store.feed(Event::Apply(service("s0000", "10.96.0.1")));
+    store.feed(Event::InitDone(narrow));
+    assert_eq!(names(&store), ["s0000"], "seen once, while both were listing");
+    store.feed(Event::Apply(service("s0001", "10.96.0.1")));
+    store.feed(Event::InitDone(all));
+    assert_eq!(names(&store), ["s0000", "s0001"]);
+}
+
+#[test]
+fn the_brake_of_a_stream_counts_what_it_covers() {
+    let narrow = Stream::in_namespace(Kind::Service, "d");
+    let mut store = Store::new("n");
+    let narrow_list = |store: &mut Store, services: std::ops::Range<usize>| {
+        store.feed(Event::Init(narrow.clone()));
+        for name in many(services) {
+            store.feed(Event::Apply(service(&name, "10.96.0.1")));
+        }
+        store.feed(Event::InitDone(narrow.clone()))
+    };
+    for number in 0..1_000 {
+        let json = format!(r#"{{"metadata":{{"name":"x{number}","namespace":"other"}}}}"#);
+        store.feed(Event::Apply(decode(Kind::Service, json.as_bytes()).unwrap()));
+    }
+    assert_eq!(narrow_list(&mut store, 0..100), None);
+    assert_eq!(narrow_list(&mut store, 0..40), Some(Relist(narrow.clone())), "60 of 100");
+    assert_eq!(store.braked().collect::<Vec<_>>(), [(&narrow, 60)]);
+    assert_eq!(store.view().services().len(), 1_100);
+    assert_eq!(narrow_list(&mut store, 0..40), None);
+    assert_eq!(store.view().services().len(), 1_040);
+}

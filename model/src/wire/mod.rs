@@ -9,9 +9,11 @@ mod decode;
 mod list;
 mod map;
 mod meta;
+pub(crate) mod namespace;
 pub(crate) mod node;
 pub mod pod;
 pub(crate) mod service;
+pub(crate) mod service_cidr;
 pub(crate) mod slice;
 mod wrong_type;
 
