@@ -88,6 +88,10 @@ impl Store {
                 if let Some(seen) = self.listing.get_mut(&key.kind) {
                     seen.insert(key.name.clone());
                 }
+                let kept = self.has(&key);
+                // A slice that never named a Service was understood, and is nothing.
+                let said = kept || *problem.field != *SERVICE_LABEL;
+                let problem = if said { problem.in_force(kept) } else { problem };
                 self.bad.insert(key, problem);
                 self.bad_version += 1;
             }
@@ -151,13 +155,17 @@ impl Store {
     /// Objects that could never be understood since the start: of those no version is in force here. A
     /// slice that names no Service was understood: it has no part in any.
     pub fn unread(&self) -> impl Iterator<Item = &Key> {
-        let tables = &self.tables;
         let unread = self.bad.iter().filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
-        unread.map(|(key, _)| key).filter(|Key { kind, name }| match kind {
-            Kind::Service => !tables.services.contains_key(name),
-            Kind::EndpointSlice => !tables.slices.contains_key(name),
-            Kind::Node => !tables.nodes.contains_key(name),
-        })
+        unread.map(|(key, _)| key).filter(|key| !self.has(key))
+    }
+
+    /// Is a version of it in force?
+    fn has(&self, Key { kind, name }: &Key) -> bool {
+        match kind {
+            Kind::Service => self.tables.services.contains_key(name),
+            Kind::EndpointSlice => self.tables.slices.contains_key(name),
+            Kind::Node => self.tables.nodes.contains_key(name),
+        }
     }
 
     /// Kinds whose last list waits for a second one, and how many objects it would remove.

@@ -100,9 +100,7 @@ fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
     let problem = match wrong {
         Wrong::Object(problem) => problem,
         Wrong::Json(error) => {
-            let (field, why) = explain(json, &error);
-            let action =
-                "its last good version stays in force; correct the field and apply it again";
+            let (field, why, action) = explain(json, &error);
             Problem::new(key.clone(), &field, &why, action)
         }
     };
