@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{map::map, node, service, slice, wrong_type::explain};
-use crate::{Key, Kind, Object, ObjectName, Problem};
+use crate::{Key, Kind, Object, ObjectName, Problem, Service};
 
 /// An object that cannot be understood, and its key when at least that could be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,9 +65,7 @@ pub fn identify(json: &[u8]) -> Option<(String, ObjectName)> {
 /// When it cannot be understood; its key is in the error if it can be read at all.
 pub fn decode(kind: Kind, json: &[u8]) -> Result<Object, Bad> {
     let object = match kind {
-        Kind::Service => read(json)
-            .and_then(|wire| service::convert(wire).map_err(Wrong::Object))
-            .map(|service| Object::Service(Arc::new(service))),
+        Kind::Service => return decode_service(json).map(Object::Service),
         Kind::EndpointSlice => read(json)
             .and_then(|wire| slice::convert(wire).map_err(Wrong::Object))
             .map(|slice| Object::EndpointSlice(Arc::new(slice))),
@@ -76,6 +74,17 @@ pub fn decode(kind: Kind, json: &[u8]) -> Result<Object, Bad> {
             .map(|node| Object::Node(Arc::new(node))),
     };
     object.map_err(|wrong| bad(kind, json, wrong))
+}
+
+/// Reads a Service.
+pub(crate) fn decode_service(json: &[u8]) -> Result<Arc<Service>, Bad> {
+    let service = read(json).and_then(|wire| service::convert(wire).map_err(Wrong::Object));
+    service.map(Arc::new).map_err(|wrong| bad(Kind::Service, json, wrong))
+}
+
+/// Reads other fields of an object.
+pub(crate) fn read_as<'a, T: Deserialize<'a>>(kind: Kind, json: &'a [u8]) -> Result<T, Bad> {
+    read(json).map_err(|wrong| bad(kind, json, wrong))
 }
 
 enum Wrong {

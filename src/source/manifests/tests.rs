@@ -6,6 +6,7 @@ use towpath_model::{ObjectName, Store};
 use super::*;
 use crate::reconcile::Wake;
 
+mod by_hand;
 mod gone;
 mod refused;
 
