@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use towpath_model::{
     Bad, Key, Kind, Object, ObjectName, Problem, decode,
-    synth::Written,
+    synth::{Written, default_slice},
     unknown_fields,
     wire::pod::{Pod, decode_pod},
 };
@@ -106,6 +106,7 @@ impl Objects {
                 let label = meta["labels"]["kubernetes.io/service-name"].as_str();
                 let namespace = meta["namespace"].as_str().unwrap_or_default();
                 self.by_hand.extend(label.map(|label| ObjectName::new(namespace, label)));
+                default_slice(document);
                 self.others.push(of_kind(Kind::EndpointSlice, document)?);
             }
             "Node" => self.others.push(of_kind(Kind::Node, document)?),

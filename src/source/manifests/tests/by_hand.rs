@@ -37,6 +37,18 @@ endpoints: [{addresses: [192.0.2.7]}]
 ";
 
 #[tokio::test]
+async fn a_port_without_a_name_is_the_unnamed_port_of_the_service_and_of_its_slice() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let text = service("outside", "ports: [{port: 80}]") + SLICE;
+    fs::write(dir.path().join("outside.yaml"), text).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the endpoint, and no problem", |s, problems| {
+        problems.is_empty() && candidates(s, "outside", "") == ["192.0.2.7:9999"]
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_field_of_a_wrong_type_is_said_and_nothing_is_given_in_its_place() {
     let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let port =
