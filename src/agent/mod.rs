@@ -5,7 +5,6 @@ mod cluster;
 mod descriptors;
 mod preflight;
 mod run;
-mod run_dir;
 mod stale_sockets;
 mod stale_udp;
 mod threads;

@@ -11,7 +11,7 @@ use towpath_proxy::{ProxyConfig, ServicePlan, Share};
 use super::{
     answers::LoopAnswers,
     cluster::{self, Binding},
-    descriptors, preflight, run_dir,
+    descriptors, preflight,
     stale_udp::{StaleUdp, Sweeper},
     threads::{self, Threads, log_panics},
 };
@@ -55,7 +55,6 @@ fn daemon(config: Config) -> Result<()> {
         manifests::apart(directory, &config.run_dir)?;
     }
     let settings = kernel_settings(&config);
-    run_dir::narrow(&settings);
     descriptors::raise();
     // Before anything else: from here on the node is served with what its maps hold.
     let kernel =
