@@ -20,7 +20,7 @@ mod unroutable;
 mod view;
 pub mod wire;
 
-pub use brake::is_suspicious;
+pub use brake::{Removals, is_suspicious};
 pub use changes::{Change, Changes};
 pub use event::{Event, NodeFact, Relist};
 pub use fields::unknown_fields;
