@@ -9,6 +9,7 @@
 //! | `reconcile/` | the loop: events in, batches out |
 //! | `admin/` | health, metrics, control socket |
 //! | `state_file.rs` | what is kept in the run directory |
+//! | `timestamp.rs` | moments as the API writes them |
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -18,6 +19,7 @@ pub mod config;
 pub mod reconcile;
 pub mod source;
 pub mod state_file;
+pub mod timestamp;
 
 /// As in the binary: what is measured in tests is measured with its allocator.
 #[cfg(test)]

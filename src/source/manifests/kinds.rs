@@ -2,9 +2,9 @@
 //! without one, a typing error would silently take a whole object away.
 
 use serde_json::Value;
+use towpath_model::nearest;
 
 use super::names;
-use crate::config::nearest;
 
 /// Kinds that are read.
 const READ: [&str; 4] = ["Service", "EndpointSlice", "Node", "Pod"];
