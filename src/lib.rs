@@ -12,6 +12,7 @@
 //! | `api/` | what the control socket answers: plain data |
 //! | `clock.rs`, `vitals.rs`, `metrics.rs` | time, signs of life and the registry of metrics, for all of them |
 //! | `state_file.rs` | what is kept in the run directory |
+//! | `timestamp.rs` | moments as the API writes them |
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -25,6 +26,7 @@ pub mod reconcile;
 pub mod services;
 pub mod source;
 pub mod state_file;
+pub mod timestamp;
 pub mod vitals;
 
 /// As in the binary: what is measured in tests is measured with its allocator.

@@ -16,7 +16,7 @@ pub const ALLOCATIONS: &str = "allocations.json";
 /// Directory of what each manifest last held.
 pub const MANIFESTS: &str = "manifests";
 /// Ends the name of a file that is about to take the place of another.
-pub const BESIDE: &str = "new";
+const BESIDE: &str = "new";
 
 /// Is this the name of a copy in [`MANIFESTS`]? 16 digits, as `source::manifests` names them.
 #[must_use]

@@ -7,7 +7,7 @@ pub(crate) mod tables;
 
 use serde_json::Value;
 
-use crate::{Key, Kind, ObjectName, Problem};
+use crate::{Key, Kind, ObjectName, Problem, nearest};
 
 /// A file of nothing but unknown fields must not fill the list of problems.
 const PROBLEMS_MAX: usize = 20;
@@ -91,45 +91,14 @@ impl Walk {
         if self.problems.len() >= PROBLEMS_MAX {
             return;
         }
-        let action = match nearest(name, known.iter().map(|(field, _)| *field)) {
+        let known: Vec<&str> = known.iter().map(|(field, _)| *field).collect();
+        let action = match nearest(name, &known) {
             Some(meant) => format!("did you mean {meant:?}?"),
             None => "remove it".to_owned(),
         };
         let why = "there is no such field; it has no effect";
         self.problems.push(Problem::new(self.about.clone(), &self.path, why, &action));
     }
-}
-
-/// The known name that a person who wrote `name` most probably meant.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name: Vec<char> = name.chars().take(64).map(|c| c.to_ascii_lowercase()).collect();
-    let tolerated = (name.len() / 3).clamp(1, 3);
-    known
-        .map(|field| {
-            (distance(&name, &field.to_ascii_lowercase().chars().collect::<Vec<_>>()), field)
-        })
-        .filter(|(distance, _)| *distance <= tolerated)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, field)| field)
-}
-
-/// Characters to add, remove, replace or swap with their neighbour.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut two_before = vec![0; b.len() + 1];
-    let mut before: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut now = vec![i + 1; b.len() + 1];
-        for (j, y) in b.iter().enumerate() {
-            let replaced = before[j] + usize::from(x != y);
-            now[j + 1] = replaced.min(before[j + 1] + 1).min(now[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                now[j + 1] = now[j + 1].min(two_before[j - 1] + 1);
-            }
-        }
-        two_before = before;
-        before = now;
-    }
-    before[b.len()]
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR, Stream, View,
+    Change, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR, Stream,
+    View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},

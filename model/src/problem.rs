@@ -23,6 +23,18 @@ impl Problem {
     pub fn new(about: Option<Key>, field: &str, why: &str, action: &str) -> Self {
         Self { about, field: field.into(), why: why.into(), action: action.into() }
     }
+
+    /// Says also what is in force of an object whose newest version cannot be: `last`, the last good
+    /// one, or nothing that this daemon knows of.
+    #[must_use]
+    pub fn in_force(self, last: bool) -> Self {
+        let state = match last {
+            true => "its last good version stays in force",
+            false => "no good version of it was read since the start",
+        };
+        let action = format!("{}; {state}", self.action).into();
+        Self { action, ..self }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -67,6 +67,10 @@ impl Store {
                     listing.seen.insert(key.name.clone());
                 }
                 self.unreadable = self.unreadable.with(key.kind);
+                let kept = self.tables.of(key.kind).kept(&key.name).is_some();
+                // A slice that never named a Service was understood, and is nothing.
+                let said = kept || *problem.field != *SERVICE_LABEL;
+                let problem = if said { problem.in_force(kept) } else { problem };
                 self.bad.insert(key, problem);
             }
             Event::Delete(kind, name) => self.delete(&Key { kind, name }),

@@ -259,9 +259,11 @@ proptest! {
         let ranges = [towpath_model::service::Cidr::parse("10.96.0.0/16").unwrap()];
         let mut allocator =
             towpath_model::synth::Allocator::new(&ranges, towpath_model::synth::Allocations::default());
-        let mut filled = [value.clone(), value];
-        let _problems = allocator.fill_all(&mut filled);
-        let _slices = towpath_model::synth::slices(&filled[0], [], |_| None);
+        if let Ok(written) = towpath_model::synth::Written::read(json.as_bytes()) {
+            let mut filled = [written.clone(), written];
+            let _problems = allocator.fill_all(&mut filled, &std::collections::BTreeSet::new());
+            let _slices = towpath_model::synth::slices(&filled[0], [], |_| None);
+        }
     }
 
     #[test]

@@ -71,7 +71,9 @@ impl Reference {
             }
             Event::Bad(key, problem) => {
                 self.see(key);
-                self.bad.insert((key.kind, key.name.clone()), problem.clone());
+                let key = (key.kind, key.name.clone());
+                let problem = problem.clone().in_force(self.objects.contains_key(&key));
+                self.bad.insert(key, problem);
             }
             Event::Delete(kind, name) => {
                 self.objects.remove(&(*kind, name.clone()));

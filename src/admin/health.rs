@@ -13,6 +13,7 @@ use super::{
     Admin,
     http::{Answer, Asked, json, not_found, text, typed},
 };
+use crate::timestamp;
 
 /// A scrape that the loop holds up longer gets the values of before.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -65,46 +66,14 @@ fn body(admin: &Admin, healthy: bool, eligible: Option<bool>) -> Answer {
     // "lastUpdated" is recent whenever all is well: that is what it meant when kube-proxy wrote its
     // rules every few seconds, and what scripts compare.
     let mut reply = json!({
-        "lastUpdated": rfc3339(if fine { now } else { updated }),
-        "currentTime": rfc3339(now),
+        "lastUpdated": timestamp::written(if fine { now } else { updated }),
+        "currentTime": timestamp::written(now),
         "healthy": fine,
-        "status": { "IPv4": { "lastUpdated": rfc3339(updated), "healthy": healthy },
-                    "IPv6": { "lastUpdated": rfc3339(updated), "healthy": healthy } },
+        "status": { "IPv4": { "lastUpdated": timestamp::written(updated), "healthy": healthy },
+                    "IPv6": { "lastUpdated": timestamp::written(updated), "healthy": healthy } },
     });
     if let Some(eligible) = eligible {
         reply["nodeEligible"] = eligible.into();
     }
     json(if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &reply)
-}
-
-/// UTC, to the second (civil-from-days; no calendar crate for one line).
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_the_api_writes_them() {
-        let at = |seconds| rfc3339(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(at(1_795_567_817), "2026-11-25T00:50:17Z");
-    }
 }

@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What is answered.
@@ -142,29 +143,12 @@ pub(crate) fn not_found(known: &str) -> Answer {
     text(StatusCode::NOT_FOUND, format!("not here; known are {known}\n"))
 }
 
-/// The value of a parameter of a query string, percent-decoded.
+/// The value of a parameter of a query string, percent-decoded; what is no valid escape stays.
 pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     query.split('&').find_map(|pair| {
         let (key, value) = pair.split_once('=')?;
-        (key == name).then(|| decoded(value))
+        (key == name).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
     })
-}
-
-/// Percent-decoded; what is no valid escape stays as it is.
-fn decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        out.push(escape.unwrap_or(bytes[at]));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod descriptors;
 mod metrics;
 mod preflight;
 mod run;
-mod run_dir;
 mod threads;
 
 pub use areas::Daemon;

@@ -16,7 +16,7 @@ use super::{
     Daemon,
     build::{ADMIN, LOOP, Running, start},
     cluster::{self, Binding},
-    descriptors, preflight, run_dir,
+    descriptors, preflight,
     threads::{self, Threads, log_panics},
 };
 use crate::{
@@ -50,7 +50,6 @@ fn daemon(config: Config) -> Result<()> {
         manifests::apart(directory, &config.run_dir)?;
     }
     let settings = kernel_settings(&config);
-    run_dir::narrow(&settings);
     descriptors::raise();
     // Before anything else: from here on the node is served with what its maps hold.
     let opened = open(&settings)?;

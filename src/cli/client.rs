@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
@@ -94,12 +95,14 @@ fn unreachable(socket: &Path, error: &(dyn std::error::Error + 'static)) -> Fail
     }
 }
 
+/// All that a query string may have other than letters and digits (RFC 3986, 2.3), and the slash of
+/// names.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
 /// A value of a query string, escaped.
 pub(super) fn escaped(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    text.bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
+    utf8_percent_encode(text, PLAIN).to_string()
 }
 
 #[cfg(test)]

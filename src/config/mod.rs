@@ -27,7 +27,6 @@ pub use kernel::{BPFFS, KernelConfig};
 pub use log::{LogConfig, LogFormat};
 pub use services::{ServicesConfig, SocketLb};
 pub use source::{Access, SourceConfig};
-pub use suggest::nearest;
 
 /// Everything `towpath run` needs to know, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,6 +10,8 @@ use std::time::SystemTime;
 
 use towpath_model::{Changes, EndpointSlice};
 
+use crate::timestamp;
+
 /// Changes that wait at most: a kernel that takes nothing must not cost memory.
 const WAITING_MAX: usize = 10_000;
 
@@ -27,7 +29,7 @@ impl ProgrammingLatency {
 
     /// A slice that was not known before.
     pub(super) fn appeared(&mut self, slice: &EndpointSlice) {
-        let at = slice.triggered.as_deref().and_then(parse);
+        let at = slice.triggered.as_deref().and_then(timestamp::read);
         let at = at.filter(|at| *at > self.started && self.waiting.len() < WAITING_MAX);
         self.waiting.extend(at);
     }
@@ -51,40 +53,5 @@ impl ProgrammingLatency {
         // A clock that differs from the controller's shows as zero, not as an error.
         let age = move |at| now.duration_since(at).unwrap_or_default().as_secs_f64();
         std::mem::take(&mut self.waiting).into_iter().map(age)
-    }
-}
-
-/// RFC 3339, as Go writes it: `2026-11-25T09:30:00.123456789Z`, or with an offset.
-fn parse(text: &str) -> Option<SystemTime> {
-    text.parse::<jiff::Timestamp>().ok().map(SystemTime::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_the_api_writes_them() {
-        let at = |seconds, nanos| Some(UNIX_EPOCH + Duration::new(seconds, nanos));
-        let rows = [
-            ("1970-01-01T00:00:00Z", at(0, 0)),
-            ("2000-02-29T00:00:00Z", at(951_782_400, 0)),
-            ("2026-11-25T00:50:17Z", at(1_795_567_817, 0)),
-            ("2026-11-25T00:50:17.5Z", at(1_795_567_817, 500_000_000)),
-            ("2026-11-25T00:50:17.000000001Z", at(1_795_567_817, 1)),
-            ("2026-11-25T02:50:17+02:00", at(1_795_567_817, 0)),
-            ("2026-11-24T19:20:17-05:30", at(1_795_567_817, 0)),
-            ("2026-13-25T00:50:17Z", None),
-            ("2026-11-25T00:50:17", None),
-            ("2026-11-25T00:50:17.Z", None),
-            ("", None),
-            ("T", None),
-            ("9999999999999999999-1-1T0:0:0Z", None),
-        ];
-        for (text, expected) in rows {
-            assert_eq!(parse(text), expected, "{text}");
-        }
     }
 }

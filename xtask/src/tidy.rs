@@ -23,7 +23,7 @@ const EDGES: &[Edge] = &[
     ("towpath-bench", &["towpath-ebpf", "towpath-testbed"], None),
     ("towpath-datapath", &[], Some(&[])),
     ("towpath-image", &["towpath-datapath"], Some(&["thiserror"])),
-    ("towpath-model", &[], Some(&["serde", "serde_json", "thiserror"])),
+    ("towpath-model", &[], Some(&["serde", "serde_json", "strsim", "thiserror"])),
     ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror", "sha2"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
     ("towpath-testbed", &["towpath-model"], None),

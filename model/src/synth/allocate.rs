@@ -1,14 +1,18 @@
 //! What the API server fills into a Service: cluster IPs, families and node ports.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::{ClusterIps, NodePorts, refused};
-use crate::{
-    Family, Key, Kind, ObjectName, Problem, service::Cidr, wire::readable_address as address,
+use super::{
+    ClusterIps, NodePorts, refused,
+    written::{FamilyPolicy, Written},
 };
+use crate::{Family, ObjectName, Problem, service::Cidr};
 
 /// What was given to whom; kept by the caller, on disk or in memory. A file format: names are
 /// `namespace/name`, fields are only ever added.
@@ -32,7 +36,7 @@ pub struct Filled {
     pub refused: BTreeMap<ObjectName, Problem>,
 }
 
-/// Gives cluster IPs and node ports to Services.
+/// Gives cluster IPs and node ports to Services. Only a version that was accepted owns anything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Allocator {
     ips: ClusterIps,
@@ -45,7 +49,7 @@ impl Allocator {
     /// given before.
     #[must_use]
     pub fn new(ranges: &[Cidr], kept: Allocations) -> Self {
-        Self { ips: ClusterIps::new(ranges), ports: NodePorts::new(), kept }
+        Self { ips: ClusterIps::new(ranges), ports: NodePorts::default(), kept }
     }
 
     /// What is given to whom, to be kept.
@@ -54,318 +58,235 @@ impl Allocator {
         &self.kept
     }
 
-    /// All Services that exist, at once. Each keeps what it had before; then comes what is asked for by
-    /// number, of the oldest Service first; then what is free. Whoever asks for what is another's is
-    /// refused, as by an API server. What belonged to Services that are gone is given back.
-    pub fn fill_all(&mut self, services: &mut [Value]) -> Filled {
-        self.ips = ClusterIps::new(self.ips.ranges());
-        self.ports = NodePorts::new();
-        let mut named: Vec<(ObjectName, &mut Value)> =
-            services.iter_mut().filter_map(|service| Some((name_of(service)?, service))).collect();
-        named.sort_by_cached_key(|(name, service)| {
-            let created = service["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
-            (created.to_owned(), name.to_string())
+    /// All Services that exist, at once: those that were read, and the names of those that cannot be.
+    /// Each keeps what it had before; then comes what is asked for by number, of the oldest Service
+    /// first; then what is free. A Service that asks for what is another's is refused, as by an API
+    /// server. What belonged to Services that are gone is given back.
+    pub fn fill_all(&mut self, services: &mut [Written], unread: &BTreeSet<ObjectName>) -> Filled {
+        let mut services: Vec<&mut Written> = services.iter_mut().collect();
+        services.sort_by_cached_key(|written| {
+            (written.service.meta.created.clone(), written.name().clone())
         });
-        for (name, service) in &named {
-            self.take_again(name, service);
-        }
-        let mut filled = Filled::default();
-        for (name, service) in &named {
-            if let Err(problem) = self.reserve(name, service) {
-                filled.refused.insert(name.clone(), problem);
+        let wrong = services.iter().filter_map(|written| {
+            Some((written.name().clone(), refused::problem(written, &self.ips)?))
+        });
+        let mut refused: BTreeMap<ObjectName, Problem> = wrong.collect();
+        // A Service that is refused keeps what it had, which others may have been given meanwhile:
+        // then they are refused, too, in the next round.
+        loop {
+            let last = unread.iter().chain(refused.keys());
+            let accepted = services.iter().filter(|written| !refused.contains_key(written.name()));
+            let more = self.reserve_all(last, accepted.map(|written| &**written));
+            if more.is_empty() {
+                break;
             }
+            refused.extend(more);
         }
-        // The last good version of a refused Service may be in force, with all that it had.
-        for name in filled.refused.keys() {
-            self.take_all_again(name);
-        }
-        let mut present = Allocations::default();
-        for (name, service) in named {
-            if !filled.refused.contains_key(&name) {
-                self.complete(&name, service, &mut filled.problems);
-            }
-            if let Some((name, ips)) = self.kept.cluster_ips.remove_entry(&name.to_string()) {
-                present.cluster_ips.insert(name, ips);
-            }
-            if let Some((name, ports)) = self.kept.node_ports.remove_entry(&name.to_string()) {
-                present.node_ports.insert(name, ports);
-            }
-        }
-        self.kept = present;
-        filled
-    }
-
-    /// One Service that was created or changed, beside the others that exist.
-    pub fn fill(&mut self, service: &mut Value) -> Vec<Problem> {
-        let Some(name) = name_of(service) else { return Vec::new() };
-        self.give_back(&name);
-        if let Err(problem) = self.reserve(&name, service) {
-            self.take_all_again(&name);
-            return vec![problem];
+        let before = std::mem::take(&mut self.kept);
+        for name in unread.iter().chain(refused.keys()).map(ToString::to_string) {
+            let (ips, ports) = (before.cluster_ips.get(&name), before.node_ports.get(&name));
+            self.kept.cluster_ips.extend(ips.map(|ips| (name.clone(), ips.clone())));
+            self.kept.node_ports.extend(ports.map(|ports| (name.clone(), ports.clone())));
         }
         let mut problems = Vec::new();
-        self.complete(&name, service, &mut problems);
-        problems
+        services.retain(|written| !refused.contains_key(written.name()));
+        for written in services {
+            self.complete(written, &before, &mut problems);
+        }
+        Filled { problems, refused }
     }
 
-    /// A Service that was deleted.
-    pub fn release(&mut self, name: &ObjectName) {
-        self.give_back(name);
-        self.kept.cluster_ips.remove(&name.to_string());
-        self.kept.node_ports.remove(&name.to_string());
+    /// Says who has what. `last`: Services whose last version stays in force, with all that it had.
+    /// Answers which of the others ask for what is another's.
+    fn reserve_all<'a>(
+        &mut self,
+        last: impl Iterator<Item = &'a ObjectName>,
+        services: impl Iterator<Item = &'a Written> + Clone,
+    ) -> Vec<(ObjectName, Problem)> {
+        self.ips = ClusterIps::new(self.ips.ranges());
+        self.ports = NodePorts::default();
+        for name in last {
+            self.take_again(name, |_| true, |_, _| true);
+        }
+        for written in services.clone() {
+            let families = self.families(written);
+            let asked = &written.service.cluster_ips;
+            // What it still wants: by number, or because it leaves it open.
+            let wants_ip = |ip: &IpAddr| {
+                let of_family = |other: &IpAddr| Family::of(*other) == Family::of(*ip);
+                let open = families.contains(&Family::of(*ip)) && !asked.iter().any(of_family);
+                !written.service.headless && (open || asked.contains(ip))
+            };
+            let wants_port = |what: &str, port: u16| {
+                node_ports(written).any(|asked| asked == port)
+                    || open(written).any(|open| open == what)
+            };
+            self.take_again(written.name(), wants_ip, wants_port);
+        }
+        let reserve =
+            |written: &Written| Some((written.name().clone(), self.reserve(written).err()?));
+        services.filter_map(reserve).collect()
     }
 
-    fn give_back(&mut self, name: &ObjectName) {
-        self.ips.release(name);
-        self.ports.release(name);
-    }
-
-    /// What the Service asks for by number: all of it, or nothing.
-    fn reserve(&mut self, name: &ObjectName, service: &Value) -> Result<(), Problem> {
-        let refused = |field: &str, why: &str| {
-            let action = "leave the field out, or choose another";
-            Err(Problem::new(Some(key(name)), field, why, action))
-        };
-        let asked = Asked::of(service);
-        let wrong = wants_ips(service).then(|| refused::cluster_ips(service, &self.ips)).flatten();
-        let wrong = wrong
-            .or_else(|| wants_node_ports(service).then(|| refused::node_ports(service)).flatten());
-        if let Some((field, why)) = wrong {
-            return refused(field, &why);
-        }
-        for ip in &asked.ips {
-            if let Some(owner) = self.ips.owner(*ip).filter(|owner| *owner != name) {
-                let why = format!("{ip} already belongs to Service {owner}");
-                return refused("spec.clusterIP", &why);
-            }
-        }
-        for port in &asked.node_ports {
-            if let Some(owner) = self.ports.owner(*port).filter(|owner| *owner != name) {
-                let why = format!("nodePort {port} already belongs to Service {owner}");
-                return refused("spec.ports", &why);
-            }
-        }
-        // Each was found to be free, or its own already.
-        let _free = asked.ips.iter().try_for_each(|ip| self.ips.reserve(name, *ip));
-        let _free = asked.node_ports.iter().try_for_each(|port| self.ports.reserve(name, *port));
-        Ok(())
-    }
-
-    /// What the Service had before and still wants: by number, or because it leaves it open.
-    fn take_again(&mut self, name: &ObjectName, service: &Value) {
-        let asked = Asked::of(service);
-        if wants_ips(service) {
-            let families = self.families(service);
-            for ip in self.kept.cluster_ips.get(&name.to_string()).into_iter().flatten() {
-                let family = Family::of(*ip);
-                let open = families.contains(&family)
-                    && !asked.ips.iter().any(|other| Family::of(*other) == family);
-                if open || asked.ips.contains(ip) {
-                    let _taken_by_another = self.ips.reserve(name, *ip);
-                }
-            }
-        }
-        for (what, port) in self.kept.node_ports.get(&name.to_string()).into_iter().flatten() {
-            if asked.node_ports.contains(port) || leaves_open(service, what) {
-                let _taken_by_another = self.ports.reserve(name, *port);
-            }
-        }
-    }
-
-    /// Everything that the Service had before, as far as nobody else has it.
-    fn take_all_again(&mut self, name: &ObjectName) {
-        for ip in self.kept.cluster_ips.get(&name.to_string()).into_iter().flatten() {
+    /// What the Service had before, as far as it is wanted and is not another's.
+    fn take_again(
+        &mut self,
+        name: &ObjectName,
+        wants_ip: impl Fn(&IpAddr) -> bool,
+        wants_port: impl Fn(&str, u16) -> bool,
+    ) {
+        let ips = self.kept.cluster_ips.get(&name.to_string()).into_iter().flatten();
+        for ip in ips.filter(|ip| wants_ip(ip)) {
             let _taken_by_another = self.ips.reserve(name, *ip);
         }
-        let ports = self.kept.node_ports.get(&name.to_string());
-        for port in ports.into_iter().flat_map(BTreeMap::values) {
+        let ports = self.kept.node_ports.get(&name.to_string()).into_iter().flatten();
+        for (_, port) in ports.filter(|(what, port)| wants_port(what, **port)) {
             let _taken_by_another = self.ports.reserve(name, *port);
         }
     }
 
-    /// Fills in what is absent.
-    fn complete(&mut self, name: &ObjectName, service: &mut Value, problems: &mut Vec<Problem>) {
-        match &service["spec"] {
-            Value::Null => service["spec"] = json!({}),
-            Value::Object(_) => {}
-            // Whoever decodes it says what is wrong.
-            _ => return,
+    /// What the Service asks for by number: all of it, or nothing.
+    fn reserve(&mut self, written: &Written) -> Result<(), Problem> {
+        let name = written.name();
+        let taken = |field: &str, what: String, owner: &ObjectName| {
+            let why = format!("{what} already belongs to Service {owner}");
+            Err(written.problem(field, &why, refused::ANOTHER))
+        };
+        for ip in &written.service.cluster_ips {
+            if let Some(owner) = self.ips.owner(*ip).filter(|owner| *owner != name) {
+                return taken("spec.clusterIP", ip.to_string(), owner);
+            }
         }
-        if !is_external_name(service) {
-            self.complete_ips(service, name, problems);
-        } else {
-            self.kept.cluster_ips.remove(&name.to_string());
+        for port in node_ports(written) {
+            if let Some(owner) = self.ports.owner(port).filter(|owner| *owner != name) {
+                return taken("spec.ports", format!("nodePort {port}"), owner);
+            }
         }
-        if wants_node_ports(service) {
-            self.complete_node_ports(service, name, problems);
-        } else {
-            self.kept.node_ports.remove(&name.to_string());
+        // Each was found to be free, or its own already.
+        let ips = &written.service.cluster_ips;
+        let _free = ips.iter().try_for_each(|ip| self.ips.reserve(name, *ip));
+        let _free = node_ports(written).try_for_each(|port| self.ports.reserve(name, port));
+        Ok(())
+    }
+
+    /// Fills in what is left open.
+    fn complete(
+        &mut self,
+        written: &mut Written,
+        before: &Allocations,
+        problems: &mut Vec<Problem>,
+    ) {
+        let name = written.name().to_string();
+        if !written.is_external_name() {
+            let before = before.cluster_ips.get(&name).map_or(&[][..], Vec::as_slice);
+            let ips = self.complete_ips(written, before, problems);
+            if !ips.is_empty() {
+                self.kept.cluster_ips.insert(name.clone(), ips);
+            }
+        }
+        if written.has_node_ports() {
+            let before = before.node_ports.get(&name);
+            let given = self.complete_node_ports(written, before, problems);
+            if !given.is_empty() {
+                self.kept.node_ports.insert(name, given);
+            }
         }
     }
 
     fn complete_ips(
         &mut self,
-        service: &mut Value,
-        name: &ObjectName,
+        written: &mut Written,
+        before: &[IpAddr],
         problems: &mut Vec<Problem>,
-    ) {
-        let families = self.families(service);
-        let names: Vec<_> = families.iter().map(|family| family.as_str()).collect();
-        if is_headless(service) {
-            self.kept.cluster_ips.remove(&name.to_string());
-            service["spec"]["clusterIP"] = json!("None");
-            service["spec"]["clusterIPs"] = json!(["None"]);
-            service["spec"]["ipFamilies"] = json!(names);
-            return;
-        }
-        let explicit = explicit_ips(service);
-        let before = self.kept.cluster_ips.remove(&name.to_string()).unwrap_or_default();
+    ) -> Vec<IpAddr> {
+        let families = self.families(written);
         let mut ips = Vec::new();
-        for family in &families {
+        for family in families.iter().filter(|_| !written.service.headless) {
             let of_family = |ip: &&IpAddr| Family::of(**ip) == *family;
-            if let Some(ip) = explicit.iter().find(of_family) {
+            if let Some(ip) = written.service.cluster_ips.iter().find(of_family) {
                 ips.push(*ip);
                 continue;
             }
             let previous = before.iter().find(of_family).copied();
-            match self.ips.allocate(name, *family, previous) {
+            match self.ips.allocate(written.name(), *family, previous) {
                 Ok(ip) => ips.push(ip),
-                Err(problem) => {
-                    problems.push(Problem { about: Some(key(name)), ..problem });
-                }
+                Err(problem) => problems.push(Problem { about: Some(written.key()), ..problem }),
             }
         }
-        service["spec"]["ipFamilies"] = json!(names);
-        if let Some(first) = ips.first() {
-            // What was asked for stays as it is written, for whoever judges how it is written.
-            if ips != explicit {
-                service["spec"]["clusterIP"] = json!(first);
-                service["spec"]["clusterIPs"] = json!(ips);
-            }
-            self.kept.cluster_ips.insert(name.to_string(), ips);
-        }
+        let service = Arc::make_mut(&mut written.service);
+        service.ip_families = families;
+        service.cluster_ips.clone_from(&ips);
+        ips
     }
 
     /// The families of a Service: those it names or has addresses of, filled up as its policy says.
-    fn families(&self, service: &Value) -> Vec<Family> {
-        let spec = &service["spec"];
-        let named = spec["ipFamilies"].as_array().into_iter().flatten();
-        let named = named.filter_map(|family| match family.as_str() {
-            Some("IPv4") => Some(Family::V4),
-            Some("IPv6") => Some(Family::V6),
-            _ => None,
-        });
-        let explicit = explicit_ips(service).into_iter().map(Family::of);
+    fn families(&self, written: &Written) -> Vec<Family> {
+        let service = &written.service;
+        let of_ips = service.cluster_ips.iter().map(|ip| Family::of(*ip));
         let mut families = Vec::new();
-        add(&mut families, named.chain(explicit));
+        add(&mut families, service.ip_families.iter().copied().chain(of_ips));
         let configured = self.ips.families();
-        let policy = spec["ipFamilyPolicy"].as_str();
-        // A headless Service without a selector is dual-stack unless it says otherwise.
-        let unselected = is_headless(service)
-            && spec["selector"].as_object().is_none_or(serde_json::Map::is_empty)
-            && families.is_empty()
-            && policy.is_none();
-        match policy {
-            Some("RequireDualStack") => {
+        match written.spec.ip_family_policy {
+            Some(FamilyPolicy::RequireDualStack) => {
                 add(&mut families, configured);
                 add(&mut families, [Family::V4, Family::V6]);
             }
-            Some("PreferDualStack") => add(&mut families, configured),
-            _ if unselected => add(&mut families, configured),
-            _ if families.is_empty() => families.extend(configured.first()),
-            _ => {}
+            Some(FamilyPolicy::PreferDualStack) => add(&mut families, configured),
+            Some(FamilyPolicy::SingleStack) | None if !families.is_empty() => {}
+            // A headless Service without a selector is dual-stack unless it says otherwise.
+            None if service.headless && service.selector.is_empty() => families = configured,
+            _ => families.extend(configured.first()),
         }
         families
     }
 
     fn complete_node_ports(
         &mut self,
-        service: &mut Value,
-        name: &ObjectName,
+        written: &mut Written,
+        before: Option<&BTreeMap<String, u16>>,
         problems: &mut Vec<Problem>,
-    ) {
-        let mut turn = NodePortTurn {
-            name,
-            kept: self.kept.node_ports.remove(&name.to_string()).unwrap_or_default(),
-            given: BTreeMap::new(),
-            ports: &mut self.ports,
-            problems,
-        };
-        let allocates = allocates_node_ports(service);
-        let checks_health = wants_health_check(service);
-        if let Some(ports) = service["spec"]["ports"].as_array_mut().filter(|_| allocates) {
-            for port in &*ports {
-                if let (Some(number), Some(asked)) =
-                    (number(&port["port"]), number(&port["nodePort"]))
-                {
-                    let first = *turn.given.entry(number.to_string()).or_insert(asked);
-                    if first != asked {
-                        turn.given.insert(format!("{number}/{asked}"), asked);
-                    }
-                }
+    ) -> BTreeMap<String, u16> {
+        let mut given = BTreeMap::new();
+        for port in written.service.ports.iter().filter(|port| port.node_port != 0) {
+            let first = *given.entry(port.port.to_string()).or_insert(port.node_port);
+            if first != port.node_port {
+                given.insert(format!("{}/{}", port.port, port.node_port), port.node_port);
             }
-            for port in ports {
-                if number(&port["nodePort"]).is_none()
-                    && let Some(number) = number(&port["port"])
-                    && let Some(got) = turn.give(number.to_string())
-                {
-                    port["nodePort"] = json!(got);
-                }
+        }
+        let health = written.service.health_check_node_port;
+        if health != 0 {
+            given.insert(HEALTH_CHECK.to_owned(), health);
+        }
+        // Ports of one number and several protocols share a node port, as the API server has it.
+        for what in open(written) {
+            if given.contains_key(&what) {
+                continue;
             }
+            let had = before.and_then(|before| before.get(&what)).copied();
+            let had = had.filter(|port| self.ports.reserve(written.name(), *port).is_ok());
+            match had.map_or_else(|| self.ports.allocate(written.name(), &what), Ok) {
+                Ok(port) => {
+                    given.insert(what, port);
+                }
+                Err(problem) => problems.push(Problem { about: Some(written.key()), ..problem }),
+            }
+        }
+        let allocates = written.allocates_node_ports();
+        let checks_health = written.checks_health();
+        let port_of = |what: &str| given.get(what).copied().unwrap_or(0);
+        let service = Arc::make_mut(&mut written.service);
+        for port in service.ports.iter_mut().filter(|port| allocates && port.node_port == 0) {
+            port.node_port = port_of(&port.port.to_string());
         }
         if checks_health {
-            match number(&service["spec"]["healthCheckNodePort"]) {
-                Some(asked) => {
-                    turn.given.insert(HEALTH_CHECK.into(), asked);
-                }
-                None => {
-                    if let Some(got) = turn.give(HEALTH_CHECK.into()) {
-                        service["spec"]["healthCheckNodePort"] = json!(got);
-                    }
-                }
-            }
+            service.health_check_node_port = port_of(HEALTH_CHECK);
         }
-        let given = turn.given;
-        if !given.is_empty() {
-            self.kept.node_ports.insert(name.to_string(), given);
-        }
+        given
     }
 }
 
 /// What healthCheckNodePort is called among a Service's node ports.
 const HEALTH_CHECK: &str = "healthCheck";
-
-/// The node ports of one Service, while they are given. Ports of one number and several protocols
-/// share a node port, as the API server has it.
-struct NodePortTurn<'a> {
-    name: &'a ObjectName,
-    kept: BTreeMap<String, u16>,
-    given: BTreeMap<String, u16>,
-    ports: &'a mut NodePorts,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl NodePortTurn<'_> {
-    fn give(&mut self, what: String) -> Option<u16> {
-        if let Some(port) = self.given.get(&what) {
-            return Some(*port);
-        }
-        let port = match self.kept.get(&what) {
-            Some(port) if self.ports.reserve(self.name, *port).is_ok() => Ok(*port),
-            _ => self.ports.allocate(self.name, &what, None),
-        };
-        match port {
-            Ok(port) => {
-                self.given.insert(what, port);
-                Some(port)
-            }
-            Err(problem) => {
-                self.problems.push(Problem { about: Some(key(self.name)), ..problem });
-                None
-            }
-        }
-    }
-}
 
 fn add(families: &mut Vec<Family>, more: impl IntoIterator<Item = Family>) {
     for family in more {
@@ -375,99 +296,21 @@ fn add(families: &mut Vec<Family>, more: impl IntoIterator<Item = Family>) {
     }
 }
 
-fn key(name: &ObjectName) -> Key {
-    Key { kind: Kind::Service, name: name.clone() }
+/// The node ports that a Service asks for by number.
+fn node_ports(written: &Written) -> impl Iterator<Item = u16> {
+    let service = &written.service;
+    let ports = service.ports.iter().map(|port| port.node_port);
+    let all = ports.chain([service.health_check_node_port]);
+    all.filter(|port| *port != 0 && written.has_node_ports())
 }
 
-fn name_of(service: &Value) -> Option<ObjectName> {
-    let meta = &service["metadata"];
-    let name = meta["name"].as_str().filter(|name| !name.is_empty())?;
-    let namespace = meta["namespace"].as_str().filter(|namespace| !namespace.is_empty());
-    Some(ObjectName::new(namespace.unwrap_or("default"), name))
-}
-
-/// `clusterIPs` and `clusterIP`, as far as they are addresses.
-fn explicit_ips(service: &Value) -> Vec<IpAddr> {
-    let spec = &service["spec"];
-    let all = spec["clusterIPs"].as_array().into_iter().flatten().chain([&spec["clusterIP"]]);
-    let mut ips: Vec<IpAddr> = Vec::new();
-    for ip in all.filter_map(|text| address(text.as_str()?)) {
-        if !ips.iter().any(|known| Family::of(*known) == Family::of(ip)) {
-            ips.push(ip);
-        }
-    }
-    ips
-}
-
-fn explicit_node_ports(service: &Value) -> impl Iterator<Item = u16> {
-    let spec = &service["spec"];
-    let ports = spec["ports"].as_array().into_iter().flatten();
-    let all = ports.map(|port| &port["nodePort"]).chain([&spec["healthCheckNodePort"]]);
-    all.filter_map(number).filter(|_| wants_node_ports(service))
-}
-
-/// What a Service asks for by number.
-struct Asked {
-    ips: Vec<IpAddr>,
-    node_ports: Vec<u16>,
-}
-
-impl Asked {
-    fn of(service: &Value) -> Self {
-        let ips = if wants_ips(service) { explicit_ips(service) } else { Vec::new() };
-        Self { ips, node_ports: explicit_node_ports(service).collect() }
-    }
-}
-
-/// Does the Service want a node port for this (as in [`Allocations::node_ports`]), whichever?
-fn leaves_open(service: &Value, what: &str) -> bool {
-    let spec = &service["spec"];
-    if what == HEALTH_CHECK {
-        return wants_health_check(service) && number(&spec["healthCheckNodePort"]).is_none();
-    }
-    let mut ports = spec["ports"].as_array().into_iter().flatten();
-    wants_node_ports(service)
-        && allocates_node_ports(service)
-        && ports.any(|port| {
-            number(&port["port"]).is_some_and(|number| number.to_string() == what)
-                && number(&port["nodePort"]).is_none()
-        })
-}
-
-fn number(value: &Value) -> Option<u16> {
-    value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
-}
-
-fn service_type(service: &Value) -> &str {
-    service["spec"]["type"].as_str().unwrap_or("ClusterIP")
-}
-
-fn is_external_name(service: &Value) -> bool {
-    service_type(service) == "ExternalName"
-}
-
-fn is_headless(service: &Value) -> bool {
-    let spec = &service["spec"];
-    spec["clusterIP"].as_str() == Some("None") || spec["clusterIPs"][0].as_str() == Some("None")
-}
-
-fn wants_ips(service: &Value) -> bool {
-    !is_external_name(service) && !is_headless(service)
-}
-
-fn wants_node_ports(service: &Value) -> bool {
-    matches!(service_type(service), "NodePort" | "LoadBalancer") && !is_headless(service)
-}
-
-/// A load balancer may do without (allocateLoadBalancerNodePorts).
-fn allocates_node_ports(service: &Value) -> bool {
-    service_type(service) == "NodePort"
-        || service["spec"]["allocateLoadBalancerNodePorts"].as_bool() != Some(false)
-}
-
-fn wants_health_check(service: &Value) -> bool {
-    service_type(service) == "LoadBalancer"
-        && service["spec"]["externalTrafficPolicy"].as_str() == Some("Local")
+/// What it wants any node port for, as in [`Allocations::node_ports`].
+fn open(written: &Written) -> impl Iterator<Item = String> {
+    let service = &written.service;
+    let ports = service.ports.iter().filter(|port| port.node_port == 0);
+    let ports = ports.filter(|_| written.allocates_node_ports());
+    let health = written.checks_health() && service.health_check_node_port == 0;
+    ports.map(|port| port.port.to_string()).chain(health.then(|| HEALTH_CHECK.to_owned()))
 }
 
 #[cfg(test)]

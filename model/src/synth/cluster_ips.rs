@@ -10,7 +10,7 @@ use crate::{Family, ObjectName, Problem, service::Cidr};
 
 /// Who has which address.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClusterIps {
+pub(super) struct ClusterIps {
     ranges: Vec<Cidr>,
     taken: BTreeMap<IpAddr, ObjectName>,
 }
@@ -18,7 +18,7 @@ pub struct ClusterIps {
 impl ClusterIps {
     /// From blocks; the first block's family is the primary one.
     #[must_use]
-    pub fn new(ranges: &[Cidr]) -> Self {
+    pub(super) fn new(ranges: &[Cidr]) -> Self {
         Self { ranges: ranges.to_vec(), taken: BTreeMap::new() }
     }
 
@@ -28,7 +28,7 @@ impl ClusterIps {
 
     /// The families that have a block, the primary one first.
     #[must_use]
-    pub fn families(&self) -> Vec<Family> {
+    pub(super) fn families(&self) -> Vec<Family> {
         let mut families: Vec<Family> = Vec::new();
         for range in &self.ranges {
             let family = Family::of(range.base);
@@ -41,7 +41,7 @@ impl ClusterIps {
 
     /// Who has this address.
     #[must_use]
-    pub fn owner(&self, ip: IpAddr) -> Option<&ObjectName> {
+    pub(super) fn owner(&self, ip: IpAddr) -> Option<&ObjectName> {
         self.taken.get(&ip)
     }
 
@@ -49,7 +49,7 @@ impl ClusterIps {
     ///
     /// # Errors
     /// When another Service has it: its name.
-    pub fn reserve(&mut self, name: &ObjectName, ip: IpAddr) -> Result<(), ObjectName> {
+    pub(super) fn reserve(&mut self, name: &ObjectName, ip: IpAddr) -> Result<(), ObjectName> {
         let owner = self.taken.entry(ip).or_insert_with(|| name.clone());
         if owner == name { Ok(()) } else { Err(owner.clone()) }
     }
@@ -59,7 +59,7 @@ impl ClusterIps {
     ///
     /// # Errors
     /// When there is no block of the family, or no free address in it: why.
-    pub fn allocate(
+    pub(super) fn allocate(
         &mut self,
         name: &ObjectName,
         family: Family,
@@ -82,11 +82,6 @@ impl ClusterIps {
         }
         let action = "configure a larger block of cluster IPs, or give it a clusterIP";
         Err(Problem::new(None, "spec.clusterIP", &why, action))
-    }
-
-    /// Gives everything back that the Service has.
-    pub fn release(&mut self, name: &ObjectName) {
-        self.taken.retain(|_, owner| owner != name);
     }
 
     fn free_address(&self, range: &Cidr, name: &ObjectName) -> Option<IpAddr> {
@@ -147,8 +142,6 @@ mod tests {
         assert_eq!(got, all, "without the first and the last");
         let problem = ips.allocate(&name(14), Family::V4, None).unwrap_err();
         assert!(problem.why.contains("no address of 10.96.0.0/28 is free"), "{problem}");
-        ips.release(&name(3));
-        assert!(ips.allocate(&name(14), Family::V4, None).is_ok());
         assert!(ips.allocate(&name(15), Family::V6, None).unwrap_err().why.contains("IPv6"));
     }
 

@@ -1,6 +1,6 @@
 //! What a cluster's controllers would add to objects written by hand: EndpointSlices from Services
 //! and Pods, cluster IPs and node ports, defaults. Knows nothing of files or watches: JSON and plain
-//! values in, JSON and problems out.
+//! values in, JSON, objects and problems out.
 
 mod allocate;
 mod cluster_ips;
@@ -8,12 +8,15 @@ mod defaults;
 mod node_ports;
 mod refused;
 mod slices;
+mod written;
 
 pub use allocate::{Allocations, Allocator, Filled};
-pub use cluster_ips::ClusterIps;
 pub use defaults::default_slice;
-pub use node_ports::NodePorts;
 pub use slices::slices;
+pub use written::Written;
+
+use cluster_ips::ClusterIps;
+use node_ports::NodePorts;
 
 /// FNV-1a: the same place for the same name on every machine and in every version.
 fn hash(parts: &[&str]) -> u64 {

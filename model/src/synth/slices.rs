@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Map, Value, json};
 
+use super::written::{Spread, Written};
 use crate::{
-    Family, Kind, Object, Problem, Service, decode,
-    service::{ServicePort, ServiceType, TargetPort},
+    Family, Service,
+    service::{ServicePort, TargetPort},
     wire::pod::Pod,
 };
 
@@ -19,36 +20,20 @@ const MANAGER: &str = "towpath";
 /// The slices of a Service, as JSON; none for a Service without a selector (its slices are written
 /// by hand) or of type ExternalName. `pods` may be of any namespace and in any order; `zone_of`
 /// says in which zone a node is. The same input gives the same slices under the same names.
-///
-/// # Errors
-/// When `service` is not a Service that can be read.
 pub fn slices<'a>(
-    service: &Value,
+    written: &Written,
     pods: impl IntoIterator<Item = &'a Pod>,
     zone_of: impl Fn(&str) -> Option<String>,
-) -> Result<Vec<Value>, Problem> {
-    let json = service.to_string();
-    let service_object = match decode(Kind::Service, json.as_bytes()) {
-        Ok(Object::Service(service)) => service,
-        Ok(_) => return Ok(Vec::new()),
-        Err(bad) => return Err(*bad.problem),
-    };
-    if service_object.selector.is_empty()
-        || service_object.service_type == ServiceType::ExternalName
-    {
-        return Ok(Vec::new());
+) -> Vec<Value> {
+    let service = &*written.service;
+    if service.selector.is_empty() || written.is_external_name() {
+        return Vec::new();
     }
-    let mut chosen: Vec<&Pod> =
-        pods.into_iter().filter(|pod| belongs(&service_object, pod)).collect();
+    let mut chosen: Vec<&Pod> = pods.into_iter().filter(|pod| belongs(service, pod)).collect();
     chosen.sort_by(|a, b| a.name.cmp(&b.name));
-    let maker = Maker {
-        service: &service_object,
-        labels: labels(service, &service_object),
-        spread: Spread::of(service),
-        zone_of: &zone_of,
-    };
-    let families = families(&service_object);
-    Ok(families.iter().flat_map(|family| maker.family(*family, &chosen)).collect())
+    let spread = written.spec.traffic_distribution;
+    let maker = Maker { service, labels: labels(written), spread, zone_of: &zone_of };
+    families(service).iter().flat_map(|family| maker.family(*family, &chosen)).collect()
 }
 
 /// Selected by all of its labels, with an address, and not finished.
@@ -74,28 +59,10 @@ fn families(service: &Service) -> Vec<Family> {
     vec![Family::V4, Family::V6]
 }
 
-/// `spec.trafficDistribution`: which hints ready endpoints get (KEP-3015).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spread {
-    Anywhere,
-    SameZone,
-    SameNode,
-}
-
-impl Spread {
-    fn of(service: &Value) -> Self {
-        match service["spec"]["trafficDistribution"].as_str() {
-            Some("PreferClose" | "PreferSameZone") => Self::SameZone,
-            Some("PreferSameNode") => Self::SameNode,
-            _ => Self::Anywhere,
-        }
-    }
-}
-
 struct Maker<'a, F> {
     service: &'a Service,
     labels: Map<String, Value>,
-    spread: Spread,
+    spread: Option<Spread>,
     zone_of: &'a F,
 }
 
@@ -163,12 +130,12 @@ impl<F: Fn(&str) -> Option<String>> Maker<'_, F> {
         if let Some(zone) = &zone {
             endpoint["zone"] = json!(zone);
         }
-        if ready && self.spread != Spread::Anywhere {
+        if ready && self.spread.is_some() {
             let mut hints = Map::new();
             if let Some(zone) = zone {
                 hints.insert("forZones".into(), json!([{"name": zone}]));
             }
-            if self.spread == Spread::SameNode {
+            if self.spread == Some(Spread::SameNode) {
                 hints.insert("forNodes".into(), json!([{"name": node}]));
             }
             if !hints.is_empty() {
@@ -211,11 +178,12 @@ impl<F: Fn(&str) -> Option<String>> Maker<'_, F> {
 }
 
 /// The Service's own labels, and what the controller adds.
-fn labels(json: &Value, service: &Service) -> Map<String, Value> {
-    let mut labels = json["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-    labels.insert("kubernetes.io/service-name".into(), json!(&*service.meta.name.name));
+fn labels(written: &Written) -> Map<String, Value> {
+    let own = written.labels.iter().map(|(name, value)| (name.clone(), json!(value)));
+    let mut labels: Map<String, Value> = own.collect();
+    labels.insert("kubernetes.io/service-name".into(), json!(&*written.name().name));
     labels.insert("endpointslice.kubernetes.io/managed-by".into(), json!(MANAGER));
-    if service.headless {
+    if written.service.headless {
         labels.insert("service.kubernetes.io/headless".into(), json!(""));
     }
     labels

@@ -1,10 +1,12 @@
 //! One object.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{map::map, wrong_type::explain};
-use crate::{Key, Kind, Object, ObjectName, Problem};
+use super::{map::map, service, wrong_type::explain};
+use crate::{Key, Kind, Object, ObjectName, Problem, Service};
 
 /// An object that cannot be understood, and its key when at least that could be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,6 +67,17 @@ pub fn decode(kind: Kind, json: &[u8]) -> Result<Object, Bad> {
     (kind.row().decode)(json).map_err(|wrong| bad(kind, json, wrong))
 }
 
+/// Reads a Service.
+pub(crate) fn decode_service(json: &[u8]) -> Result<Arc<Service>, Bad> {
+    let service = read(json, service::convert);
+    service.map(Arc::new).map_err(|wrong| bad(Kind::Service, json, wrong))
+}
+
+/// Reads other fields of an object.
+pub(crate) fn read_as<'a, T: Deserialize<'a>>(kind: Kind, json: &'a [u8]) -> Result<T, Bad> {
+    read(json, Ok::<T, Problem>).map_err(|wrong| bad(kind, json, wrong))
+}
+
 /// Why an object cannot be understood.
 #[derive(Debug)]
 pub(crate) enum Wrong {
@@ -90,9 +103,7 @@ fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
     let problem = match wrong {
         Wrong::Object(problem) => problem,
         Wrong::Json(error) => {
-            let (field, why) = explain(json, &error);
-            let action =
-                "its last good version stays in force; correct the field and apply it again";
+            let (field, why, action) = explain(json, &error);
             Problem::new(key.clone(), &field, &why, action)
         }
     };

@@ -19,6 +19,6 @@ mod wrong_type;
 
 pub(crate) use address::readable_address;
 pub use decode::{Bad, decode, identify};
-pub(crate) use decode::{Wrong, read};
+pub(crate) use decode::{Wrong, decode_service, read, read_as};
 pub use list::{ListMeta, decode_list};
 pub(crate) use slice::SERVICE_LABEL;

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::{
     address::{Parsed, parse},
-    decode::identify,
     map::{AllTexts, map, map_or_null, maps_or_null},
     meta::{WireMeta, protocol, shown},
     wrong_type::explain,
@@ -120,12 +119,11 @@ struct Condition {
 /// Reads a Pod.
 ///
 /// # Errors
-/// When it is not a Pod, in words.
+/// When it is not a Pod: the field and why, without the Pod's name.
 pub fn decode_pod(json: &[u8]) -> Result<Pod, Problem> {
     let wire: WirePod = serde_json::from_slice(json).map_err(|error| {
-        let name = identify(json).map_or_else(|| "Pod".into(), |(_, name)| format!("Pod {name}"));
-        let (field, why) = explain(json, &error);
-        Problem::new(None, &format!("{name}: {field}"), &why, "correct the field")
+        let (field, why, action) = explain(json, &error);
+        Problem::new(None, &field, &why, action)
     })?;
     let WirePod { metadata, spec, status } = wire;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());

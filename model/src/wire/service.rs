@@ -115,7 +115,7 @@ pub(crate) fn convert(wire: WireService) -> Result<Service, Problem> {
         service_type: service_type(spec.r#type.as_deref(), &mut notes),
         cluster_ips: fit(cluster_ips),
         headless,
-        ip_families: fit(families(spec.ip_families.as_deref().unwrap_or_default())),
+        ip_families: fit(families(spec.ip_families.as_deref().unwrap_or_default(), &mut notes)),
         external_ips: fit(addresses(spec.external_ips, "spec.externalIPs", &mut notes)),
         external_name: spec.external_name.filter(|name| !name.is_empty()).map(Into::into),
         load_balancer: fit(load_balancer(ingress.unwrap_or_default(), &mut notes)),
@@ -197,9 +197,14 @@ fn ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<ServicePort> {
 fn target(wire: Option<Value>, port: u16, field: &str, notes: &mut Notes) -> TargetPort {
     match wire {
         None | Some(Value::Null) => TargetPort::Number(port),
+        // The API's default, as 0 is.
+        Some(Value::String(name)) if name.is_empty() => TargetPort::Number(port),
         Some(Value::String(name)) => match name.parse::<u16>() {
-            Ok(0) => TargetPort::Number(port),
-            Ok(number) => TargetPort::Number(number),
+            Ok(number) => {
+                let why = format!("\"{number}\" is a text and is read as the number {number}");
+                notes.note(field, &why, "write it without quotes");
+                TargetPort::Number(if number == 0 { port } else { number })
+            }
             Err(_name) => TargetPort::Name(name.into()),
         },
         Some(Value::Number(number)) if number.as_i64() == Some(0) => TargetPort::Number(port),
@@ -260,11 +265,15 @@ fn affinity(text: Option<&str>, config: Option<AffinityConfig>, notes: &mut Note
     fits.or(Some(if seconds < 1 { 1 } else { AFFINITY_SECONDS_MAX }))
 }
 
-fn families(texts: &[String]) -> Vec<Family> {
+fn families(texts: &[String], notes: &mut Notes) -> Vec<Family> {
     let family = |text: &String| match text.as_str() {
         "IPv4" => Some(Family::V4),
         "IPv6" => Some(Family::V6),
-        _ => None,
+        other => {
+            let why = format!("unknown family {:?}; it is passed over", shown(other));
+            notes.note("spec.ipFamilies", &why, "use IPv4 or IPv6");
+            None
+        }
     };
     texts.iter().filter_map(family).collect()
 }

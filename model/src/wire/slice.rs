@@ -88,7 +88,15 @@ pub(crate) fn convert(wire: WireSlice<'_>) -> Result<EndpointSlice, Problem> {
     let family = match address_type.as_deref() {
         Some("IPv4") => Some(Family::V4),
         Some("IPv6") => Some(Family::V6),
-        _ => None,
+        Some("FQDN") => None,
+        other => {
+            let why = match other {
+                None | Some("") => "is missing; no endpoint is used".to_owned(),
+                Some(other) => format!("unknown type {:?}; no endpoint is used", shown(other)),
+            };
+            notes.note("addressType", &why, "use IPv4 or IPv6");
+            None
+        }
     };
     let ports = slice_ports(ports.unwrap_or_default(), &mut notes);
     let endpoints = match family {

@@ -3,13 +3,19 @@
 
 use serde_json::Error;
 
+const QUOTE: &str = "put it in quotes";
+const QUOTE_BOOLEAN: &str =
+    "put it in quotes: without them y, n, yes, no, on, off, true and false are no text in YAML";
+const UNQUOTE: &str = "correct the field: true, false and numbers are written without quotes";
+
 /// Of what strangers wrote, this much is repeated.
 const SHOWN_CHARS: usize = 120;
 
-/// Path of the field and what is wrong with it.
-pub(super) fn explain(json: &[u8], error: &Error) -> (String, String) {
+/// Path of the field, what is wrong with it, and what to do.
+pub(super) fn explain(json: &[u8], error: &Error) -> (String, String, &'static str) {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let mut action = "correct the field";
     let why = match text.strip_prefix("invalid type: ").and_then(|t| t.rsplit_once(", expected ")) {
         Some((found, expected)) => {
             let expected = match expected {
@@ -20,6 +26,13 @@ pub(super) fn explain(json: &[u8], error: &Error) -> (String, String) {
                 number if number.starts_with(['i', 'u']) && number.len() <= 4 => "a number",
                 other => other,
             };
+            let is = |sorts: &[&str]| sorts.iter().any(|sort| found.starts_with(sort));
+            match expected {
+                "a string" if is(&["boolean "]) => action = QUOTE_BOOLEAN,
+                "a string" if is(&["integer ", "floating point "]) => action = QUOTE,
+                "a number" | "true or false" if is(&["string "]) => action = UNQUOTE,
+                _ => {}
+            }
             let found = match found {
                 "map" => "an object",
                 "sequence" => "a list",
@@ -30,7 +43,7 @@ pub(super) fn explain(json: &[u8], error: &Error) -> (String, String) {
         }
         None => shown(text),
     };
-    (path_at(json, offset(json, error)), why)
+    (path_at(json, offset(json, error)), why, action)
 }
 
 fn shown(text: &str) -> String {
@@ -116,6 +129,29 @@ fn string_end(json: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use crate::{Kind, decode};
+
+    #[test]
+    fn what_is_missing_or_too_much_is_often_a_pair_of_quotes() {
+        for (port, why, action) in [
+            ("\"name\":true", "expected a string, found boolean `true`", "put it in quotes: "),
+            ("\"name\":80", "expected a string, found integer `80`", "put it in quotes"),
+            ("\"name\":1.0", "expected a string, found floating point `1.0`", "put it in quotes"),
+            (
+                "\"nodePort\":\"30024\"",
+                "expected a number, found string \"30024\"",
+                "correct the field: ",
+            ),
+            ("\"port\":true", "expected a number, found boolean `true`", "correct the field"),
+        ] {
+            let json =
+                format!("{{\"metadata\":{{\"name\":\"s\"}},\"spec\":{{\"ports\":[{{{port}}}]}}}}");
+            let problem = decode(Kind::Service, json.as_bytes()).unwrap_err().problem;
+            assert_eq!(&*problem.why, why);
+            assert!(problem.action.starts_with(action), "{problem}");
+            assert_eq!(problem.action.len() > 20, action.ends_with(": "), "{problem}");
+            assert!(problem.to_string().starts_with("Service default/s: spec.ports[0]."));
+        }
+    }
 
     #[track_caller]
     fn check(kind: Kind, json: &str, field: &str, why: &str) {

@@ -240,7 +240,7 @@ impl Watch {
         }
         if let Event::Bad(key, problem) = event {
             self.health.bad_objects.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%key, %problem, "its last good version stays in force");
+            tracing::warn!(%key, %problem, "cannot be read");
             self.again.look_at(name);
         } else {
             self.again.forget(name);

@@ -2,10 +2,9 @@
 //! without one, a typing error would silently take a whole object away.
 
 use serde_json::Value;
-use towpath_model::ROWS;
+use towpath_model::{ROWS, nearest};
 
 use super::names;
-use crate::config::nearest;
 
 /// The kind of this name that is read, and its `apiVersion`. Slices are made of Pods.
 fn read(name: &str) -> Option<(&'static str, &'static str)> {

@@ -1,7 +1,7 @@
 //! A directory of ordinary Kubernetes YAML as a source: how Towpath runs without a cluster.
 //!
-//! `files` reads the directory, `world` makes of it what a cluster would say (slices, clusterIPs),
-//! this module watches and says what changed. The directory is published as a whole; what cannot be
+//! `files` reads the directory, `objects` its documents, `world` makes of them what a cluster would
+//! say (slices, clusterIPs), this module watches and says what changed. The directory is published as a whole; what cannot be
 //! read keeps its last good content.
 
 mod apart;
@@ -10,6 +10,7 @@ mod kept;
 mod kinds;
 mod names;
 mod notices;
+mod objects;
 mod second_look;
 mod state;
 mod world;

@@ -3,10 +3,13 @@
 //! The brake (`model/src/brake.rs`) believes a second list that agrees with the first. One that is
 //! made at once, of what is in memory, always agrees: so it is made later, of what is on disk then.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tokio::time::{self, Instant};
-use towpath_model::{Event, Kind, is_suspicious};
+use towpath_model::{Event, Kind, ObjectName, Removals};
 
 /// A second list is made no sooner than this after it was asked for: a deploy tool or a mount that
 /// is half done has time to finish, and an intended removal does not have to wait long.
@@ -56,22 +59,23 @@ impl SecondLooks {
         events: &mut Vec<Event>,
         before: impl Fn(Kind) -> usize,
     ) -> Vec<Kind> {
-        let mut gone = BTreeMap::new();
+        let mut gone: BTreeMap<Kind, Removals<&ObjectName>> = BTreeMap::new();
         for event in &*events {
-            if let Event::Delete(kind, _) = event {
-                *gone.entry(*kind).or_insert(0) += 1;
+            if let Event::Delete(kind, name) = event {
+                let none = || Removals { gone: BTreeSet::new(), of: before(*kind) };
+                gone.entry(*kind).or_insert_with(none).gone.insert(name);
             }
         }
-        let many = |(kind, gone): (&Kind, &usize)| {
-            let doubted = !self.due.contains_key(kind) && is_suspicious(*gone, before(*kind));
-            doubted.then_some(*kind)
-        };
-        let doubted: Vec<Kind> = gone.iter().filter_map(many).collect();
+        // An earlier list that is doubted is one that is owed.
+        let many = gone.iter().filter(|(_, removals)| removals.suspicious(None));
+        let new = many.filter(|(kind, _)| !self.due.contains_key(kind));
+        let doubted: Vec<Kind> = new.map(|(kind, _)| *kind).collect();
+        let kinds: Vec<Kind> = gone.into_keys().collect();
         if doubted.is_empty() && self.due.is_empty() {
             return doubted;
         }
         events.retain(|event| !matches!(event, Event::Delete(..)));
-        for kind in gone.into_keys() {
+        for kind in kinds {
             self.due.entry(kind).or_insert_with(|| Instant::now() + self.after);
         }
         doubted

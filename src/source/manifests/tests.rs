@@ -6,6 +6,7 @@ use towpath_proxy::NEEDS;
 
 use super::*;
 
+mod by_hand;
 mod gone;
 mod refused;
 mod streams;

@@ -2,22 +2,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::Arc,
 };
 
 use serde_json::{Value, json};
 use towpath_model::{
     Event, Key, Kind, Object, ObjectName, Problem, Stream, decode,
-    synth::{Allocator, slices},
-    unknown_fields,
-    wire::pod::{Pod, decode_pod},
+    synth::{Allocator, Written, slices},
+    wire::pod::Pod,
 };
 
-use super::{
-    ManifestSettings,
-    files::{Files, problem},
-    kinds, names, state,
-};
+use super::{ManifestSettings, files::Files, objects::Objects, state};
 
 /// What was published.
 pub(super) struct World {
@@ -26,22 +22,13 @@ pub(super) struct World {
     node_name: String,
     /// What is to be said of all this.
     wanted: BTreeSet<Stream>,
+    /// Services as they were last accepted, and Pods as they could last be read.
+    services: BTreeMap<ObjectName, Written>,
+    pods: BTreeMap<ObjectName, Pod>,
     published: BTreeMap<Key, Object>,
     /// Objects whose newest version cannot be read.
     bad: BTreeMap<Key, Problem>,
     problems: Vec<Problem>,
-}
-
-/// The documents by kind.
-#[derive(Default)]
-struct Sorted {
-    services: Vec<Value>,
-    slices: Vec<Value>,
-    nodes: Vec<Value>,
-    pods: Vec<Pod>,
-    /// Of kinds that are said as they are written.
-    others: Vec<(Kind, Value)>,
-    seen: BTreeSet<(String, String)>,
 }
 
 impl World {
@@ -52,6 +39,8 @@ impl World {
             run_dir: settings.run_dir.clone(),
             node_name: settings.node_name.clone(),
             wanted: BTreeSet::new(),
+            services: BTreeMap::new(),
+            pods: BTreeMap::new(),
             published: BTreeMap::new(),
             bad: BTreeMap::new(),
             problems: Vec::new(),
@@ -73,52 +62,12 @@ impl World {
 
     /// Makes the files' world the current one; answers what is different.
     pub(super) fn update(&mut self, files: &Files) -> Vec<Event> {
-        let mut problems = Vec::new();
-        let mut sorted = Sorted::default();
+        let mut read = Objects::default();
         for (path, document) in files.documents() {
-            sorted.take(path, document, &mut problems);
+            read.take(path, document);
         }
-        let filled = self.allocator.fill_all(&mut sorted.services);
-        problems.extend(filled.problems);
-        state::save(&self.run_dir, self.allocator.kept());
-        if sorted.nodes.is_empty() {
-            // This node exists: its addresses come from its devices.
-            sorted.nodes.push(json!({ "metadata": { "name": self.node_name } }));
-        }
-        let made = made_slices(&sorted);
+        let (mut current, mut unread) = self.accept(&mut read);
         let mut events = Vec::new();
-        let mut current = BTreeMap::new();
-        let mut unread = BTreeMap::new();
-        let services = sorted.services.iter().map(|json| (Kind::Service, json));
-        let written = sorted.slices.iter().chain(&made).map(|json| (Kind::EndpointSlice, json));
-        let nodes = sorted.nodes.iter().map(|json| (Kind::Node, json));
-        let others = sorted.others.iter().map(|(kind, json)| (*kind, json));
-        for (kind, json) in services.chain(written).chain(nodes).chain(others) {
-            let read = decode(kind, json.to_string().as_bytes());
-            let read = read.map_err(|bad| (bad.key, bad.problem)).and_then(|object| {
-                let key = object.key();
-                match filled.refused.get(&key.name).filter(|_| kind == Kind::Service) {
-                    Some(refused) => Err((Some(Box::new(key)), Box::new(refused.clone()))),
-                    None => Ok(object),
-                }
-            });
-            match read {
-                Ok(object) => {
-                    current.insert(object.key(), object);
-                }
-                Err((key, problem)) => {
-                    let Some(key) = key else {
-                        problems.push(*problem);
-                        continue;
-                    };
-                    // Its last good version stays in force.
-                    if let Some(last) = self.published.get(&key) {
-                        current.insert((*key).clone(), last.clone());
-                    }
-                    unread.insert(*key, *problem);
-                }
-            }
-        }
         current.retain(|_, object| self.wants(object));
         unread.retain(|key, _| self.may_want(key));
         for key in self.published.keys().filter(|key| !current.contains_key(key)) {
@@ -138,7 +87,7 @@ impl World {
         events.extend(ended.map(|key| Event::Delete(key.kind, key.name.clone())));
         self.published = current;
         self.bad = unread;
-        self.problems = problems;
+        self.problems = read.problems;
         events
     }
 
@@ -146,6 +95,72 @@ impl World {
     pub(super) fn want(&mut self, wanted: &BTreeSet<Stream>, files: &Files) {
         self.wanted.clone_from(wanted);
         self.update(files);
+    }
+
+    /// What is in force from now on, and what is wrong with objects of which it is no new version:
+    /// they stay as they were last accepted, with what belongs to them, slices included.
+    fn accept(&mut self, read: &mut Objects) -> (BTreeMap<Key, Object>, BTreeMap<Key, Problem>) {
+        let is_service = |key: &&Key| key.kind == Kind::Service;
+        let unread = read.unread.keys().filter(is_service).map(|key| key.name.clone()).collect();
+        let filled = self.allocator.fill_all(&mut read.services, &unread);
+        state::save(&self.run_dir, self.allocator.kept());
+        read.problems.extend(filled.problems);
+        let mut unread = std::mem::take(&mut read.unread);
+        read.services.retain(|written| !filled.refused.contains_key(written.name()));
+        let refused = filled.refused.into_iter();
+        unread.extend(refused.map(|(name, problem)| (Key { kind: Kind::Service, name }, problem)));
+
+        let new = read.services.drain(..).map(|written| (written.name().clone(), written));
+        let mut services: BTreeMap<ObjectName, Written> = new.collect();
+        let bad = unread.keys().filter(is_service);
+        services.extend(bad.filter_map(|key| self.services.remove_entry(&key.name)));
+        self.services = services;
+        for (name, wrong) in std::mem::take(&mut read.unread_pods) {
+            let field = format!("Pod {name}: {}", wrong.field).into();
+            let last = self.pods.remove_entry(&name);
+            read.problems.push(Problem { field, ..wrong }.in_force(last.is_some()));
+            read.pods.extend(last);
+        }
+        self.pods = std::mem::take(&mut read.pods);
+
+        let last = unread.keys().filter_map(|key| self.published.get_key_value(key));
+        let mut current: BTreeMap<Key, Object> =
+            last.map(|(key, object)| (key.clone(), object.clone())).collect();
+        let services = self.services.values().map(|w| Object::Service(Arc::clone(&w.service)));
+        let objects = services.chain(read.others.drain(..));
+        current.extend(objects.map(|object| (object.key(), object)));
+        let is_node = |key: &Key| key.kind == Kind::Node;
+        let nodes = current.keys().chain(unread.keys()).any(is_node);
+        let own = (!nodes).then(|| json!({ "metadata": { "name": self.node_name } }));
+        // Without a Node written by hand this node exists: its addresses come from its devices.
+        let own = own.map(|own| (Kind::Node, own));
+        let made = self.made_slices(&read.by_hand, &current);
+        let made = made.into_iter().map(|slice| (Kind::EndpointSlice, slice)).chain(own);
+        for (kind, json) in made {
+            match decode(kind, json.to_string().as_bytes()) {
+                Ok(object) => drop(current.insert(object.key(), object)),
+                Err(bad) => read.problems.push(*bad.problem),
+            }
+        }
+        (current, unread)
+    }
+
+    /// The slice controller's part: slices of Services with a selector; a Service whose slices are
+    /// written by hand gets none.
+    fn made_slices(
+        &self,
+        by_hand: &BTreeSet<ObjectName>,
+        objects: &BTreeMap<Key, Object>,
+    ) -> Vec<Value> {
+        let zone = |node: &str| {
+            let name = ObjectName::new("", node);
+            let Object::Node(node) = objects.get(&Key { kind: Kind::Node, name })? else {
+                return None;
+            };
+            node.zone.as_deref().map(str::to_owned)
+        };
+        let made = self.services.values().filter(|written| !by_hand.contains(written.name()));
+        made.flat_map(|written| slices(written, self.pods.values(), zone)).collect()
     }
 
     fn wants(&self, object: &Object) -> bool {
@@ -179,110 +194,6 @@ impl World {
     }
 }
 
-impl Sorted {
-    fn take(&mut self, path: &Path, document: &Value, problems: &mut Vec<Problem>) {
-        let name = document["metadata"]["name"].as_str().unwrap_or_default();
-        let kind = Kind::of_name(document["kind"].as_str().unwrap_or_default());
-        let namespaced = kind.is_none_or(|kind| kind.row().namespaced);
-        let namespace = match document["metadata"]["namespace"].as_str() {
-            _ if !namespaced => "",
-            None | Some("") => "default",
-            Some(namespace) => namespace,
-        };
-        let full = ObjectName::new(namespace, name).to_string();
-        let called = match &*full {
-            _ if name.is_empty() => "an object without a name".to_owned(),
-            full => names::shown(full),
-        };
-        let kind = match kinds::read_as(document, &called) {
-            Ok(Some(kind)) => kind,
-            Ok(None) => return,
-            Err(wrong) => {
-                problems.push(problem(path, &wrong.why, &wrong.action));
-                return;
-            }
-        };
-        if let Some(wrong) = names::wrong(kind, namespace, name, &called) {
-            problems.push(problem(path, &wrong.why, &wrong.action));
-            return;
-        }
-        if !self.seen.insert((kind.to_owned(), full.clone())) {
-            let why = format!("{kind} {full} was in an earlier file already; that one is in force");
-            problems.push(problem(path, &why, "keep one of the two"));
-            return;
-        }
-        // A slip of the pen harms nothing else of the object, and is said.
-        problems.extend(unknown_fields(kind, document));
-        let mut document = document.clone();
-        if let Some(metadata) = document["metadata"].as_object_mut() {
-            if namespaced {
-                metadata.insert("namespace".to_owned(), namespace.into());
-            }
-            // Of a cluster that it was copied from. Here the last that was written is the newest.
-            metadata.remove("resourceVersion");
-        }
-        match kind {
-            "Service" => {
-                if has_no_ports(&document) {
-                    let why = format!("Service {full} has no ports: nothing of it is served");
-                    problems.push(problem(path, &why, "give it spec.ports, or clusterIP: None"));
-                }
-                self.services.push(document);
-            }
-            "EndpointSlice" => self.slices.push(document),
-            "Node" => self.nodes.push(document),
-            "Pod" => match decode_pod(document.to_string().as_bytes()) {
-                Ok(pod) => {
-                    problems.extend(pod.problems.iter().cloned());
-                    self.pods.push(pod);
-                }
-                Err(wrong) => {
-                    let why = format!("Pod {full}: {}", wrong.why);
-                    problems.push(problem(path, &why, &wrong.action));
-                }
-            },
-            other => self.others.extend(Kind::of_name(other).map(|kind| (kind, document))),
-        }
-    }
-}
-
 fn may_cover(stream: &Stream, key: &Key) -> bool {
     stream.kind == key.kind && stream.scope.covers(&key.name, None) != Some(false)
-}
-
-/// An API server refuses it, but of Services that have no address of their own.
-fn has_no_ports(service: &Value) -> bool {
-    let spec = &service["spec"];
-    let addressed = spec["type"] != "ExternalName" && spec["clusterIP"] != "None";
-    let ports = spec["ports"].as_array();
-    spec.is_object()
-        && addressed
-        && (spec["ports"].is_null() || ports.is_some_and(|ports| ports.is_empty()))
-}
-
-/// Slices of Services with a selector; a Service whose slices are written by hand gets none.
-fn made_slices(sorted: &Sorted) -> Vec<Value> {
-    let owner = |slice: &Value| {
-        let label = slice["metadata"]["labels"]["kubernetes.io/service-name"].as_str()?;
-        Some(format!("{}/{label}", slice["metadata"]["namespace"].as_str()?))
-    };
-    let by_hand: BTreeSet<String> = sorted.slices.iter().filter_map(owner).collect();
-    let zone = |node: &str| {
-        let found = sorted.nodes.iter().find(|n| n["metadata"]["name"] == node)?;
-        Some(found["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str()?.to_owned())
-    };
-    let mut made = Vec::new();
-    for service in &sorted.services {
-        let metadata = &service["metadata"];
-        let name = |field: &str| metadata[field].as_str().unwrap_or_default();
-        if by_hand.contains(&format!("{}/{}", name("namespace"), name("name"))) {
-            continue;
-        }
-        match slices(service, &sorted.pods, zone) {
-            Ok(slices) => made.extend(slices),
-            // The Service itself cannot be read: that is said when it is decoded.
-            Err(unread) => drop(unread),
-        }
-    }
-    made
 }

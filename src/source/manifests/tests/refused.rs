@@ -79,7 +79,7 @@ async fn what_is_refused_is_said_and_not_served() {
             && [
                 "Service default/short: spec.clusterIP: \"10.96.1\" is not an IP address",
                 "Service default/beyond: spec.clusterIP: 192.0.2.1 is in none of the blocks",
-                "Service default/health: spec.ports: nodePort 10256 is not from 30000 to 32767",
+                "Service default/health: spec.ports[0].nodePort: 10256 is not from 30000 to 32767",
                 "Service default/empty has no ports",
                 "Service default/a/b: its name is no DNS name",
                 "Service default/a\\u{1b}[31m: its name is no DNS name",
