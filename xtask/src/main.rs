@@ -20,11 +20,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Format, lints, docs, tidy and every test suite; ends with `N passed, M failed`
+    /// Format, lints, docs, tidy and every test, or one area's tests; ends with `N passed, M failed`
     Test {
-        /// Only these suites (default: all, in this order)
-        #[arg(value_enum)]
-        only: Vec<suite::Suite>,
+        /// Only these suites (lint, tidy, plain, root) or areas (default: all suites, in this order)
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(suite::names()))]
+        only: Vec<String>,
     },
     /// Rules that prose can not keep: dependency edges, lengths, no silent skips
     Tidy,
