@@ -3,6 +3,7 @@
 mod bpf;
 mod fuzz;
 mod shell;
+mod sim;
 mod soak;
 mod suite;
 mod tidy;
@@ -32,6 +33,8 @@ enum Task {
     Bpf(bpf::BpfArgs),
     /// Fuzz what reads what strangers send (fuzz/README.md)
     Fuzz(fuzz::FuzzArgs),
+    /// The seeded simulation over many seeds, on every core; names the seed that fails
+    Sim(sim::SimArgs),
     /// Change and break everything for a while, under traffic; needs root
     Soak(soak::SoakArgs),
     /// Benchmarks side by side with what a user would run instead
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Bpf(args) => bpf::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Sim(args) => sim::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench { args } => {
             shell::cargo(&["run", "--release", "-p", "towpath-bench", "--"]).args(args).run()
