@@ -257,7 +257,9 @@ fn every_seed_ends_well() {
         "restart",
         "death in the middle of a batch",
     ];
-    let all = if seeds().count() < 10 { &all[..0] } else { &all[..] };
+    // Few seeds may well lack one of them.
+    let few = seeds().end - seeds().start < SEEDS;
+    let all = if few { &all[..0] } else { &all[..] };
     let never: Vec<_> = all.iter().filter(|what| !happened.0.contains_key(*what)).collect();
     assert!(never.is_empty(), "{never:?} of {:?}", happened.0);
 }
