@@ -2,6 +2,7 @@
 
 mod bpf;
 mod fuzz;
+mod mutants;
 mod shell;
 mod sim;
 mod soak;
@@ -35,6 +36,8 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// The seeded simulation over many seeds, on every core; names the seed that fails
     Sim(sim::SimArgs),
+    /// Break one line at a time (tests/mutants): the tests that each patch names must find it
+    Mutants(mutants::MutantsArgs),
     /// Change and break everything for a while, under traffic; needs root
     Soak(soak::SoakArgs),
     /// Benchmarks side by side with what a user would run instead
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Bpf(args) => bpf::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Sim(args) => sim::run(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench { args } => {
             shell::cargo(&["run", "--release", "-p", "towpath-bench", "--"]).args(args).run()

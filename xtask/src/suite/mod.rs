@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use self::report::Count;
 use self::{
     areas::Area,
     binaries::{Binaries, Harness},
-    report::{Count, Report},
+    report::Report,
 };
 use crate::{shell::cargo, tidy};
 
@@ -113,7 +114,7 @@ fn built_once<'a>(built: &'a mut Option<Binaries>, report: &mut Report) -> Resul
     built.as_ref().context("nothing was built")
 }
 
-fn is_root() -> Result<bool> {
+pub(crate) fn is_root() -> Result<bool> {
     let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
     let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     Ok(uid.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0"))

@@ -6,16 +6,16 @@ use anyhow::{Result, bail};
 
 /// What a binary or a suite counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Count {
-    pub(super) passed: u64,
-    pub(super) failed: u64,
+pub(crate) struct Count {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
     /// Left for the root suite.
-    pub(super) ignored: u64,
+    pub(crate) ignored: u64,
 }
 
 impl Count {
     /// From what follows `test result: `, as in `ok. 3 passed; 0 failed; 1 ignored`.
-    pub(super) fn read(result: &str) -> Self {
+    pub(crate) fn read(result: &str) -> Self {
         let number = |word| {
             let mut last = 0;
             for part in result.split([' ', ';', '.']).filter(|part| !part.is_empty()) {
@@ -29,11 +29,11 @@ impl Count {
         Self { passed: number("passed"), failed: number("failed"), ignored: number("ignored") }
     }
 
-    pub(super) const fn ran(&self) -> u64 {
+    pub(crate) const fn ran(&self) -> u64 {
         self.passed + self.failed
     }
 
-    pub(super) const fn add(&mut self, other: Self) {
+    pub(crate) const fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use self::source::Source;
-use crate::shell::root;
+use crate::{mutants, shell::root};
 
 /// A rule: all Rust files in, findings out.
 type Rule = fn(&[Source]) -> Vec<String>;
@@ -44,6 +44,7 @@ pub(crate) fn run() -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let mut findings = packages::check()?;
+    findings.extend(mutants::check()?);
     findings.extend(RULES.iter().flat_map(|rule| rule(&sources)));
     for finding in &findings {
         eprintln!("tidy: {finding}");
