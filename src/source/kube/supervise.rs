@@ -1,8 +1,11 @@
 //! A loop that breaks down is started again, and it is said.
 
-use std::{future::Future, time::Instant};
+use std::future::Future;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 
 use super::backoff::{Backoff, Next};
 use crate::source::LoopEnded;
