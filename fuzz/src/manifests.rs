@@ -8,6 +8,8 @@ mod kept;
 mod kinds;
 #[path = "../../src/source/manifests/names.rs"]
 mod names;
+#[path = "../../src/source/manifests/objects.rs"]
+mod objects;
 #[path = "../../src/source/manifests/state.rs"]
 mod state;
 #[path = "../../src/source/manifests/world.rs"]

@@ -7,7 +7,6 @@
 mod connections;
 mod health;
 mod http;
-pub mod logging;
 mod metrics;
 mod ports;
 mod routes;

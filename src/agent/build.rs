@@ -1,13 +1,12 @@
 //! Builds what runs beside the source: the loop with its areas, what watches it, the admin servers.
 
-use std::sync::{Arc, mpsc as std_mpsc};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
-use towpath_ebpf::{LiveMaps, MapsReader, Opened, Peers};
+use towpath_ebpf::{MapsReader, Opened};
 use towpath_image::{Programs, ServiceImage};
 use towpath_model::{Relist, Store};
-use towpath_proxy::{HealthCheck, ProxyConfig, Share};
 
 use super::{
     Daemon,
@@ -21,10 +20,7 @@ use crate::{
     clock::SystemClock,
     config::{Config, SourceConfig},
     reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
-    services::{
-        self, HealthChecks, ServiceAudit, ServiceMetrics, ServiceOutputs, Services, StaleUdp,
-        Sweeper,
-    },
+    services::{self, HealthCheck, HealthChecks, ServiceAudit, ServiceEnds, StaleUdp, Sweeper},
     source::{Health, Wants},
     vitals::Vitals,
 };
@@ -47,22 +43,13 @@ pub(super) struct Running {
     pub(super) threads: Threads,
 }
 
-/// What looks at Services beside the loop.
-struct ServiceObservers {
-    reader: MapsReader<ServiceImage>,
-    peers: Peers,
-    map_bytes: u64,
-    udp_gone: std_mpsc::Receiver<()>,
-    health_checks: watch::Receiver<Vec<HealthCheck>>,
-}
-
 /// The loop, and everything that looks at it.
 pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Result<Running> {
     let metrics = Metrics::new().context("metrics")?;
     let vitals = Arc::new(Vitals::default());
     let mut threads = Threads::default();
     let (services, observers) =
-        services(config, opened.services, &metrics.services, &vitals, clock)?;
+        services::build(config, opened.services, &metrics.services, &vitals, clock)?;
     let areas = Daemon { services: Some(Runner::new(services)) };
     let (wakes, inbox) = mpsc::channel(reconcile::QUEUE);
     let (relists_out, relists) = mpsc::channel(16);
@@ -84,36 +71,6 @@ pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Resu
     let admin = Watching { config, asker, health: &health, vitals, metrics, clock };
     admin.start(&mut threads, observers, draining)?;
     Ok(Running { wakes, relists, wants, health, drain, threads })
-}
-
-/// The area of Services, over what its maps hold.
-fn services(
-    config: &Config,
-    maps: LiveMaps<ServiceImage>,
-    metrics: &Arc<ServiceMetrics>,
-    vitals: &Arc<Vitals>,
-    clock: SystemClock,
-) -> Result<(Services, ServiceObservers)> {
-    let (udp_gone_out, udp_gone) = std_mpsc::sync_channel(1);
-    let (checks, health_checks) = watch::channel(Vec::new());
-    let observers = ServiceObservers {
-        reader: maps.reader(),
-        peers: maps.peers(),
-        map_bytes: maps.bytes(),
-        udp_gone,
-        health_checks,
-    };
-    let proxy = ProxyConfig {
-        external_ips: config.services.external_ips.clone(),
-        share: Share::of(&config.kernel.capacities),
-    };
-    let outputs = ServiceOutputs {
-        health_checks: checks,
-        udp_gone: Some(udp_gone_out),
-        metrics: Arc::clone(metrics),
-        vitals: Arc::clone(vitals),
-    };
-    Ok((Services::new(proxy, Box::new(maps), outputs, &clock)?, observers))
 }
 
 /// Starts the thread that waits for grace periods.
@@ -142,10 +99,10 @@ impl Watching<'_> {
     fn start(
         self,
         threads: &mut Threads,
-        observers: ServiceObservers,
+        observers: ServiceEnds,
         draining: watch::Receiver<bool>,
     ) -> Result<()> {
-        let ServiceObservers { reader, peers, map_bytes, udp_gone, health_checks } = observers;
+        let ServiceEnds { reader, peers, map_bytes, udp_gone, health_checks } = observers;
         self.audits(threads, reader)?;
         let stale_udp = Arc::new(StaleUdp::default());
         let sweeper = Sweeper {

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use super::{PROBLEM, USAGE, complain};
 use crate::{
-    admin::logging,
-    agent,
+    agent::{self, logging},
     config::{Config, Environment, RunArgs},
 };
 

@@ -120,3 +120,24 @@ fn answer(check: &HealthCheck, healthy: bool) -> Answer {
     answer.headers_mut().insert(WEIGHT, HeaderValue::from(check.ready_local));
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use towpath_model::ObjectName;
+
+    use super::*;
+
+    #[test]
+    fn a_node_whose_proxy_is_not_healthy_takes_no_new_connections() {
+        let check = |ready_local| HealthCheck {
+            service: ObjectName::new("shop", "cart"),
+            port: 30_100,
+            ready_local,
+        };
+        let status = |ready_local, healthy| answer(&check(ready_local), healthy).status();
+        assert_eq!(status(2, true), StatusCode::OK);
+        assert_eq!(status(0, true), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(2, false), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(0, false), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

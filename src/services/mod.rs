@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `build.rs` | out of the configuration |
 //! | `area.rs`, `publish.rs` | plan, lay out, write |
 //! | `startup.rs` | after a restart: what the kernel holds and no object claims |
 //! | `in_force.rs` | is what is planned what the kernel holds? |
@@ -14,6 +15,7 @@
 mod answers;
 mod area;
 mod audit;
+mod build;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod health_check_ports;
@@ -28,11 +30,12 @@ mod startup;
 mod udp_endpoints;
 
 use towpath_image::{Attachment, Attachments};
-pub use towpath_proxy::NEEDS;
+pub use towpath_proxy::{HealthCheck, NEEDS};
 
 pub use answers::{gather, maps, services};
 pub use area::{ServiceKernel, ServiceOutputs, Services};
 pub use audit::{Reader, ServiceAudit, differences};
+pub use build::{ServiceEnds, build};
 pub use health_check_ports::{HealthChecks, serve as serve_health_checks};
 pub use metrics::ServiceMetrics;
 pub(crate) use stale_udp::{StaleUdp, Sweeper};

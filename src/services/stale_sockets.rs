@@ -226,3 +226,38 @@ fn receive<T: NetlinkDeserializable>(door: &Socket, mut each: impl FnMut(T)) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn a_socket_that_dialled_the_endpoint_itself_lives_on() {
+        let endpoint = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = endpoint.local_addr().unwrap();
+        let connected = || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect(at).unwrap();
+            socket
+        };
+        let sockets = [connected(), connected()];
+        let alive = || sockets.iter().filter(|socket| socket.send(b"x").is_ok()).count();
+        let removed = BTreeSet::from([(at.ip(), at.port())]);
+        let swept = StaleSockets::default().sweep(&removed, |_, _| false).unwrap();
+        assert_eq!(swept, Sweep { untranslated: 2, ..Sweep::default() });
+        assert_eq!(alive(), 2);
+        // One of them was translated.
+        let mut asked = 0;
+        let one = |_cookie, backend| {
+            assert_eq!(backend, (at.ip(), at.port()));
+            asked += 1;
+            asked == 1
+        };
+        let swept = StaleSockets::default().sweep(&removed, one).unwrap();
+        assert_eq!(swept, Sweep { seen: 1, ended: 1, untranslated: 1, ..Sweep::default() });
+        assert_eq!(alive(), 1);
+    }
+}

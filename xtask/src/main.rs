@@ -2,7 +2,9 @@
 
 mod bpf;
 mod fuzz;
+mod mutants;
 mod shell;
+mod sim;
 mod soak;
 mod suite;
 mod tidy;
@@ -20,11 +22,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Format, lints, docs, tidy and every test suite; ends with `N passed, M failed`
+    /// Format, lints, docs, tidy and every test, or one area's tests; ends with `N passed, M failed`
     Test {
-        /// Only these suites (default: all, in this order)
-        #[arg(value_enum)]
-        only: Vec<suite::Suite>,
+        /// Only these suites (lint, tidy, plain, root) or areas (default: all suites, in this order)
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(suite::names()))]
+        only: Vec<String>,
     },
     /// Rules that prose can not keep: dependency edges, lengths, no silent skips
     Tidy,
@@ -32,6 +34,10 @@ enum Task {
     Bpf(bpf::BpfArgs),
     /// Fuzz what reads what strangers send (fuzz/README.md)
     Fuzz(fuzz::FuzzArgs),
+    /// The seeded simulation over many seeds, on every core; names the seed that fails
+    Sim(sim::SimArgs),
+    /// Break one line at a time (tests/mutants): the tests that each patch names must find it
+    Mutants(mutants::MutantsArgs),
     /// Change and break everything for a while, under traffic; needs root
     Soak(soak::SoakArgs),
     /// Benchmarks side by side with what a user would run instead
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Bpf(args) => bpf::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Sim(args) => sim::run(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench { args } => {
             shell::cargo(&["run", "--release", "-p", "towpath-bench", "--"]).args(args).run()

@@ -1,5 +1,6 @@
 //! `towpath demo`: a two-node cluster of network namespaces, a daemon on each node, real traffic.
 
+mod area;
 mod checks;
 mod report;
 mod scene;
@@ -11,6 +12,7 @@ use clap::Args;
 use towpath_ebpf::Feature;
 use towpath_testbed::preflight;
 
+use self::area::{Area, InForce};
 use super::{Exit, check, complain, output};
 use crate::config::BPFFS;
 
@@ -23,9 +25,22 @@ pub(super) struct DemoArgs {
     /// Leave the cluster up, and say how to enter it, until Ctrl-C
     #[arg(long)]
     keep: bool,
+    /// Switch this area off and run its traffic checks: every one must fail, or it proves nothing
+    #[arg(long, value_name = "AREA", conflicts_with = "without_programs")]
+    without: Option<Area>,
     /// Take our programs out of force: every traffic check must fail then, or it proves nothing
     #[arg(long)]
     without_programs: bool,
+}
+
+impl DemoArgs {
+    fn in_force(&self) -> InForce {
+        match self.without {
+            Some(area) => InForce::Without(area),
+            None if self.without_programs => InForce::WithoutPrograms,
+            None => InForce::All,
+        }
+    }
 }
 
 pub(super) fn run(args: &DemoArgs) -> ExitCode {
@@ -45,12 +60,18 @@ fn demo(args: &DemoArgs) -> Result<bool> {
     preflight::check()?;
     kernel(&report, &check::look(None, BPFFS.into()))?;
     let mut scene = scene::Scene::build(&mut report)?;
-    if args.without_programs {
-        scene.detach()?;
+    let in_force = args.in_force();
+    match in_force {
+        InForce::All => {}
+        InForce::Without(area) => scene.switch_off(area)?,
+        InForce::WithoutPrograms => scene.detach()?,
     }
-    checks::run(&mut scene, &mut report, args.without_programs)?;
-    let fine = if args.without_programs { report.none_passed() } else { report.all_passed() };
-    report.finish(args.without_programs);
+    checks::run(&mut scene, &mut report, in_force)?;
+    report.finish(in_force.without());
+    let fine = match in_force {
+        InForce::All => report.all_passed(),
+        InForce::Without(_) | InForce::WithoutPrograms => report.none_passed(),
+    };
     if args.keep {
         keep(&scene)?;
     }

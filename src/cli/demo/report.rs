@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::print;
+use super::{area::Area, print};
 use crate::cli::table::Table;
 
 /// One check.
@@ -35,7 +35,13 @@ impl Report {
     }
 
     /// A check came out. `Err`: what was seen instead.
-    pub(super) fn check(&mut self, check: &str, began: Instant, result: Result<String, String>) {
+    pub(super) fn check(
+        &mut self,
+        area: Area,
+        check: &str,
+        began: Instant,
+        result: Result<String, String>,
+    ) {
         let (ok, detail) = match result {
             Ok(detail) => (true, detail),
             Err(detail) => (false, detail),
@@ -44,7 +50,10 @@ impl Report {
         if self.json {
             // To a tenth of a microsecond: more is noise.
             let ms = (ms * 1e4).round() / 1e4;
-            print(&json!({ "check": check, "ok": ok, "detail": detail, "ms": ms }).to_string());
+            let area = area.name();
+            let line =
+                json!({ "area": area, "check": check, "ok": ok, "detail": detail, "ms": ms });
+            print(&line.to_string());
         }
         self.lines.push(Line { check: check.to_owned(), ok, detail, ms });
     }
@@ -57,13 +66,8 @@ impl Report {
         !self.lines.is_empty() && self.lines.iter().all(|line| !line.ok)
     }
 
-    /// Names of the checks that ran.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(|line| line.check.as_str())
-    }
-
     /// The table, and the sum.
-    pub(super) fn finish(&self, without_programs: bool) {
+    pub(super) fn finish(&self, without: Option<&str>) {
         if self.json {
             return;
         }
@@ -81,10 +85,33 @@ impl Report {
         let passed = self.lines.iter().filter(|line| line.ok).count();
         let of = self.lines.len();
         let seconds = self.began.elapsed().as_secs_f64();
-        if without_programs {
-            let failed = of - passed;
-            print(&format!("without programs {failed} of {of} checks fail, as they must"));
+        if let Some(what) = without {
+            print(&sum_without(what, of - passed, of));
         }
         print(&format!("{passed} of {of} checks passed in {seconds:.1} s"));
+    }
+}
+
+/// With something switched off a check must fail; one that passes does not prove what it says.
+fn sum_without(what: &str, failed: usize, of: usize) -> String {
+    if failed == of {
+        return format!("without {what} {failed} of {of} checks fail, as they must");
+    }
+    format!(
+        "without {what} only {failed} of {of} checks fail: those that pass prove nothing about {what}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sum_without;
+
+    #[test]
+    fn a_check_that_passes_without_its_area_is_reported() {
+        assert_eq!(sum_without("dns", 3, 3), "without dns 3 of 3 checks fail, as they must");
+        assert_eq!(
+            sum_without("dns", 2, 3),
+            "without dns only 2 of 3 checks fail: those that pass prove nothing about dns"
+        );
     }
 }

@@ -19,7 +19,7 @@ use towpath_testbed::{
     probe::Agent,
 };
 
-use super::report::Report;
+use super::{area::Area, report::Report};
 use crate::{api::StatusReply, cli::client};
 
 /// Addresses of the demo's Services, by family.
@@ -149,6 +149,14 @@ impl Scene {
                 bail!("the daemon on node {} is not ready: {error}\n{log}", node + 1);
             }
             thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Switches one area off, on every node.
+    pub(super) fn switch_off(&mut self, area: Area) -> Result<()> {
+        match area {
+            // The programs are what carries Services, and they carry nothing else.
+            Area::Services => self.detach(),
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::StatusCode;
-use tokio::time;
+use tokio::time::{self, Instant};
 use towpath_model::{Event, Object, Stream};
 
 use super::{

@@ -69,7 +69,7 @@ async fn a_field_of_a_wrong_type_is_said_and_nothing_is_given_in_its_place() {
     let never = "; no good version of it was read since the start";
     bed.until("every problem", |s, problems| {
         let all = problems.join("\n");
-        s.view().synced().is_some()
+        s.view().synced(&NEEDS).is_some()
             && services(s).is_empty()
             && problems.len() == documents.len()
             && [
@@ -118,7 +118,7 @@ async fn a_field_of_a_wrong_type_is_said_and_nothing_is_given_in_its_place() {
     drop(bed);
     let mut bed = Bed::start(dir.path(), run.path());
     bed.until("the same", |s, problems| {
-        s.view().synced().is_some() && services(s).is_empty() && held(problems)
+        s.view().synced(&NEEDS).is_some() && services(s).is_empty() && held(problems)
     })
     .await;
     fs::remove_file(dir.path().join("all.yaml")).unwrap();

@@ -1,16 +1,11 @@
-//! `cargo xtask tidy`: rules that prose can not keep.
+//! Which package may depend on which.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{collections::BTreeSet, process::Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::shell::{cargo, root};
+use crate::shell::cargo;
 
 /// Who may depend on whom: package, workspace packages, other packages. `None`: anything.
 type Edge = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
@@ -30,32 +25,8 @@ const EDGES: &[Edge] = &[
     ("xtask", &[], None),
 ];
 
-/// Longest allowed source file, in lines (tests excluded).
-const FILE_LINES: usize = 600;
-/// Longest allowed `lib.rs` and `main.rs`.
-const LIB_LINES: usize = 120;
-const MAIN_LINES: usize = 60;
-
-/// Checks everything; all findings are printed before it fails.
-pub(crate) fn run() -> Result<()> {
-    let mut findings = edges()?;
-    for file in rust_files()? {
-        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        let name = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
-        findings.extend(lengths(&name, &text));
-        findings.extend(skips(&name, &text));
-        findings.extend(unsafe_code(&name, &text));
-    }
-    for finding in &findings {
-        eprintln!("tidy: {finding}");
-    }
-    if !findings.is_empty() {
-        bail!("{} findings of tidy", findings.len());
-    }
-    Ok(())
-}
-
-fn edges() -> Result<Vec<String>> {
+/// Asks cargo for the workspace's packages and judges their dependencies.
+pub(super) fn check() -> Result<Vec<String>> {
     let output = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"])
         .into_command()
         .stderr(Stdio::inherit())
@@ -65,12 +36,12 @@ fn edges() -> Result<Vec<String>> {
         bail!("cargo metadata ended with {}", output.status);
     }
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    edges_of(metadata["packages"].as_array().context("packages")?)
+    findings(metadata["packages"].as_array().context("packages")?)
 }
 
 /// Findings in the members of the workspace. What tests depend on is their own business; what a
 /// build script depends on is not: it decides what is built.
-fn edges_of(packages: &[Value]) -> Result<Vec<String>> {
+fn findings(packages: &[Value]) -> Result<Vec<String>> {
     let name = |package: &Value| {
         package["name"].as_str().context("a package has no name").map(str::to_owned)
     };
@@ -103,69 +74,6 @@ fn edges_of(packages: &[Value]) -> Result<Vec<String>> {
     Ok(findings)
 }
 
-fn rust_files() -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() && !name.starts_with('.') && name != "target" {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn is_test_file(name: &str) -> bool {
-    name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("/tests.rs")
-}
-
-fn lengths(name: &str, text: &str) -> Option<String> {
-    if is_test_file(name) {
-        return None;
-    }
-    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
-    let limit = match Path::new(name).file_name()?.to_str()? {
-        "lib.rs" => LIB_LINES,
-        "main.rs" if name == "src/main.rs" => MAIN_LINES,
-        _ => FILE_LINES,
-    };
-    (lines > limit).then(|| format!("{name}: {lines} lines, limit {limit}: are there two ideas?"))
-}
-
-/// A test is run, or says that it needs root; nothing passes by not running.
-fn skips(name: &str, text: &str) -> Vec<String> {
-    let mut findings = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let code = line.trim_start();
-        if code.starts_with("#[ignore") && !code.starts_with("#[ignore = \"needs root\"]") {
-            findings.push(format!(
-                "{name}:{}: the only accepted reason to ignore a test is \"needs root\"",
-                number + 1
-            ));
-        }
-    }
-    findings
-}
-
-/// `unsafe` lives in `ebpf/` only.
-fn unsafe_code(name: &str, text: &str) -> Option<String> {
-    if name.starts_with("ebpf/") || name.starts_with("xtask/") {
-        return None;
-    }
-    let opens = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
-    let line = text.lines().position(|line| {
-        let code = line.split("//").next().unwrap_or_default();
-        opens.iter().any(|open| code.contains(open))
-    })?;
-    Some(format!("{name}:{}: unsafe outside ebpf/", line + 1))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -176,7 +84,7 @@ mod tests {
     fn who_knows_whom_is_checked_for_every_member() {
         let mut packages: Vec<Value> =
             EDGES.iter().map(|(name, ..)| json!({ "name": name, "dependencies": [] })).collect();
-        assert_eq!(edges_of(&packages).unwrap(), [""; 0]);
+        assert_eq!(findings(&packages).unwrap(), [""; 0]);
         let dependency = |name: &str, kind: Option<&str>| json!({ "name": name, "kind": kind });
         let model = packages.iter_mut().find(|p| p["name"] == "towpath-model").unwrap();
         model["dependencies"] = json!([
@@ -187,7 +95,7 @@ mod tests {
         ]);
         packages.push(json!({ "name": "stranger", "dependencies": [] }));
         packages.retain(|package| package["name"] != "xtask");
-        let found = edges_of(&packages).unwrap();
+        let found = findings(&packages).unwrap();
         let words = ["xtask is named", "on towpath-proxy", "on cc", "stranger is not in"];
         assert_eq!(found.len(), words.len(), "{found:#?}");
         for (finding, word) in found.iter().zip(words) {

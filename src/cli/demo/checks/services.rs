@@ -1,5 +1,5 @@
-//! The checks: pod and host, both families, TCP and UDP in both manners, every type of frontend;
-//! then what a data plane must do besides.
+//! Services: pod and host, both families, TCP and UDP in both manners, every type of frontend; then
+//! what a data plane must do besides.
 
 use std::{
     collections::BTreeSet,
@@ -7,18 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use towpath_testbed::probe::{Agent, Ask, Seen};
 
 use super::{
-    report::Report,
-    scene::{
+    super::scene::{
         EMPTY, EXTERNAL, LOAD_BALANCER, LOCAL, NODE_PORT_TCP, NODE_PORT_UDP, STICKY, Scene, WEB, ip,
     },
+    Area, Check, Checked,
 };
-
-/// The checked-in list: a check that silently does not run is found by comparing with it.
-const NAMES: &str = include_str!("checks.txt");
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,27 +40,23 @@ impl How {
     ];
 }
 
-type Checked = Result<String, String>;
+pub(super) fn checks(scene: &Scene) -> Vec<Check> {
+    let mut checks = frontends(scene);
+    checks.extend(promises());
+    checks
+}
 
-pub(super) fn run(scene: &mut Scene, report: &mut Report, without_programs: bool) -> Result<()> {
-    report.say("checking with real traffic ...");
-    frontends(scene, report)?;
-    if !without_programs {
-        promises(scene, report)?;
-        let known: BTreeSet<&str> = NAMES.lines().filter(|line| !line.is_empty()).collect();
-        let ran: BTreeSet<&str> = report.names().collect();
-        ensure!(
-            known == ran,
-            "the checks that ran are not those of checks.txt: {:?}",
-            known.symmetric_difference(&ran).collect::<Vec<_>>()
-        );
-    }
-    Ok(())
+fn traffic(
+    name: impl Into<String>,
+    run: impl Fn(&mut Scene) -> Result<Checked> + 'static,
+) -> Check {
+    Check::traffic(Area::Services, name, run)
 }
 
 /// Every combination.
-fn frontends(scene: &mut Scene, report: &mut Report) -> Result<()> {
+fn frontends(scene: &Scene) -> Vec<Check> {
     let nodes: Vec<[IpAddr; 2]> = scene.cluster.nodes.iter().map(|n| n.host.addresses).collect();
+    let mut checks = Vec::new();
     for (from, from_name) in [(From::Pod, "pod"), (From::Host, "host")] {
         for (v6, family) in [(0, "IPv4"), (1, "IPv6")] {
             for (how, how_name) in How::ALL {
@@ -83,20 +76,18 @@ fn frontends(scene: &mut Scene, report: &mut Report) -> Result<()> {
                 }
                 for (frontend, to) in frontends {
                     let name = format!("{from_name}, {family}, {how_name}: {frontend}");
-                    let began = Instant::now();
-                    let result = reaches_all(client(scene, from), to, how, false)?;
-                    report.check(&name, began, result);
+                    checks
+                        .push(traffic(name, move |s| reaches_all(client(s, from), to, how, false)));
                 }
             }
         }
         for (how, how_name) in How::ALL {
             let to = SocketAddr::new(ip(WEB[0]), if how == How::Tcp { 80 } else { 53 });
-            let began = Instant::now();
-            let result = reaches_all(client(scene, from), to, how, true)?;
-            report.check(&format!("{from_name}, v4-mapped, {how_name}: ClusterIP"), began, result);
+            let name = format!("{from_name}, v4-mapped, {how_name}: ClusterIP");
+            checks.push(traffic(name, move |s| reaches_all(client(s, from), to, how, true)));
         }
     }
-    Ok(())
+    checks
 }
 
 /// The client of the first node.
@@ -140,30 +131,26 @@ fn reaches_all(agent: &mut Agent, to: SocketAddr, how: How, mapped: bool) -> Res
 }
 
 /// What a data plane must do besides.
-fn promises(scene: &mut Scene, report: &mut Report) -> Result<()> {
-    let mut check = |name: &str, scene: &mut Scene, what: fn(&mut Scene) -> Result<Checked>| {
-        let began = Instant::now();
-        let result = what(scene)?;
-        report.check(name, began, result);
-        anyhow::Ok(())
-    };
-    check("without endpoints: TCP connect is refused at once", scene, |s| {
-        refused(s, SocketAddr::new(ip(EMPTY[0]), 80), How::Tcp)
-    })?;
-    check("without endpoints: a datagram is refused at once", scene, |s| {
-        refused(s, SocketAddr::new(ip(EMPTY[1]), 53), How::UdpUnconnected)
-    })?;
-    check("an unknown port of a ClusterIP is refused at once", scene, |s| {
-        refused(s, SocketAddr::new(ip(WEB[0]), 81), How::Tcp)
-    })?;
-    check("session affinity keeps a client on one endpoint", scene, sticky)?;
-    check("internalTrafficPolicy Local stays on the node", scene, stays_local)?;
-    check("a pod keeps its own address", scene, keeps_source)?;
-    check("traffic that is no Service's is left alone", scene, left_alone)?;
-    check("a changed endpoint is used at once", scene, follows)?;
-    check("an unconnected UDP socket keeps its endpoint, and moves when it goes", scene, moves)?;
-    check("the daemon dies under load: no connection fails", scene, dies)?;
-    Ok(())
+fn promises() -> Vec<Check> {
+    vec![
+        traffic("without endpoints: TCP connect is refused at once", |s| {
+            refused(s, SocketAddr::new(ip(EMPTY[0]), 80), How::Tcp)
+        }),
+        traffic("without endpoints: a datagram is refused at once", |s| {
+            refused(s, SocketAddr::new(ip(EMPTY[1]), 53), How::UdpUnconnected)
+        }),
+        traffic("an unknown port of a ClusterIP is refused at once", |s| {
+            refused(s, SocketAddr::new(ip(WEB[0]), 81), How::Tcp)
+        }),
+        traffic("session affinity keeps a client on one endpoint", sticky),
+        traffic("internalTrafficPolicy Local stays on the node", stays_local),
+        traffic("a pod keeps its own address", keeps_source),
+        Check::besides(Area::Services, "traffic that is no Service's is left alone", left_alone),
+        traffic("a changed endpoint is used at once", follows),
+        traffic("an unconnected UDP socket keeps its endpoint, and moves when it goes", moves),
+        // It starts a daemon, with everything on.
+        Check::besides(Area::Services, "the daemon dies under load: no connection fails", dies),
+    ]
 }
 
 fn refused(scene: &mut Scene, to: SocketAddr, how: How) -> Result<Checked> {

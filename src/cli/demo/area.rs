@@ -1,0 +1,41 @@
+//! The areas of the daemon that the demo shows.
+
+use clap::ValueEnum;
+
+/// What `--without` switches off. Each check names one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum Area {
+    /// Addresses of Services lead to their endpoints
+    Services,
+}
+
+impl Area {
+    /// As in messages, in JSON and in the list of checks.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+        }
+    }
+}
+
+/// What is in force while the checks run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum InForce {
+    /// Everything.
+    All,
+    /// All but one area.
+    Without(Area),
+    /// No program in the kernel, of any area.
+    WithoutPrograms,
+}
+
+impl InForce {
+    /// As in messages: what is not in force.
+    pub(super) const fn without(self) -> Option<&'static str> {
+        match self {
+            Self::All => None,
+            Self::Without(area) => Some(area.name()),
+            Self::WithoutPrograms => Some("programs"),
+        }
+    }
+}

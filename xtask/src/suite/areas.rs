@@ -1,0 +1,105 @@
+//! Which tests belong to which area: one row an area.
+
+use anyhow::{Result, bail};
+
+use super::{
+    binaries::{Binaries, Binary, Harness},
+    report::Timed,
+};
+
+/// An area of the daemon, and its tests.
+pub(crate) struct Area {
+    pub(crate) name: &'static str,
+    pub(crate) tests: &'static [Tests],
+}
+
+/// Tests of one package.
+pub(crate) struct Tests {
+    pub(crate) package: &'static str,
+    pub(crate) of: Of,
+    /// Only tests whose name contains one of these. Empty: all.
+    pub(crate) named: &'static [&'static str],
+}
+
+/// Which binaries of a package.
+#[derive(Clone, Copy)]
+pub(crate) enum Of {
+    /// All.
+    Package,
+    /// Unit tests: those beside the code.
+    Units,
+    /// One file or folder of `tests/`.
+    Target(&'static str),
+}
+
+const fn all(package: &'static str) -> Tests {
+    Tests { package, of: Of::Package, named: &[] }
+}
+
+const fn target(package: &'static str, target: &'static str) -> Tests {
+    Tests { package, of: Of::Target(target), named: &[] }
+}
+
+const fn units(package: &'static str, named: &'static [&'static str]) -> Tests {
+    Tests { package, of: Of::Units, named }
+}
+
+/// Every area. A new one is a row here.
+pub(crate) const AREAS: &[Area] = &[Area {
+    name: "services",
+    tests: &[
+        units("towpath-model", &["select::", "service::", "slice::"]),
+        target("towpath-model", "rules"),
+        all("towpath-proxy"),
+        all("towpath-datapath"),
+        all("towpath-image"),
+        all("towpath-ebpf"),
+        units("towpath", &["services::", "node_port_health", "health_check_ports", "stale_"]),
+        target("towpath", "scenarios"),
+        target("towpath", "sim"),
+        target("towpath", "contract"),
+        target("towpath", "netns"),
+    ],
+}];
+
+impl Tests {
+    fn takes(&self, binary: &Binary) -> bool {
+        let taken = match self.of {
+            Of::Package => true,
+            Of::Units => binary.is_unit,
+            Of::Target(name) => !binary.is_unit && binary.target == name,
+        };
+        taken && binary.package == self.package
+    }
+
+    fn name(&self) -> String {
+        match self.of {
+            Of::Package => format!("package {}", self.package),
+            Of::Units => format!("unit tests of {} named {:?}", self.package, self.named),
+            Of::Target(target) => format!("{target} of {}", self.package),
+        }
+    }
+}
+
+impl Area {
+    /// Runs the area's tests, with and without root.
+    pub(super) fn run(&self, binaries: &Binaries) -> Result<Vec<Timed>> {
+        let mut counts = Vec::new();
+        for tests in self.tests {
+            let before = counts.len();
+            for binary in binaries.all().iter().filter(|binary| tests.takes(binary)) {
+                counts.push(binary.run(Harness::Plain, tests.named)?);
+                counts.push(binary.run(Harness::Root, tests.named)?);
+            }
+            let ran: u64 = counts[before..].iter().map(|one| one.count.ran()).sum();
+            if ran == 0 {
+                bail!(
+                    "area {}: there are no {}; mend the row in areas.rs",
+                    self.name,
+                    tests.name()
+                );
+            }
+        }
+        Ok(counts)
+    }
+}
