@@ -193,7 +193,7 @@ async fn what_a_look_brought_is_not_undone_by_what_the_watch_says_late() {
                 end(5),
                 line("MODIFIED", &bad_service("a", 6)),
             ];
-            Reply::lines(&lines, Then::After(Duration::from_millis(500)))
+            Reply::lines(&lines, Then::UntilHungUp)
         }
         (true, _) => {
             let late = [
@@ -208,6 +208,7 @@ async fn what_a_look_brought_is_not_undone_by_what_the_watch_says_late() {
     let mut ear = Ear::to(&server.url());
     ear.until("a as it was looked at", |ear| ear.services() == ["a:9"]).await;
     assert!(looked.load(Ordering::Relaxed));
+    server.hang_up();
     ear.until("b", |ear| ear.services() == ["a:9", "b:1"]).await;
     let ports: Vec<u16> = ear
         .heard

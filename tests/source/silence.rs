@@ -1,6 +1,6 @@
-//! Streams that say nothing.
+//! Streams that say nothing. The time is virtual: it goes on when nothing else is to be done.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use towpath::source::kube::Patience;
 use towpath_model::Kind;
@@ -9,14 +9,14 @@ use crate::support::{
     Ear, QUICK, Reply, Script, Then, bookmark, end, line, nothing, quiet, service,
 };
 
-/// Patience of a third of a second, for what takes 90 s in life.
-const SHORT: Patience = Patience { silence: Duration::from_millis(300), ..QUICK };
+/// Patience of ten seconds, for what takes 90 s in life.
+const SHORT: Patience = Patience { silence: Duration::from_secs(10), ..QUICK };
 
 fn ear(server: &Script) -> Ear {
     Ear::with(&server.url(), SHORT, tempfile::tempdir().unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_is_silent_for_too_long_is_opened_again_from_its_version() {
     let server = Script::start(|ask| match (ask.of(Kind::Service), ask.nth) {
         (false, _) => nothing(),
@@ -30,18 +30,17 @@ async fn a_stream_that_is_silent_for_too_long_is_opened_again_from_its_version()
     let asked = server.asked_of(Kind::Service);
     assert_eq!(asked[1].version(), "5");
     let waited = asked[1].at - asked[0].at;
-    assert!(waited >= SHORT.silence && waited < Duration::from_secs(2), "{waited:?}");
+    assert!(waited >= SHORT.silence, "{waited:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bookmarks_keep_a_stream_alive_and_bring_its_version_on() {
-    let api = towpath_testbed::api::Api::new();
-    api.faults().bookmarks(Duration::from_millis(50));
-    api.put(service("a", 0, 1)).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    api.serve(listener).unwrap();
-    let mut ear = Ear::with(&format!("http://{addr}"), SHORT, tempfile::tempdir().unwrap());
+    let server = Script::start(|_| {
+        let list = Reply::lines(&[end(5)], Then::Close);
+        Reply { then: Then::Bookmarks, ..list }
+    })
+    .await;
+    let mut ear = ear(&server);
     ear.until_synced().await;
     ear.listen(SHORT.silence * 4).await;
     for kind in Kind::ALL {
@@ -62,7 +61,7 @@ async fn bookmarks_keep_a_stream_alive_and_bring_its_version_on() {
     assert_eq!(server.asked_of(Kind::Service)[1].version(), "70");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_takes_the_connection_and_never_answers_is_given_up() {
     let server = Script::start(|ask| match ask.nth {
         0 => Reply { bytes: Vec::new(), then: Then::Hold },
@@ -73,7 +72,7 @@ async fn a_server_that_takes_the_connection_and_never_answers_is_given_up() {
     ear.until_synced().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_whose_reason_never_comes_is_a_refusal() {
     let server = Script::start(|ask| match ask.nth {
         0 => {
@@ -83,13 +82,11 @@ async fn a_refusal_whose_reason_never_comes_is_a_refusal() {
         _ => nothing(),
     })
     .await;
-    let began = Instant::now();
     let mut ear = ear(&server);
     ear.until_synced().await;
-    assert!(began.elapsed() < Duration::from_secs(5));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_that_stops_half_way_is_given_up() {
     let server = Script::start(|ask| match ask.nth {
         _ if ask.lists() => Reply::status(422, "", "no streaming"),
@@ -105,9 +102,9 @@ async fn a_page_that_stops_half_way_is_given_up() {
     ear.until_synced().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watch_that_the_server_does_not_end_in_time_is_ended_here() {
-    let patience = Patience { watch: Duration::from_millis(200), ..SHORT };
+    let patience = Patience { watch: Duration::from_secs(20), ..SHORT };
     let ticking: Vec<String> = vec![end(5)];
     let server = Script::start(move |ask| match (ask.of(Kind::Service), ask.lists()) {
         (false, _) => nothing(),
@@ -120,7 +117,7 @@ async fn a_watch_that_the_server_does_not_end_in_time_is_ended_here() {
     ear.until("a watch and its successor", |_| server.asked_of(Kind::Service).len() > 2).await;
     let asked = server.asked_of(Kind::Service);
     let lived = asked[2].at - asked[1].at;
-    assert!(lived >= Duration::from_millis(500), "{lived:?}");
+    assert!(lived >= Duration::from_secs(30), "{lived:?}");
 }
 
 /// A byte now and then, for ever, is what a server says that says nothing.
@@ -128,7 +125,7 @@ fn dripping(bytes: Vec<u8>) -> Reply {
     Reply { bytes, then: Then::Drip }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bytes_that_make_no_line_are_silence() {
     let server = Script::start(|ask| match (ask.of(Kind::Service), ask.nth) {
         (false, _) => nothing(),
@@ -148,10 +145,10 @@ async fn bytes_that_make_no_line_are_silence() {
     let asked = server.asked_of(Kind::Service);
     assert_eq!((asked[2].version(), asked[3].version()), ("5", "5"));
     let waited = asked[3].at - asked[2].at;
-    assert!(waited >= SHORT.silence && waited < Duration::from_secs(2), "{waited:?}");
+    assert!(waited >= SHORT.silence, "{waited:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_that_drips_is_given_up() {
     let server = Script::start(|ask| match ask.nth {
         _ if ask.lists() => Reply::status(422, "", "no streaming"),

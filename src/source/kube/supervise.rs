@@ -1,8 +1,11 @@
 //! A loop that breaks down is started again, and it is said.
 
-use std::{future::Future, time::Instant};
+use std::future::Future;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 
 use super::backoff::{Backoff, Next};
 use crate::source::LoopEnded;
@@ -62,7 +65,7 @@ mod tests {
         let starts = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&starts);
         let mut told = Vec::new();
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let backoff = Backoff::new(Duration::from_millis(800), Duration::from_secs(30));
         let LoopEnded = supervise(
             backoff,

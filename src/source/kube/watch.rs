@@ -2,10 +2,10 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::time;
+use tokio::time::{self, Instant};
 use towpath_model::{Event, Kind, Object};
 
 use super::{
