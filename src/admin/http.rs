@@ -153,7 +153,59 @@ pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        time::{self, Instant},
+    };
+
     use super::*;
+
+    /// How long a connection lives whose client sends this, byte by byte, and what it is answered.
+    async fn lives(sent: &str, pause: Duration) -> (Duration, String) {
+        let handler = |_| std::future::ready(text(StatusCode::OK, "well\n"));
+        let (client, server) = tokio::io::duplex(4_096);
+        tokio::spawn(serve(server, Arc::new(handler), Busy::default()));
+        let (mut answers, mut questions) = tokio::io::split(client);
+        let began = Instant::now();
+        let sending = async {
+            for byte in sent.bytes() {
+                time::sleep(pause).await;
+                if questions.write_all(&[byte]).await.is_err() {
+                    break;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut answer = String::new();
+        tokio::select! {
+            read = answers.read_to_string(&mut answer) => drop(read.unwrap()),
+            () = sending => {}
+        }
+        (began.elapsed(), answer)
+    }
+
+    /// A few milliseconds are the timer's own.
+    #[track_caller]
+    fn about(lived: Duration, expected: Duration) {
+        assert!(
+            lived.abs_diff(expected) < Duration::from_millis(20),
+            "{lived:?}, not {expected:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_ask_is_not_waited_for() {
+        let question = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+        for (sent, pause) in [("", Duration::ZERO), (question, Duration::from_millis(300))] {
+            let (lived, answer) = lives(sent, pause).await;
+            about(lived, HEAD_TIMEOUT);
+            assert_eq!(answer, "");
+        }
+        // An answer, and then nothing more is asked.
+        let (lived, answer) = lives(question, Duration::ZERO).await;
+        about(lived, KEPT_ALIVE);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
 
     #[test]
     fn parameters_are_found_and_decoded() {

@@ -73,8 +73,9 @@ fn without_ready_endpoints_every_place_is_refused_at_once() {
             reaches_udp(&mut bed.pods[node], to(IP, 53), &NOBODY_UDP);
         }
     }
-    let seen = bed.pods[1].tcp(to(IP, 80)).unwrap();
-    assert!(seen.micros < 100_000, "refused by the socket, not by a packet: {seen:?}");
+    // The fastest of some: a busy machine may be slow now and then.
+    let micros = (0..20).map(|_| bed.pods[1].tcp(to(IP, 80)).unwrap().micros).min();
+    assert!(micros < Some(100_000), "refused by the socket, not by a packet: {micros:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use nix::{
 };
 use towpath_testbed::{Cluster, Wiring};
 
-use crate::support::TOWPATH;
+use crate::support::{PATIENCE, TOWPATH};
 
 /// Namespaces, mounts, directories, cgroups and processes that bear a cluster's prefix.
 fn traces(prefix: &str) -> BTreeSet<String> {
@@ -96,7 +96,7 @@ fn a_killed_maker_leaves_no_process_either() {
     comes_to_nothing(&prefix, &started);
 }
 
-/// Within five seconds; a process that is dead is there until its parent has looked.
+/// In the end; a process that is dead is there until its parent has looked.
 #[track_caller]
 fn comes_to_nothing(prefix: &str, started: &BTreeSet<u32>) {
     let began = Instant::now();
@@ -105,7 +105,7 @@ fn comes_to_nothing(prefix: &str, started: &BTreeSet<u32>) {
         (traces(prefix), started.iter().filter(alive).copied().collect::<Vec<_>>())
     };
     while left() != (BTreeSet::new(), Vec::new()) {
-        assert!(began.elapsed() < Duration::from_secs(5), "left: {:#?}", left());
+        assert!(began.elapsed() < PATIENCE, "left: {:#?}", left());
         thread::sleep(Duration::from_millis(50));
     }
 }

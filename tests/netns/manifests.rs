@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use towpath_testbed::{Cluster, Wiring, probe::Agent};
 
-use crate::support::{TOWPATH, reaches, to, who};
+use crate::support::{PATIENCE, TOWPATH, reaches, to, who};
 
 /// Ends with the test.
 struct Daemon(Child);
@@ -47,7 +47,7 @@ fn given(cluster: &Cluster, node: usize, name: &str) -> String {
             let frontend = &reply["services"][0]["ports"][0]["frontends"][0];
             return frontend["address"].as_str().unwrap().to_owned();
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "{output:?}");
+        assert!(began.elapsed() < PATIENCE, "{output:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -62,7 +62,7 @@ fn names(cluster: &Cluster, node: usize, file: &str) {
         if said.contains(file) {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "{said}");
+        assert!(began.elapsed() < PATIENCE, "{said}");
         thread::sleep(Duration::from_millis(20));
     }
 }

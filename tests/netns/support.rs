@@ -21,8 +21,13 @@ use towpath_testbed::{
 pub(crate) const TOWPATH: &str = env!("CARGO_BIN_EXE_towpath");
 /// The port that servers listen on in every pod.
 pub(crate) const TARGET: u16 = 8080;
-/// Patience for what must happen at all; how fast it happens is a benchmark's business.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Patience for what must happen at all, on a machine that is busy with other things; how fast it
+/// happens is a benchmark's business. Longer than the longest back-off of a daemon, which is 30 s.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// For one answer that must come.
+pub(crate) const ANSWER_MS: u64 = 10_000;
+/// For one answer of many that may not come: what is seen is judged again until it is as wanted.
+const LOOK_MS: u64 = 300;
 
 /// Two nodes, the first with three pods, the second with two; daemons fed by a small API server.
 pub(crate) struct Bed {
@@ -197,16 +202,20 @@ const SILENT: u32 = 3;
 
 /// Who answers: asks until nothing new comes.
 pub(crate) fn who(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
-    who_over(agent, |_| Ask::Tcp { to, mapped: false, timeout_ms: 300 })
+    who_over(agent, |_| Ask::Tcp { to, mapped: false, timeout_ms: LOOK_MS })
 }
 
 /// The same with datagrams, each of a new socket; connected and unconnected in turn.
 pub(crate) fn who_udp(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
-    who_over(agent, |turn| datagram(to, turn % 2 == 0, None))
+    who_over(agent, |turn| {
+        let connected = turn % 2 == 0;
+        Ask::Udp { to, connected, mapped: false, keep: None, timeout_ms: LOOK_MS }
+    })
 }
 
+/// One datagram, whose answer must come.
 pub(crate) const fn datagram(to: SocketAddr, connected: bool, keep: Option<u32>) -> Ask {
-    Ask::Udp { to, connected, mapped: false, keep, timeout_ms: 300 }
+    Ask::Udp { to, connected, mapped: false, keep, timeout_ms: ANSWER_MS }
 }
 
 fn who_over(agent: &mut Agent, ask: impl Fn(u32) -> Ask) -> BTreeSet<String> {

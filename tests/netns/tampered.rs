@@ -12,13 +12,10 @@ use towpath_testbed::probe::Ask;
 
 use crate::{
     health::get,
-    support::{Bed, reaches, service, to, who},
+    support::{Bed, PATIENCE, reaches, service, to, who},
 };
 
 const IP: &str = "10.96.11.1";
-/// The daemon looks every ten seconds.
-const SOON: Duration = Duration::from_secs(20);
-
 #[test]
 #[ignore = "needs root"]
 fn programs_that_others_detach_come_back_into_force() {
@@ -33,7 +30,7 @@ fn programs_that_others_detach_come_back_into_force() {
     let first = bed.pods[0].ask(&Ask::Tcp { to: to(IP, 80), mapped: false, timeout_ms: 300 });
     assert_ne!(first.unwrap().outcome, "ok", "they are out of force");
     while !who(&mut bed.pods[0], to(IP, 80)).contains("pod-1-2") {
-        assert!(detached.elapsed() < SOON, "still detached: {:?}", bed.status(0));
+        assert!(detached.elapsed() < PATIENCE, "still detached: {:?}", bed.status(0));
         thread::sleep(Duration::from_millis(200));
     }
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);

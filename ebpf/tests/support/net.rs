@@ -92,7 +92,7 @@ pub(crate) fn serve(address: &str) {
 
 /// A new IPv6 address can be used once the kernel has looked at it in the background.
 fn bind<T>(mut attempt: impl FnMut() -> io::Result<T>) -> T {
-    let patience = Instant::now() + Duration::from_secs(5);
+    let patience = Instant::now() + Duration::from_secs(60);
     loop {
         match attempt() {
             Ok(socket) => return socket,
@@ -104,8 +104,8 @@ fn bind<T>(mut attempt: impl FnMut() -> io::Result<T>) -> T {
 
 /// Who answers a TCP connection, and whom the socket thinks it talks to.
 pub(crate) fn tcp(to: SocketAddr) -> io::Result<(String, SocketAddr)> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(20))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut answer = String::new();
     let peer = stream.peer_addr()?;
     stream.read_to_string(&mut answer)?;
@@ -116,7 +116,7 @@ pub(crate) fn tcp(to: SocketAddr) -> io::Result<(String, SocketAddr)> {
 pub(crate) fn udp_socket(to: SocketAddr) -> UdpSocket {
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     socket
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn udp_socket_of_a_client(to: SocketAddr) -> UdpSocket {
     match to {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => {
             let socket = bind(|| UdpSocket::bind("[fd02::1]:0"));
-            socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+            socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
             socket
         }
         _ => udp_socket(to),

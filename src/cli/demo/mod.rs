@@ -61,11 +61,7 @@ fn demo(args: &DemoArgs) -> Result<bool> {
     kernel(&report, &check::look(None, BPFFS.into()))?;
     let mut scene = scene::Scene::build(&mut report)?;
     let in_force = args.in_force();
-    match in_force {
-        InForce::All => {}
-        InForce::Without(area) => scene.switch_off(area)?,
-        InForce::WithoutPrograms => scene.detach()?,
-    }
+    scene.switch_off(in_force)?;
     checks::run(&mut scene, &mut report, in_force)?;
     report.finish(in_force.without());
     let fine = match in_force {

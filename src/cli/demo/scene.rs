@@ -19,7 +19,10 @@ use towpath_testbed::{
     probe::Agent,
 };
 
-use super::{area::Area, report::Report};
+use super::{
+    area::{Area, InForce},
+    report::Report,
+};
 use crate::{api::StatusReply, cli::client};
 
 /// Addresses of the demo's Services, by family.
@@ -32,6 +35,9 @@ pub(super) const EXTERNAL: [&str; 2] = ["198.51.100.10", "2001:db8:1::10"];
 /// nodePorts of `web`.
 pub(super) const NODE_PORT_TCP: u16 = 30_080;
 pub(super) const NODE_PORT_UDP: u16 = 30_053;
+/// For an answer that must come, on a machine that may be busy, and for one that should not.
+const ANSWER_MS: u64 = 5_000;
+const NO_ANSWER_MS: u64 = 150;
 /// The port that pods listen on.
 const TARGET: u16 = 8080;
 
@@ -42,6 +48,8 @@ pub(super) struct Scene {
     /// Clients: the first pod of each node, and each node's host.
     pub(super) pods: Vec<Agent>,
     pub(super) hosts: Vec<Agent>,
+    /// How long one answer is waited for.
+    pub(super) patience_ms: u64,
     kubeconfig: PathBuf,
     exe: PathBuf,
     // Last: everything else runs inside it.
@@ -79,6 +87,7 @@ impl Scene {
             _servers: servers,
             pods: vec![cluster.pod(0, 0).agent()?, cluster.pod(1, 1).agent()?],
             hosts: vec![cluster.nodes[0].host.agent()?, cluster.nodes[1].host.agent()?],
+            patience_ms: ANSWER_MS,
             kubeconfig,
             exe,
             cluster,
@@ -133,7 +142,7 @@ impl Scene {
     /// Waits until a node's daemon has everything in force.
     pub(super) fn ready(&self, node: usize) -> Result<()> {
         let run_dir = &self.cluster.nodes[node].run_dir;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let daemon = client::Target { run_dir: run_dir.clone() };
             let error = match daemon.ask("/v1/status") {
@@ -152,17 +161,20 @@ impl Scene {
         }
     }
 
-    /// Switches one area off, on every node.
-    pub(super) fn switch_off(&mut self, area: Area) -> Result<()> {
-        match area {
+    /// Takes out of force, on every node, what is not to be in it.
+    pub(super) fn switch_off(&mut self, in_force: InForce) -> Result<()> {
+        match in_force {
+            InForce::All => return Ok(()),
             // The programs are what carries Services, and they carry nothing else.
-            Area::Services => self.detach(),
+            InForce::Without(Area::Services) | InForce::WithoutPrograms => self.detach()?,
         }
+        self.patience_ms = NO_ANSWER_MS;
+        Ok(())
     }
 
     /// Takes the programs out of force on every node; the daemons, which would bring them back, end
     /// first.
-    pub(super) fn detach(&mut self) -> Result<()> {
+    fn detach(&mut self) -> Result<()> {
         for daemon in &mut self.daemons {
             daemon.kill()?;
             daemon.wait()?;

@@ -39,7 +39,7 @@ fn the_local_end_of_a_point_to_point_link_is_ours() {
 }
 
 async fn heard(wakes: &mut mpsc::Receiver<Vec<Event>>) -> Vec<IpAddr> {
-    let heard = tokio::time::timeout(Duration::from_secs(5), wakes.recv()).await;
+    let heard = tokio::time::timeout(Duration::from_secs(60), wakes.recv()).await;
     let events = heard.unwrap().unwrap();
     let [Event::Local(NodeFact::Addresses(addresses))] = &events[..] else { panic!("{events:?}") };
     addresses.clone()
@@ -112,7 +112,7 @@ fn addresses_are_followed() {
 
         drop(wakes);
         add(&handle, device, "192.168.77.12", 24).await;
-        let ended = tokio::time::timeout(Duration::from_secs(5), source).await.unwrap().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), source).await.unwrap().unwrap();
         assert!(ended.is_err(), "the source ends with the loop");
     });
 }

@@ -10,6 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+/// For an answer that is to come, on a machine that may be busy.
+const ANSWER_MS: u64 = 10_000;
+
 /// What a client is told to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -218,7 +221,7 @@ impl Agent {
     /// # Errors
     /// When the client process is gone.
     pub fn tcp(&mut self, to: SocketAddr) -> Result<Seen> {
-        self.ask(&Ask::Tcp { to, mapped: false, timeout_ms: 1_000 })
+        self.ask(&Ask::Tcp { to, mapped: false, timeout_ms: ANSWER_MS })
     }
 
     /// A UDP exchange.
@@ -226,7 +229,7 @@ impl Agent {
     /// # Errors
     /// When the client process is gone.
     pub fn udp(&mut self, to: SocketAddr, connected: bool) -> Result<Seen> {
-        self.ask(&Ask::Udp { to, connected, mapped: false, keep: None, timeout_ms: 500 })
+        self.ask(&Ask::Udp { to, connected, mapped: false, keep: None, timeout_ms: ANSWER_MS })
     }
 }
 

@@ -194,7 +194,7 @@ fn echo(to: SocketAddr, bytes: usize, udp: bool) -> io::Result<Answer> {
 }
 
 /// One connection of a load, or of a comparison, at most.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Closed with a reset, so that no port rests for a minute.
 pub(super) fn short(to: SocketAddr, patience: Duration) -> io::Result<Answer> {

@@ -36,12 +36,12 @@ async fn much_that_is_gone_goes_when_a_second_look_finds_the_same() {
     })
     .await;
     // Gone on purpose.
+    let asked = time::Instant::now();
     (0..56).for_each(|at| fs::remove_file(file(at)).unwrap());
     bed.until("the brake again", |s, _| s.braked().count() > 0 && services(s) == 80).await;
     assert_eq!(endpoints(&bed.store, "s00"), 1, "what stays keeps its endpoints");
-    let asked = time::Instant::now();
     bed.until("their end", |s, _| s.braked().count() == 0 && services(s) == 24).await;
-    assert!(asked.elapsed() > Duration::from_millis(500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= SECOND_LOOK, "{:?}", asked.elapsed());
 }
 
 /// Nobody has told the loop what was there before: it asks (`src/reconcile/brake.rs`).
@@ -57,12 +57,12 @@ async fn a_list_that_is_asked_for_is_made_later_and_of_what_is_there_then() {
     fs::write(dir.path().join("api.yaml"), SERVICE.replace("web", "api")).unwrap();
     let mut seen = Vec::new();
     while !seen.contains(&Event::InitDone(Kind::Service.into())) {
-        match time::timeout(Duration::from_secs(10), bed.inbox.recv()).await {
+        match time::timeout(Duration::from_secs(60), bed.inbox.recv()).await {
             Ok(Some(events)) => seen.extend(events),
             other => panic!("{other:?}"),
         }
     }
-    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= SECOND_LOOK, "{:?}", asked.elapsed());
     let list = seen.iter().skip_while(|event| **event != Event::Init(Kind::Service.into()));
     assert_eq!(list.count(), 4, "both of them: {seen:#?}");
 }
