@@ -7,7 +7,7 @@
 //! - After quiescence the tables are those of a compile from scratch, and nothing has leaked.
 //! - The same seed gives the same batches.
 //!
-//! The judge is the reference of `proxy/tests`, which shares nothing with what it judges. A failure
+//! The judge is the reference of `proxy/tests`, which reads the same JSON with code of its own. A failure
 //! names its seed: `TOWPATH_SIM_SEED=17 cargo test --release --test sim` plays that one only;
 //! `TOWPATH_SIM_SEEDS=5000` plays more than usual.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
@@ -16,10 +16,14 @@
 mod answers;
 #[path = "sim/daemon.rs"]
 mod daemon;
+#[path = "../proxy/tests/reference/facts.rs"]
+mod facts;
 #[path = "sim/judge.rs"]
 mod judge;
 #[path = "../proxy/tests/reference/kernel.rs"]
 mod kernel;
+#[path = "../proxy/tests/reference/question.rs"]
+mod question;
 #[path = "sim/server.rs"]
 mod server;
 #[path = "sim/told.rs"]
@@ -34,12 +38,12 @@ use daemon::{Daemon, Fault};
 use judge::Judge;
 use server::Server;
 use told::Told;
-use towpath_image::{Batch, Capacities, FakeKernel, KernelError, MapName};
-use world::Random;
+use towpath_image::{Batch, Capacities, FakeKernel, KernelError, MapName, datapath::ConfigRecord};
+use world::{Kind, Random};
 
 /// Things that happen in one run.
 const STEPS: usize = 70;
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 
 /// How often each thing happened: what never happens proves nothing.
 #[derive(Default)]
@@ -66,13 +70,16 @@ impl Sim {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let cramped = random.chance(4);
-        let roomy = Capacities { frontends: 400, services: 200, backends: 400, node_addresses: 50 };
+        let roomy = Capacities { frontends: 600, services: 400, backends: 400, node_addresses: 50 };
         let small = Capacities { frontends: 90, services: 75, backends: 14, node_addresses: 50 };
+        let host_only = random.chance(8);
+        let mut kernel = FakeKernel::new(if cramped { small } else { roomy });
+        kernel.image.config.flags = if host_only { ConfigRecord::HOST_ONLY } else { 0 };
         let mut sim = Self {
-            server: Server::default(),
-            daemon: Daemon::new(FakeKernel::new(if cramped { small } else { roomy })),
-            told: Told::default(),
-            judge: Judge::new(seed),
+            server: Server::new(host_only),
+            daemon: Daemon::new(kernel),
+            told: Told::new(host_only),
+            judge: Judge::new(seed, host_only),
             random,
             cramped,
         };
@@ -119,14 +126,14 @@ impl Sim {
     /// Some of what the server said arrives.
     fn hear(&mut self, happened: &mut Happened) {
         for _ in 0..=self.random.below(self.server.waiting() + 1) {
-            let Some(event) = self.server.next() else { return };
-            let expects_brake = self.told.would_brake(&event);
-            let relist = self.daemon.store.feed(event.clone());
-            self.judge.brake(expects_brake, relist);
-            self.told.hear(event, relist.is_some());
+            let Some(said) = self.server.next() else { return };
+            let expects_brake = self.told.would_brake(&said);
+            let relist = self.daemon.store.feed(said.event());
+            self.judge.brake(expects_brake, relist.is_some());
+            self.told.hear(said, relist.is_some());
             if let Some(relist) = relist {
                 happened.note("brake");
-                self.server.list(relist.0);
+                self.server.list(Kind::asked(relist));
             }
         }
     }
@@ -173,7 +180,7 @@ impl Sim {
     fn restart(&mut self, happened: &mut Happened) {
         happened.note("restart");
         self.daemon.restart();
-        self.told = Told::default();
+        self.told = Told::new(self.server.objects.host_only);
         self.server.break_streams(&mut self.random);
     }
 
@@ -232,7 +239,7 @@ fn every_seed_ends_well() {
     }
     println!("{:?}", happened.0);
     if seeds().count() > 500 {
-        branches.assert_all_were_taken();
+        branches.assert_all_were_taken(&answers::ALL);
     }
     let all = [
         "streams break",
