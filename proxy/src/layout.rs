@@ -239,10 +239,11 @@ impl Layout {
             if let Some(record) = record {
                 let former = self.former.get(identity).cloned();
                 let before = self.records.insert(*identity, record.clone());
-                // An identity that went over to another Service (two names with one hash): the record
-                // of the first one stays as it is until nothing leads there.
+                // An identity that went over to another port or Service (two names with one hash): the
+                // record of the first one stays as it is until nothing leads there.
                 let owner = before.map(|before| before.owner).or(former);
-                if owner.is_some_and(|owner| owner != record.owner) {
+                let other = owner.is_some_and(|owner| owner != record.owner);
+                if other || delta.handed_over.contains(identity) {
                     self.books.abandon(*identity);
                 }
                 self.former.remove(identity);

@@ -17,7 +17,7 @@ use crate::{
     health_ports::HealthPorts,
     identities::{Identities, problem, shorten},
     identity::node_identity,
-    planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService},
+    planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService, ServicePortId},
 };
 
 /// What this node must translate.
@@ -42,6 +42,9 @@ pub struct ServicePlan {
 pub struct PlanDelta {
     /// Records by identity.
     pub records: BTreeMap<u64, Option<PlannedRecord>>,
+    /// Identities that went from one port to another (two names with one hash): what is in force of the
+    /// former is not the latter's to change.
+    pub handed_over: BTreeSet<u64>,
     /// Frontends, and what they lead to.
     pub frontends: BTreeMap<FrontendKey, Option<FrontendTarget>>,
     /// Node addresses.
@@ -63,6 +66,7 @@ impl PlanDelta {
         self.frontends.extend(later.frontends);
         self.node_addresses.extend(later.node_addresses);
         self.services.extend(later.services);
+        self.handed_over.extend(later.handed_over);
     }
 }
 
@@ -241,6 +245,7 @@ impl ServicePlan {
         let records = records.flat_map(|port| port.records());
         PlanDelta {
             records: records.map(|r| (r.identity, Some(r.clone()))).collect(),
+            handed_over: BTreeSet::new(),
             frontends: self.claims.owners().map(|(k, c)| (*k, Some(target(c)))).collect(),
             node_addresses: self.node_addresses.iter().map(|(a, v)| (*a, Some(*v))).collect(),
             services: self.services.keys().cloned().collect(),
@@ -340,6 +345,7 @@ fn replan(
         plan.health_ports.replace(old.as_deref(), new.as_deref());
     }
     delta.records.extend(come);
+    delta.handed_over.extend(handed_over(&before, &after));
     for key in keys {
         delta.frontends.insert(key, plan.claims.owner(&key).map(target));
     }
@@ -375,6 +381,32 @@ const fn target(claim: &Claim) -> FrontendTarget {
 fn records(service: Option<&PlannedService>) -> BTreeMap<u64, PlannedRecord> {
     let ports = service.into_iter().flat_map(|service| &service.ports);
     ports.flat_map(|port| port.records()).map(|r| (r.identity, r.clone())).collect()
+}
+
+/// Identities that another port has than before; practically always none.
+fn handed_over(
+    before: &[Option<Arc<PlannedService>>],
+    after: &[Option<Arc<PlannedService>>],
+) -> BTreeSet<u64> {
+    if ports_by_identity(before).eq(ports_by_identity(after)) {
+        return BTreeSet::new();
+    }
+    let before: BTreeMap<_, _> = ports_by_identity(before).collect();
+    let other = |(identity, port): &(u64, _)| before.get(identity).is_some_and(|old| old != port);
+    ports_by_identity(after).filter(other).map(|(identity, _)| identity).collect()
+}
+
+/// Each record's identity, and the names that it is the hash of.
+fn ports_by_identity(
+    services: &[Option<Arc<PlannedService>>],
+) -> impl Iterator<Item = (u64, (&ServicePortId, Option<&str>))> {
+    let ports = services.iter().flatten().flat_map(|service| &service.ports);
+    ports.flat_map(|port| {
+        let own = (port.record.identity, (&port.id, None));
+        let nodes = port.per_node.iter();
+        let nodes = nodes.map(|(node, record)| (record.identity, (&port.id, Some(&**node))));
+        std::iter::once(own).chain(nodes)
+    })
 }
 
 /// NodePorts answer on every node's addresses, this node's devices, and loopback (host only).

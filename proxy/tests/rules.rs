@@ -6,29 +6,8 @@ mod bench;
 #[path = "reference/kernel.rs"]
 mod kernel;
 
-/// What `reference/kernel.rs` answers with.
-mod answers {
-    use std::{collections::BTreeSet, net::IpAddr};
-
-    pub(crate) enum Answer {
-        NotAService,
-        UnknownPort,
-        Refused,
-        Left,
-        Damaged,
-        OneOf(BTreeSet<(IpAddr, u16)>),
-    }
-}
-
-/// What `reference/kernel.rs` is asked.
-mod world {
-    pub(crate) struct Probe {
-        pub(crate) addr: std::net::IpAddr,
-        pub(crate) port: u16,
-        pub(crate) protocol: u8,
-        pub(crate) host: bool,
-    }
-}
+#[path = "reference/question.rs"]
+mod question;
 
 use bench::{Bench, service, slice, slice_with};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Lay out and write: the steps of a turn that touch the kernel.
 
-use towpath_image::{Batch, ServiceOp};
+use towpath_image::{Applied, Batch, ServiceOp};
 use towpath_model::Synced;
 
 use super::area::{Services, WriteFailure};
@@ -31,6 +31,9 @@ impl Services {
         let delta = std::mem::take(&mut self.delta);
         let batch: Batch<ServiceOp> = self.layout.lay_out(&delta, Some(synced), began.ms());
         if batch.is_empty() {
+            // Records that nothing leads to since before the start begin to rest without a write.
+            let nothing = Applied { done: 0, failure: None };
+            self.layout.settle(&batch, &nothing, began.ms());
             self.outputs.vitals.settled(clock.now_ms(), false);
             return None;
         }

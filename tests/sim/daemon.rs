@@ -1,12 +1,31 @@
-//! The daemon's loop over a kernel in memory, with the clock in the hands of the simulation.
+//! The daemon's loop as it is, over a kernel in memory, with the clock in the hands of the simulation.
 
-use towpath_image::{
-    Applied, Batch, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage, ServiceOp,
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use towpath_model::{Store, service::Cidr};
-use towpath_proxy::{Layout, NEEDS, PlanDelta, ProxyConfig, ServicePlan, plan};
 
-use crate::world::Random;
+use tokio::sync::{mpsc, watch};
+use towpath::{
+    agent,
+    clock::{Clock as _, ManualClock, Millis},
+    metrics::Registry,
+    reconcile::{
+        Area as _, Areas as _, Asked, Finding, GraceRequests, Graces, LoopMetrics, Outputs, Runner,
+        State,
+    },
+    services::{self, NEEDS, ServiceMetrics, ServiceOutputs, Services},
+    vitals::Vitals,
+};
+use towpath_image::{
+    Applied, Batch, Counters, FakeKernel, FakePrograms, Kernel, KernelError, Observed,
+    ServiceImage, ServiceOp, datapath::ServiceCounters,
+};
+use towpath_model::{Event, Relist, Store, service::Cidr};
+use towpath_proxy::{Hold, Layout, ProxyConfig};
+
+use crate::{readers::Readers, world::Random};
 
 /// What goes wrong in a turn.
 pub(crate) enum Fault {
@@ -17,117 +36,293 @@ pub(crate) enum Fault {
     Dies(usize),
 }
 
-pub(crate) struct Daemon {
-    pub(crate) store: Store,
-    pub(crate) plan: ServicePlan,
-    pub(crate) layout: Layout,
-    kernel: FakeKernel<ServiceImage>,
-    pub(crate) now: u64,
+/// What unwinds a daemon that is killed.
+struct Killed;
+
+/// The maps, as the loop and the simulation share them.
+pub(crate) struct Maps {
+    pub(crate) fake: FakeKernel<ServiceImage>,
+    clock: ManualClock,
+    /// Operations until the daemon is killed.
+    dies_after: Option<usize>,
+    /// Grace periods begin at this many operations from now.
+    grace_at: Option<usize>,
     /// Grace periods that have begun and are not over.
-    graces: Vec<u64>,
+    graces: Vec<Millis>,
+    failed: bool,
+    readers: Readers,
     pub(crate) batches: Vec<Batch<ServiceOp>>,
     /// Batches are carried out last operation first: what no kernel may do.
     pub(crate) backwards: bool,
 }
 
-pub(crate) fn new_plan() -> ServicePlan {
-    ServicePlan::new(ProxyConfig {
-        external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
-        ..ProxyConfig::default()
-    })
+impl Maps {
+    fn carry_out(&mut self, op: &ServiceOp) -> Option<KernelError> {
+        if self.dies_after == Some(0) {
+            resume_unwind(Box::new(Killed));
+        }
+        self.dies_after = self.dies_after.map(|left| left - 1);
+        // Time goes on with every operation: what is stamped before a write is found out.
+        self.clock.advance(Duration::from_millis(1));
+        if self.grace_at == Some(0) {
+            self.graces.push(self.clock.now_ms());
+        }
+        self.grace_at = self.grace_at.and_then(|left| left.checked_sub(1));
+        self.clock.advance(Duration::from_millis(1));
+        let failure = self.fake.apply(&Batch { ops: vec![op.clone()] }).failure;
+        self.readers.assert_undisturbed(&self.fake.image);
+        failure
+    }
+}
+
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Maps>>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Maps> {
+        // A daemon that was killed held it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kernel<ServiceImage> for Shared {
+    fn read(&mut self) -> Result<ServiceImage, KernelError> {
+        self.lock().fake.read()
+    }
+
+    fn apply(&mut self, batch: &Batch<ServiceOp>) -> Applied {
+        let mut maps = self.lock();
+        maps.batches.push(batch.clone());
+        let mut ops = batch.ops.clone();
+        if maps.backwards {
+            ops.reverse();
+        }
+        for (done, op) in ops.iter().enumerate() {
+            if let Some(failure) = maps.carry_out(op) {
+                maps.failed = true;
+                return Applied { done, failure: Some(failure) };
+            }
+        }
+        Applied { done: ops.len(), failure: None }
+    }
+}
+
+impl Observed for Shared {
+    fn service_counters(&self, _index: u32) -> ServiceCounters {
+        ServiceCounters::default()
+    }
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
+}
+
+pub(crate) struct Daemon {
+    maps: Shared,
+    clock: ManualClock,
+    state: State<agent::Daemon>,
+    relists: mpsc::Receiver<Relist>,
+    requests: GraceRequests,
 }
 
 impl Daemon {
-    pub(crate) fn new(kernel: FakeKernel<ServiceImage>) -> Self {
-        Self {
-            store: Store::new("n0"),
-            plan: new_plan(),
-            layout: Layout::adopt(kernel.image.clone()),
-            kernel,
-            now: 1,
+    pub(crate) fn new(fake: FakeKernel<ServiceImage>) -> Self {
+        let clock = ManualClock::default();
+        let maps = Maps {
+            fake,
+            clock: clock.clone(),
+            dies_after: None,
+            grace_at: None,
             graces: Vec::new(),
+            failed: false,
+            readers: Readers::default(),
             batches: Vec::new(),
             backwards: false,
-        }
+        };
+        Self::over(Shared(Arc::new(Mutex::new(maps))), clock)
     }
 
-    pub(crate) fn synced(&self) -> bool {
-        self.store.view().synced(&NEEDS).is_some()
+    /// A daemon that starts over what the maps hold.
+    fn over(maps: Shared, clock: ManualClock) -> Self {
+        let registry = Registry::new();
+        let (relists_out, relists) = mpsc::channel(64);
+        let (graces, requests) = Graces::channel();
+        let vitals = Arc::new(Vitals::default());
+        let outputs = ServiceOutputs {
+            health_checks: watch::channel(Vec::new()).0,
+            udp_gone: None,
+            metrics: Arc::new(ServiceMetrics::new(&registry).unwrap()),
+            vitals: Arc::clone(&vitals),
+        };
+        let config = ProxyConfig {
+            external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
+            ..ProxyConfig::default()
+        };
+        let services = Services::new(config, Box::new(maps.clone()), outputs, &clock).unwrap();
+        let areas = agent::Daemon { services: Some(Runner::new(services)) };
+        let outputs = Outputs {
+            relists: relists_out,
+            streams: watch::channel(areas.streams()).0,
+            graces,
+            metrics: Arc::new(LoopMetrics::new(&registry).unwrap()),
+            vitals,
+        };
+        let programs = Box::new(FakePrograms::default());
+        let store = Store::new("n0");
+        let state = State::new(Arc::new(clock.clone()), store, areas, programs, outputs);
+        Self { maps, clock, state, relists, requests }
     }
 
-    pub(crate) const fn image(&self) -> &ServiceImage {
-        &self.kernel.image
+    pub(crate) fn maps(&self) -> MutexGuard<'_, Maps> {
+        self.maps.lock()
+    }
+
+    pub(crate) fn image(&self) -> ServiceImage {
+        self.maps().fake.image.clone()
     }
 
     /// States since they were last asked for.
-    pub(crate) fn history(&mut self) -> Vec<ServiceImage> {
-        self.kernel.history.replace(Vec::new()).unwrap_or_default()
+    pub(crate) fn history(&self) -> Vec<ServiceImage> {
+        self.maps().fake.history.replace(Vec::new()).unwrap_or_default()
     }
 
-    /// One turn, as `reconcile::State::turn` takes it. Answers whether the fault struck.
+    fn runner(&self) -> &Runner<Services> {
+        self.state.areas().services.as_ref().unwrap()
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        self.runner().area().layout()
+    }
+
+    pub(crate) fn synced(&self) -> bool {
+        self.state.view().synced(&NEEDS).is_some()
+    }
+
+    /// Everything that was received is planned, and nothing waits to be written.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.runner().is_settled() && !self.runner().is_pending()
+    }
+
+    /// Entries that were found at the start are kept although no object claims them.
+    pub(crate) fn holds(&self) -> bool {
+        *self.layout().hold() != Hold::default()
+    }
+
+    pub(crate) fn doubts_lists(&self) -> bool {
+        self.runner().area().doubts_lists()
+    }
+
+    /// Takes an event in.
+    pub(crate) fn ingest(&mut self, event: Event) {
+        self.state.ingest(vec![event], self.clock.now());
+    }
+
+    /// A list that was asked for since the last call.
+    pub(crate) fn relist(&mut self) -> Option<Relist> {
+        self.relists.try_recv().ok()
+    }
+
+    /// One turn of the loop. Answers whether the fault struck. A daemon that died must be restarted.
     pub(crate) fn turn(&mut self, fault: Fault) -> bool {
-        self.now += 7;
-        let Some(synced) = self.store.view().synced(&NEEDS) else { return false };
-        let (view, changes) = self.store.commit();
-        let delta = if changes.is_empty() {
-            if !self.layout.pending() && !self.layout.has_rested(self.now) {
-                return false;
-            }
-            PlanDelta::default()
-        } else {
-            plan(&view, &changes, &mut self.plan).0
-        };
-        let mut batch = self.layout.lay_out(&delta, Some(&synced), self.now);
-        if self.backwards {
-            batch.ops.reverse();
-        }
-        let dies = matches!(fault, Fault::Dies(_));
-        match fault {
-            Fault::None => {}
-            Fault::Fails(after, failure) => self.kernel.fail_after(after, failure),
-            Fault::Dies(after) => {
-                let cause = "killed".to_owned();
-                let failure =
-                    KernelError::System { map: MapName::CONFIG, what: "dying".into(), cause };
-                self.kernel.fail_after(after, failure);
+        self.clock.advance(Duration::from_millis(7));
+        {
+            let mut maps = self.maps.lock();
+            (maps.failed, maps.dies_after) = (false, None);
+            match fault {
+                Fault::None => {}
+                Fault::Fails(after, failure) => maps.fake.fail_after(after, failure),
+                Fault::Dies(after) => maps.dies_after = Some(after),
             }
         }
-        let applied: Applied = self.kernel.apply(&batch);
-        let struck = self.kernel.fail_after.take().is_none() && self.kernel.failure.is_none();
-        self.kernel.failure = None;
-        self.now += 1;
-        self.batches.push(batch.clone());
-        if !dies {
-            self.layout.settle(&batch, &applied, self.now);
-            assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
-            if self.layout.wants_grace() && self.graces.len() < 3 {
-                self.graces.push(self.now);
+        let state = &mut self.state;
+        let ended = catch_unwind(AssertUnwindSafe(|| state.turn()));
+        let mut maps = self.maps.lock();
+        (maps.fake.fail_after, maps.fake.failure, maps.dies_after) = (None, None, None);
+        let failed = maps.failed;
+        match ended {
+            Ok(()) => {}
+            Err(panic) if panic.is::<Killed>() => return true,
+            Err(panic) => {
+                drop(maps);
+                resume_unwind(panic);
             }
         }
-        struck && applied.failure.is_some()
+        if self.requests.take() && maps.graces.len() < 3 {
+            let now = self.clock.now_ms();
+            maps.graces.push(now);
+        }
+        drop(maps);
+        assert_eq!(*self.layout().image(), self.image(), "the mirror is the kernel");
+        failed
+    }
+
+    /// A grace period begins with one of the next operations.
+    pub(crate) fn begin_grace(&self, random: &mut Random) {
+        self.maps().grace_at = Some(random.below(6));
+    }
+
+    /// A program reads a set word now and the backends later.
+    pub(crate) fn begin_reader(&self, random: &mut Random) {
+        let now = self.clock.now_ms();
+        let mut maps = self.maps();
+        let Maps { fake, readers, .. } = &mut *maps;
+        readers.begin(&fake.image, now, random);
     }
 
     /// Some grace period ends, perhaps a late one.
     pub(crate) fn late_grace(&mut self, random: &mut Random) {
-        if !self.graces.is_empty() {
-            let began = self.graces.remove(random.below(self.graces.len()));
-            self.layout.graced(began);
-        }
+        let began = {
+            let mut maps = self.maps();
+            if maps.graces.is_empty() {
+                return;
+            }
+            let at = random.below(maps.graces.len());
+            let began = maps.graces.remove(at);
+            // It is over when every program that ran at its beginning has ended.
+            maps.readers.end_those_before(began);
+            began
+        };
+        self.state.graced(began);
+    }
+
+    /// Time goes by.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
+        self.state.tick();
     }
 
     /// Time goes by and every grace period ends.
     pub(crate) fn rest(&mut self) {
-        self.graces.clear();
-        self.now += 1;
-        self.layout.graced(self.now);
-        self.now += 1_500;
+        self.clock.advance(Duration::from_millis(1));
+        let began = self.clock.now_ms();
+        {
+            let mut maps = self.maps();
+            maps.graces.clear();
+            maps.readers = Readers::default();
+        }
+        self.state.graced(began);
+        self.pass(1_500);
     }
 
-    /// Another daemon takes over what the kernel holds.
+    /// What differs between the maps and what should be in them, as an audit sees it.
+    pub(crate) fn differences(&self) -> Vec<String> {
+        let (view, now) = (self.state.view(), self.clock.now());
+        services::differences(&Asked { view, runner: self.runner(), now }, &self.image())
+    }
+
+    /// An audit finds these differences.
+    pub(crate) fn audited(&mut self, differences: Vec<String>) {
+        let at_ms = self.clock.now_ms();
+        self.state.audited(Finding { area: Services::NAME, at_ms, differences });
+    }
+
+    /// What differs between the plan and one from scratch.
+    pub(crate) fn plan_differences(&self) -> Vec<String> {
+        self.runner().area().plan().differences(&self.state.view())
+    }
+
+    /// Another daemon takes over what the kernel holds. Programs that run go on.
     pub(crate) fn restart(&mut self) {
-        self.store = Store::new("n0");
-        self.plan = new_plan();
-        self.layout = Layout::adopt(self.kernel.read().unwrap());
-        self.graces.clear();
+        self.maps().graces.clear();
+        *self = Self::over(self.maps.clone(), self.clock.clone());
     }
 }

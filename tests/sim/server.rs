@@ -6,59 +6,52 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use towpath_model::{Event, Key, Kind, Object, ObjectName, Problem, decode};
-use towpath_proxy::NEEDS;
 
-use crate::world::{Random, World};
+use crate::world::{Kind, Name, Random, Said, World};
 
 /// Services that are there so that a list can lack many.
-const BALLAST: usize = 60;
+pub(crate) const BALLAST: usize = 60;
 
 #[derive(Default)]
 pub(crate) struct Server {
     pub(crate) objects: World,
-    queue: VecDeque<Event>,
+    queue: VecDeque<Said>,
     /// Objects that reach the daemon as something unreadable.
-    garbled: BTreeSet<Key>,
-}
-
-fn read(kind: Kind, json: &Value) -> Object {
-    decode(kind, json.to_string().as_bytes()).unwrap()
+    garbled: BTreeSet<(Kind, Name)>,
 }
 
 impl Server {
+    pub(crate) fn new(host_only: bool) -> Self {
+        Self { objects: World::new(host_only), ..Self::default() }
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    pub(crate) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Said> {
         self.queue.pop_front()
     }
 
-    fn say(&mut self, event: Event) {
-        let garbled = match &event {
-            Event::Apply(object) if self.garbled.contains(&object.key()) => Some(object.key()),
-            _ => None,
-        };
-        self.queue.push_back(match garbled {
-            Some(key) => {
-                let problem = Problem::new(Some(key.clone()), "spec", "garbled", "mend it");
-                Event::Bad(key, problem)
-            }
-            None => event,
-        });
+    fn say(&mut self, said: Said) {
+        let Said::Exists(kind, json) = &said else { return self.queue.push_back(said) };
+        let key = (*kind, crate::facts::name(json));
+        let garbled = self.garbled.contains(&key);
+        self.queue.push_back(if garbled { Said::Garbled(key.0, key.1) } else { said });
     }
 
     pub(crate) fn change(&mut self, random: &mut Random) {
-        for event in self.objects.change(random) {
-            self.say(event);
+        for said in self.objects.change(random) {
+            self.say(said);
         }
     }
 
-    /// What is on its way is lost; every kind is listed again, in any order.
+    /// What is on its way is lost; every kind is listed again, in any order. (What the node knows of
+    /// itself is said again as well.)
     pub(crate) fn break_streams(&mut self, random: &mut Random) {
         self.queue.clear();
-        let mut kinds = NEEDS.map(|stream| stream.kind).to_vec();
+        self.say(Said::Addresses(self.objects.own_addresses.clone()));
+        let mut kinds = Kind::ALL.to_vec();
         while !kinds.is_empty() {
             let kind = kinds.remove(random.below(kinds.len()));
             self.list(kind);
@@ -67,25 +60,8 @@ impl Server {
 
     /// A full list of one kind, after what is on its way.
     pub(crate) fn list(&mut self, kind: Kind) {
-        self.say(Event::Init(kind.into()));
-        for object in self.all(kind) {
-            self.say(Event::Apply(object));
-        }
-        self.say(Event::InitDone(kind.into()));
-    }
-
-    fn all(&self, kind: Kind) -> Vec<Object> {
-        match kind {
-            Kind::Service => {
-                self.objects.services.values().map(|s| Object::Service(Arc::clone(s))).collect()
-            }
-            Kind::EndpointSlice => {
-                self.objects.slices.values().map(|s| Object::EndpointSlice(Arc::clone(s))).collect()
-            }
-            Kind::Node => {
-                self.objects.nodes.values().map(|n| Object::Node(Arc::clone(n))).collect()
-            }
-            other => panic!("{other}"),
+        for said in self.objects.list(kind) {
+            self.say(said);
         }
     }
 
@@ -97,42 +73,62 @@ impl Server {
                     "clusterIPs": [format!("10.97.0.{number}")], "ports": [{ "port": 80 }],
                 },
             });
-            self.put(read(Kind::Service, &json));
+            self.put(Kind::Service, json);
         }
+        let slice = json!({
+            "metadata": {
+                "namespace": "ballast", "name": "b1-x",
+                "labels": { "kubernetes.io/service-name": "b1" },
+            },
+            "addressType": "IPv4", "ports": [{ "name": "", "port": 8080 }],
+            "endpoints": [{ "addresses": ["10.7.0.1"] }],
+        });
+        self.put(Kind::EndpointSlice, slice);
     }
 
-    fn put(&mut self, object: Object) {
-        match &object {
-            Object::Service(new) => {
-                self.objects.services.insert(new.meta.name.clone(), Arc::clone(new));
-            }
-            Object::EndpointSlice(new) => {
-                self.objects.slices.insert(new.meta.name.clone(), Arc::clone(new));
-            }
-            Object::Node(new) => {
-                self.objects.nodes.insert(new.meta.name.clone(), Arc::clone(new));
-            }
-            other => panic!("{other:?}"),
-        }
-        self.say(Event::Apply(object));
+    /// Is the ballast there?
+    pub(crate) fn has_ballast(&self) -> bool {
+        self.objects.objects.keys().any(|(_, (namespace, _))| namespace == "ballast")
+    }
+
+    /// Is this object of the ballast there?
+    pub(crate) fn has(&self, kind: Kind, name: &str) -> bool {
+        self.objects.objects.contains_key(&(kind, ("ballast".to_owned(), name.to_owned())))
+    }
+
+    fn put(&mut self, kind: Kind, json: Value) {
+        let json = Arc::new(json);
+        self.objects.put(kind, Arc::clone(&json));
+        self.say(Said::Exists(kind, json));
     }
 
     /// The server lists Services, and lacks nearly all of them, for its storage is not up yet.
     pub(crate) fn half_empty_list(&mut self) {
-        self.say(Event::Init(Kind::Service.into()));
-        for object in self.all(Kind::Service).into_iter().rev().take(2) {
-            self.say(Event::Apply(object));
+        let mut list = self.objects.list(Kind::Service);
+        // Its last two, and its end.
+        list.drain(1..list.len().saturating_sub(3).max(1));
+        for said in list {
+            self.say(said);
         }
-        self.say(Event::InitDone(Kind::Service.into()));
         // What comes next is complete again, unless the daemon asks before.
         self.list(Kind::Service);
     }
 
+    /// A daemon that starts is listed everything, but of Services nothing at first.
+    pub(crate) fn half_empty_start(&mut self) {
+        self.queue.clear();
+        self.say(Said::Addresses(self.objects.own_addresses.clone()));
+        self.list(Kind::Node);
+        self.list(Kind::EndpointSlice);
+        self.say(Said::Begin(Kind::Service));
+        self.say(Said::End(Kind::Service));
+    }
+
     /// Most Services are really deleted, in a gap of the stream; later they may be back.
     pub(crate) fn lose_ballast(&mut self, random: &mut Random) {
-        let before = self.objects.services.len();
-        self.objects.services.retain(|name, _| &*name.namespace != "ballast");
-        if self.objects.services.len() == before {
+        let before = self.objects.objects.len();
+        self.objects.objects.retain(|(_, (namespace, _)), _| namespace != "ballast");
+        if self.objects.objects.len() == before {
             self.add_ballast();
             return;
         }
@@ -141,19 +137,17 @@ impl Server {
 
     /// From now on this object cannot be read.
     pub(crate) fn garble(&mut self, random: &mut Random) {
-        let keys: Vec<Key> = NEEDS
-            .iter()
-            .flat_map(|stream| self.all(stream.kind))
-            .map(|object| object.key())
-            .filter(|key| &*key.name.namespace != "ballast")
-            .collect();
+        // Of the ballast a Service, and the only slice of another.
+        let of_ballast = |name: &str| ["b0", "b1-x"].contains(&name);
+        let keys = self.objects.objects.keys();
+        let keys = keys.filter(|(_, (space, name))| space != "ballast" || of_ballast(name));
+        let keys: Vec<_> = keys.collect();
         if keys.is_empty() {
             return;
         }
-        let key = keys[random.below(keys.len())].clone();
-        let problem = Problem::new(Some(key.clone()), "spec", "garbled", "mend it");
-        self.queue.push_back(Event::Bad(key.clone(), problem));
-        self.garbled.insert(key);
+        let (kind, name) = keys[random.below(keys.len())].clone();
+        self.queue.push_back(Said::Garbled(kind, name.clone()));
+        self.garbled.insert((kind, name));
     }
 
     pub(crate) fn mend(&mut self) {
@@ -162,8 +156,8 @@ impl Server {
 
     /// Every Service and slice is deleted.
     pub(crate) fn clear(&mut self) {
-        for event in self.objects.clear() {
-            self.say(event);
+        for said in self.objects.clear() {
+            self.say(said);
         }
     }
 
@@ -181,8 +175,7 @@ impl Server {
             },
             "addressType": "IPv4", "ports": [{ "name": "", "port": 80 }], "endpoints": endpoints,
         });
-        self.put(read(Kind::Service, &service));
-        self.put(read(Kind::EndpointSlice, &slice));
-        assert!(self.objects.services.contains_key(&ObjectName::new("d", "full")));
+        self.put(Kind::Service, service);
+        self.put(Kind::EndpointSlice, slice);
     }
 }

@@ -1,263 +1,397 @@
-//! The reference: from objects straight to an answer, slowly. Written from services.md 1.1 to 1.3,
-//! without a look at `proxy` or `model::select`.
+//! The reference: from facts straight to an answer, slowly. Written from services.md 1.1 to 1.6 and
+//! DESIGN 4, without a look at `proxy` or `model::select`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::Arc,
 };
 
-use towpath_model::{
-    Endpoint, Family, ObjectName, Protocol, Service,
-    service::{ServicePort, ServiceType, TrafficPolicy},
+use crate::{
+    facts::{Endpoint, Facts, Port, Service},
+    question::{Answer, Probe, When},
+    world::OWN_NODE,
 };
 
-use crate::world::{Probe, World};
-
+/// The answers that are right: more than one where the rules leave something open.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Answer {
-    NotAService,
-    UnknownPort,
-    Refused,
-    Left,
-    Damaged,
-    OneOf(BTreeSet<(IpAddr, u16)>),
+pub(crate) struct Right(Vec<Answer>);
+
+impl Right {
+    pub(crate) fn allows(&self, answer: &Answer) -> bool {
+        self.0.contains(answer)
+    }
 }
 
-/// How often each branch of services.md 1.2 was taken.
+/// How often each branch of the rules was taken: what never happens proves nothing.
 #[derive(Default, Debug)]
 pub(crate) struct Branches(BTreeMap<&'static str, u64>);
 
 impl Branches {
-    fn took(&mut self, branch: &'static str) {
+    pub(crate) fn took(&mut self, branch: &'static str) {
         *self.0.entry(branch).or_default() += 1;
     }
 
-    pub(crate) fn assert_all_were_taken(&self) {
-        const ALL: [&str; 10] = [
-            "same node",
-            "same zone",
-            "no topology",
-            "cluster falls back to terminating",
-            "nothing usable anywhere",
-            "local ready",
-            "local falls back to terminating",
-            "local has none",
-            "remote node's own",
-            "remote node has none",
-        ];
-        let missing: Vec<_> = ALL.iter().filter(|branch| !self.0.contains_key(*branch)).collect();
+    #[track_caller]
+    pub(crate) fn assert_all_were_taken(&self, all: &[&str]) {
+        let missing: Vec<_> = all.iter().filter(|branch| !self.0.contains_key(*branch)).collect();
         assert!(missing.is_empty(), "never taken: {missing:?} of {:?}", self.0);
     }
 }
 
-/// Something a probe can hit.
-struct Hit<'a> {
-    service: &'a Arc<Service>,
-    port: &'a ServicePort,
-    internal: bool,
-    ranges: bool,
+/// The branches of this file.
+pub(crate) const ALL: [&str; 30] = [
+    "same node",
+    "same zone",
+    "no topology",
+    "cluster falls back to terminating",
+    "nothing usable anywhere",
+    "local ready",
+    "local falls back to terminating",
+    "local has none",
+    "remote node's own",
+    "remote node has none",
+    "host only",
+    "unknown port",
+    "source ranges",
+    "clusterIP",
+    "balancer",
+    "externalIP",
+    "nodePort",
+    "nodePort on loopback",
+    "several entries may be kept",
+    "ready and terminating",
+    "SCTP",
+    "refused at once",
+    "refused later",
+    "left to the default: ready",
+    "left to the default: serving",
+    "left to the default: terminating",
+    "left to the default: internalTrafficPolicy",
+    "left to the default: externalTrafficPolicy",
+    "left to the default: protocol",
+    "left to the default: ipMode",
+];
+
+/// Where a probe arrives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Via {
+    ClusterIp,
+    Balancer,
+    ExternalIp,
+    NodePort,
 }
 
-pub(crate) fn answer(world: &World, probe: &Probe, branches: &mut Branches) -> Answer {
-    let family = Family::of(probe.addr);
-    if let Some(hit) = vip(world, probe) {
-        return through(world, family, &hit, None, branches);
-    }
-    if let Some(node) = whose(world, probe.addr)
-        && (!probe.addr.is_loopback() || probe.host)
-        && let Some(hit) = node_port(world, probe)
-    {
-        let remote = &*node.name != "n0";
-        let local = hit.service.external_policy == TrafficPolicy::Local;
-        let node = (remote && local).then_some(node);
-        return through(world, family, &hit, node.as_ref(), branches);
-    }
-    let guarded = proxied(world).any(|service| service.cluster_ips.contains(&probe.addr));
-    if guarded { Answer::UnknownPort } else { Answer::NotAService }
+/// What a probe hits.
+pub(crate) struct Hit<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) port: &'a Port,
+    pub(crate) via: Via,
+    /// Another node, whose own endpoints are the only right ones.
+    pub(crate) remote: Option<&'a str>,
 }
 
-fn proxied(world: &World) -> impl Iterator<Item = &Arc<Service>> {
-    world.services.values().filter(|s| {
-        s.proxy_name.is_none()
-            && !s.headless_label
-            && !s.headless
-            && s.service_type != ServiceType::ExternalName
-            && !s.cluster_ips.is_empty()
-    })
+pub(crate) fn answer(facts: &Facts, probe: &Probe, branches: &mut Branches) -> Right {
+    // DESIGN 4: with `socketLB: hostOnly` the sockets of pods are left to a mesh.
+    if facts.host_only && !probe.host {
+        branches.took("host only");
+        return Right(vec![Answer::HostOnly]);
+    }
+    if let Some(hit) = hit(facts, probe) {
+        note(&hit, probe, branches);
+        return through(facts, probe, &hit, branches);
+    }
+    // 1.3: "active clusterIP, port/proto with no service": reject.
+    if facts.services.iter().any(|service| service.cluster.contains(&probe.addr)) {
+        branches.took("unknown port");
+        return Right(vec![Answer::UnknownPort(when(probe, branches))]);
+    }
+    Right(vec![Answer::NotAService])
 }
 
-fn number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
+fn note(hit: &Hit<'_>, probe: &Probe, branches: &mut Branches) {
+    branches.took(match hit.via {
+        Via::ClusterIp => "clusterIP",
+        Via::Balancer => "balancer",
+        Via::ExternalIp => "externalIP",
+        Via::NodePort if probe.addr.is_loopback() => "nodePort on loopback",
+        Via::NodePort => "nodePort",
+    });
+    let defaults = [
+        (hit.port.protocol == 132, "SCTP"),
+        (hit.port.protocol_unsaid, "left to the default: protocol"),
+        (hit.via == Via::Balancer && hit.service.left_out("ipMode"), "left to the default: ipMode"),
+        (
+            hit.via == Via::ClusterIp && hit.service.left_out("internalTrafficPolicy"),
+            "left to the default: internalTrafficPolicy",
+        ),
+        (
+            hit.via == Via::NodePort && hit.service.left_out("externalTrafficPolicy"),
+            "left to the default: externalTrafficPolicy",
+        ),
+    ];
+    for (_, branch) in defaults.iter().filter(|(applies, _)| *applies) {
+        branches.took(branch);
     }
 }
 
-/// Where a VIP frontend comes from, how it ranks, and what it needs.
-fn vip<'a>(world: &'a World, probe: &Probe) -> Option<Hit<'a>> {
-    let mut claims: Vec<((u8, String, ObjectName), Hit<'a>)> = Vec::new();
-    for service in proxied(world) {
-        let family = Family::of(probe.addr);
-        if !service.cluster_ips.iter().any(|ip| Family::of(*ip) == family) {
-            continue;
-        }
-        for port in &service.ports {
-            if port.port != probe.port || number(port.protocol) != probe.protocol {
-                continue;
-            }
-            let rank = |n| (n, service.meta.created.to_string(), service.meta.name.clone());
-            let hit = |internal, ranges| Hit { service, port, internal, ranges };
-            if service.cluster_ips.contains(&probe.addr) {
-                claims.push((rank(0), hit(true, false)));
-            }
-            let ranges = service.source_ranges.iter().any(|r| Family::of(r.base) == family);
-            if service.load_balancer.iter().any(|i| i.ip == probe.addr && !i.proxied) {
-                claims.push((rank(2), hit(false, ranges)));
-            }
-            let allowed = |ip: IpAddr| ip.to_string().starts_with("2.2.2.");
-            if service.external_ips.contains(&probe.addr) && allowed(probe.addr) {
-                claims.push((rank(3), hit(false, false)));
-            }
-        }
+/// 1.3: "a connecting TCP client sees ECONNREFUSED at once; a connected UDP socket sees it on the next
+/// call", which a datagram with a destination of its own is. SCTP sockets meet no hook (DESIGN 4, the
+/// table of hooks): the packet path refuses.
+fn when(probe: &Probe, branches: &mut Branches) -> When {
+    if probe.protocol == 6 || probe.datagram {
+        branches.took("refused at once");
+        return When::AtOnce;
     }
-    claims.sort_by(|a, b| a.0.cmp(&b.0));
-    claims.into_iter().next().map(|(_, hit)| hit)
+    branches.took("refused later");
+    When::Later
 }
 
-fn node_port<'a>(world: &'a World, probe: &Probe) -> Option<Hit<'a>> {
-    let family = Family::of(probe.addr);
-    let mut claims = Vec::new();
-    for service in proxied(world) {
-        if !service.cluster_ips.iter().any(|ip| Family::of(*ip) == family) {
-            continue;
-        }
-        for port in &service.ports {
-            if port.node_port == probe.port && number(port.protocol) == probe.protocol {
-                let rank = (service.meta.created.to_string(), service.meta.name.clone());
-                claims.push((rank, Hit { service, port, internal: false, ranges: false }));
-            }
-        }
-    }
-    claims.sort_by(|a, b| a.0.cmp(&b.0));
-    claims.into_iter().next().map(|(_, hit)| hit)
+/// 1.3: "VIP lookup comes first, NodePort second".
+pub(crate) fn hit<'a>(facts: &'a Facts, probe: &Probe) -> Option<Hit<'a>> {
+    vip(facts, probe).or_else(|| node_port(facts, probe))
 }
 
-fn whose(world: &World, addr: IpAddr) -> Option<ObjectName> {
-    if addr.is_loopback() {
-        return Some(ObjectName::new("", "n0"));
-    }
-    let nodes = world.nodes.values();
-    nodes.filter(|n| n.addresses.contains(&addr)).map(|n| n.meta.name.clone()).next()
+/// The ports of Services that are proxied in the probe's family: those with a clusterIP of it (1.1).
+fn ports<'a>(
+    facts: &'a Facts,
+    probe: &Probe,
+) -> impl Iterator<Item = (&'a Service, &'a Port)> + use<'a> {
+    let (v6, protocol) = (probe.addr.is_ipv6(), probe.protocol);
+    let services = facts.services.iter();
+    let proxied = services.filter(move |s| s.cluster.iter().any(|ip| ip.is_ipv6() == v6));
+    let ports = proxied.flat_map(|service| service.ports.iter().map(move |port| (service, port)));
+    ports.filter(move |(_, port)| port.protocol == protocol)
 }
 
-/// The endpoints of a hit, one entry each; duplicates between slices as 1.1 says.
-fn endpoints(world: &World, family: Family, hit: &Hit<'_>) -> Vec<(Endpoint, u16)> {
-    let mut all: Vec<(Endpoint, u16)> = Vec::new();
-    for slice in world.slices.values() {
-        if slice.service != hit.service.meta.name
-            || slice.family != Some(family)
-            || slice.headless_label
-            || slice.proxy_name.is_some()
-        {
-            continue;
-        }
-        for port in &slice.ports {
-            if port.name != hit.port.name || port.protocol != hit.port.protocol {
-                continue;
-            }
-            all.extend(slice.endpoints.iter().map(|e| (e.clone(), port.port)));
-        }
+/// Which of several claims counts: Kubernetes does not say. Towpath's own rule: an address that the
+/// API server allocates before one that anybody may write, then the older Service, then the name.
+fn first<'a>(claims: impl Iterator<Item = Hit<'a>>) -> Option<Hit<'a>> {
+    claims.min_by_key(|claim| (claim.via, &claim.service.created, &claim.service.name))
+}
+
+fn vip<'a>(facts: &'a Facts, probe: &Probe) -> Option<Hit<'a>> {
+    // The setting of the daemon under test; outside of it none is served (CVE-2020-8554).
+    let allowed = matches!(probe.addr, IpAddr::V4(v4) if v4.octets()[..3] == [2, 2, 2]);
+    let ports = ports(facts, probe).filter(|(_, port)| port.number == probe.port);
+    first(ports.flat_map(|(service, port)| {
+        let ways = [
+            (Via::ClusterIp, service.cluster.contains(&probe.addr)),
+            (Via::Balancer, service.balancers.contains(&probe.addr)),
+            (Via::ExternalIp, allowed && service.external.contains(&probe.addr)),
+        ];
+        let claim = move |(via, _)| Hit { service, port, via, remote: None };
+        ways.into_iter().filter(|(_, claims)| *claims).map(claim)
+    }))
+}
+
+fn node_port<'a>(facts: &'a Facts, probe: &Probe) -> Option<Hit<'a>> {
+    let node = facts.addresses.get(&probe.addr)?;
+    // DESIGN 4: loopback is for sockets of the host's namespace; a pod has a loopback of its own.
+    if probe.addr.is_loopback() && !probe.host {
+        return None;
     }
-    // The winner among duplicates is the first by: not terminating, ready, serving, on a node.
-    let order = |(e, _): &(Endpoint, u16)| (e.terminating, !e.ready, !e.serving, e.node.is_none());
-    let mut kept: Vec<(Endpoint, u16)> = Vec::new();
-    for candidate in all {
-        if candidate.0.addr.to_string().starts_with("169.254.") {
-            continue;
-        }
-        let same = |k: &&mut (Endpoint, u16)| (k.0.addr, k.1) == (candidate.0.addr, candidate.1);
-        match kept.iter_mut().find(same) {
-            Some(known) => {
-                if order(&candidate) < order(known) {
-                    *known = candidate;
+    let ports = ports(facts, probe).filter(|(_, port)| port.node_port == Some(probe.port));
+    let claim = |(service, port)| Hit { service, port, via: Via::NodePort, remote: None };
+    let mut hit = first(ports.map(claim))?;
+    // 1.3: with externalTrafficPolicy Local "use the addressed node's endpoints".
+    hit.remote = (node != OWN_NODE && hit.service.external_local).then_some(node);
+    Some(hit)
+}
+
+/// An endpoint and its port's number in its slice.
+type Target<'a> = (&'a Endpoint, u16);
+
+/// The union of all slices by port name and protocol, one entry for each address and port. Of
+/// several "a non-terminating entry wins over a terminating one; otherwise arbitrary" (1.1): every
+/// way to keep one of each.
+fn readings<'a>(
+    facts: &'a Facts,
+    v6: bool,
+    service: &Service,
+    port: &Port,
+) -> Vec<Vec<Target<'a>>> {
+    let mut entries: BTreeMap<(IpAddr, u16), Vec<&Endpoint>> = BTreeMap::new();
+    for slice in facts.slices.iter().filter(|s| s.service == service.name && s.v6 == v6) {
+        for (name, protocol, number) in &slice.ports {
+            if *name == port.name && *protocol == port.protocol {
+                for endpoint in &slice.endpoints {
+                    entries.entry((endpoint.addr, *number)).or_default().push(endpoint);
                 }
             }
-            None => kept.push(candidate),
         }
     }
-    kept
+    let mut readings: Vec<Vec<Target<'a>>> = vec![Vec::new()];
+    for ((_, number), all) in entries {
+        let lasting = all.iter().any(|endpoint| !endpoint.terminating);
+        let mut kept: Vec<&Endpoint> = Vec::new();
+        for endpoint in all.into_iter().filter(|e| !(lasting && e.terminating)) {
+            if !kept.contains(&endpoint) {
+                kept.push(endpoint);
+            }
+        }
+        let more = kept.len() - 1;
+        let mut branched = Vec::with_capacity(readings.len() * more);
+        for endpoint in &kept[1..] {
+            for reading in &readings {
+                branched.push(reading.iter().copied().chain([(*endpoint, number)]).collect());
+            }
+        }
+        readings.iter_mut().for_each(|reading| reading.push((kept[0], number)));
+        readings.extend(branched);
+    }
+    readings
 }
 
-fn through(
-    world: &World,
-    family: Family,
-    hit: &Hit<'_>,
-    remote: Option<&ObjectName>,
-    branches: &mut Branches,
-) -> Answer {
-    if hit.ranges {
-        return Answer::Left;
+fn through(facts: &Facts, probe: &Probe, hit: &Hit<'_>, branches: &mut Branches) -> Right {
+    // 1.1: source ranges apply to addresses of load balancers alone; sockets cannot check them, so
+    // the packet path does.
+    if hit.via == Via::Balancer && hit.service.ranged[usize::from(probe.addr.is_ipv6())] {
+        branches.took("source ranges");
+        return Right(vec![Answer::SourceRanges]);
     }
-    let all = endpoints(world, family, hit);
-    let draining = |e: &Endpoint| e.serving && e.terminating;
-    let any = all.iter().any(|(e, _)| e.ready || draining(e));
-    let set = |wanted: &dyn Fn(&Endpoint) -> bool| -> BTreeSet<(IpAddr, u16)> {
-        all.iter().filter(|(e, _)| wanted(e)).map(|(e, p)| (e.addr, *p)).collect()
+    let readings = readings(facts, probe.addr.is_ipv6(), hit.service, hit.port);
+    let mut right = Vec::new();
+    for all in &readings {
+        let answer = match chosen(facts, hit, all, branches) {
+            Chosen::Nothing => Answer::NoEndpoint(when(probe, branches)),
+            Chosen::NoneHere => Answer::NoLocalEndpoint,
+            Chosen::Set(set) => {
+                note_defaults(all, &set, branches);
+                let targets = set.iter().map(|(endpoint, port)| (endpoint.addr, *port));
+                Answer::OneOf(targets.collect(), hit.service.affinity)
+            }
+        };
+        if !right.contains(&answer) {
+            right.push(answer);
+        }
+    }
+    if right.len() > 1 {
+        branches.took("several entries may be kept");
+    }
+    Right(right)
+}
+
+/// Which conditions decided although they were not there.
+fn note_defaults(all: &[Target<'_>], set: &[Target<'_>], branches: &mut Branches) {
+    for (endpoint, _) in set {
+        let [ready, serving, _] = endpoint.unsaid;
+        if endpoint.ready && ready {
+            branches.took("left to the default: ready");
+        }
+        if endpoint.ready && endpoint.terminating {
+            branches.took("ready and terminating");
+        }
+        if !endpoint.ready && serving {
+            branches.took("left to the default: serving");
+        }
+    }
+    let idle = |e: &Endpoint| !e.ready && e.serving && e.unsaid[2];
+    if set.iter().all(|(e, _)| !e.ready) && all.iter().any(|(e, _)| idle(e)) {
+        branches.took("left to the default: terminating");
+    }
+}
+
+enum Chosen<'a> {
+    Set(Vec<Target<'a>>),
+    /// Usable ones exist, but not where the policy wants them.
+    NoneHere,
+    Nothing,
+}
+
+/// 1.2 and 1.3, for a socket on this node: from here every frontend of the outside is
+/// "short-circuited" to the cluster set, so the local set is that of clusterIPs alone.
+fn chosen<'a>(
+    facts: &Facts,
+    hit: &Hit<'_>,
+    all: &[Target<'a>],
+    branches: &mut Branches,
+) -> Chosen<'a> {
+    let only = |wanted: &dyn Fn(&Endpoint) -> bool| -> Vec<Target<'a>> {
+        all.iter().copied().filter(|(endpoint, _)| wanted(endpoint)).collect()
     };
-    if let Some(node) = remote {
-        let on = |e: &Endpoint| e.node.as_deref() == Some(&*node.name);
-        let ready = set(&|e| on(e) && e.ready);
-        let chosen = if ready.is_empty() { set(&|e| on(e) && draining(e)) } else { ready };
-        if chosen.is_empty() {
+    let draining = |e: &Endpoint| e.serving && e.terminating;
+    if let Some(node) = hit.remote {
+        let on = |e: &Endpoint| e.node.as_deref() == Some(node);
+        let ready = only(&|e| on(e) && e.ready);
+        let set = if ready.is_empty() { only(&|e| on(e) && draining(e)) } else { ready };
+        if set.is_empty() {
             branches.took("remote node has none");
-            return Answer::Left;
+            return Chosen::NoneHere;
         }
         branches.took("remote node's own");
-        return Answer::OneOf(chosen);
+        return Chosen::Set(set);
     }
-    if !any {
+    // 1.2, step 5.
+    if !all.iter().any(|(e, _)| e.ready || draining(e)) {
         branches.took("nothing usable anywhere");
-        return Answer::Refused;
+        return Chosen::Nothing;
     }
-    if hit.internal && hit.service.internal_policy == TrafficPolicy::Local {
-        let on = |e: &Endpoint| e.node.as_deref() == Some("n0");
-        let ready = set(&|e| on(e) && e.ready);
+    // Step 4.
+    if hit.via == Via::ClusterIp && hit.service.internal_local {
+        let on = |e: &Endpoint| e.node.as_deref() == Some(OWN_NODE);
+        let ready = only(&|e| on(e) && e.ready);
         if !ready.is_empty() {
             branches.took("local ready");
-            return Answer::OneOf(ready);
+            return Chosen::Set(ready);
         }
-        let rest = set(&|e| on(e) && draining(e));
+        let rest = only(&|e| on(e) && draining(e));
         if rest.is_empty() {
             branches.took("local has none");
-            return Answer::Left;
+            return Chosen::NoneHere;
         }
         branches.took("local falls back to terminating");
-        return Answer::OneOf(rest);
+        return Chosen::Set(rest);
     }
-    let ready: Vec<_> = all.iter().filter(|(e, _)| e.ready).collect();
+    // Steps 2 and 3.
+    let ready = only(&|e| e.ready);
     if ready.is_empty() {
         branches.took("cluster falls back to terminating");
-        return Answer::OneOf(set(&draining));
+        return Chosen::Set(only(&draining));
     }
-    let names = |hints: &Option<Box<[Arc<str>]>>, name: &str| {
-        hints.as_ref().is_some_and(|hints| hints.iter().any(|h| **h == *name))
-    };
-    let zone = world.nodes.get(&ObjectName::new("", "n0")).and_then(|n| n.zone.clone());
-    if ready.iter().all(|(e, _)| e.node_hints.is_some())
-        && ready.iter().any(|(e, _)| names(&e.node_hints, "n0"))
+    let has = |hints: &[String], name: &str| hints.iter().any(|hint| hint == name);
+    if ready.iter().all(|(e, _)| !e.nodes.is_empty())
+        && ready.iter().any(|(e, _)| has(&e.nodes, OWN_NODE))
     {
         branches.took("same node");
-        return Answer::OneOf(set(&|e| e.ready && names(&e.node_hints, "n0")));
+        return Chosen::Set(only(&|e| e.ready && has(&e.nodes, OWN_NODE)));
     }
-    if let Some(zone) = zone
-        && ready.iter().all(|(e, _)| e.zone_hints.is_some())
-        && ready.iter().any(|(e, _)| names(&e.zone_hints, &zone))
+    if let Some(zone) = &facts.zone
+        && ready.iter().all(|(e, _)| !e.zones.is_empty())
+        && ready.iter().any(|(e, _)| has(&e.zones, zone))
     {
         branches.took("same zone");
-        return Answer::OneOf(set(&|e| e.ready && names(&e.zone_hints, &zone)));
+        return Chosen::Set(only(&|e| e.ready && has(&e.zones, zone)));
     }
     branches.took("no topology");
-    Answer::OneOf(set(&|e| e.ready))
+    Chosen::Set(ready)
+}
+
+/// healthCheckNodePorts and how many endpoints each may report (1.6): "distinct local endpoint IPs
+/// that are ready". From the surest count to the largest that an arbitrary choice can give.
+#[allow(dead_code, reason = "not every test binary that shares this file asks")]
+pub(crate) fn health_checks(facts: &Facts) -> BTreeMap<u16, (&Service, [usize; 2])> {
+    let mut checks: BTreeMap<u16, (&Service, [usize; 2])> = BTreeMap::new();
+    let mut services: Vec<&Service> = facts.services.iter().collect();
+    // Of two Services with one port the older has it, then the first name: as above.
+    services.sort_by_key(|service| (&service.created, &service.name));
+    for service in services {
+        let Some(number) = service.health_check else { continue };
+        let (mut sure, mut possible) = (BTreeSet::new(), BTreeSet::new());
+        for ip in &service.cluster {
+            for port in &service.ports {
+                let readings = readings(facts, ip.is_ipv6(), service, port);
+                let here: Vec<BTreeSet<IpAddr>> = readings.iter().map(|r| ready_here(r)).collect();
+                possible.extend(here.iter().flatten().copied());
+                let always = |ip: &&IpAddr| here.iter().all(|set| set.contains(*ip));
+                sure.extend(here[0].iter().filter(always).copied());
+            }
+        }
+        checks.entry(number).or_insert((service, [sure.len(), possible.len()]));
+    }
+    checks
+}
+
+fn ready_here(all: &[Target<'_>]) -> BTreeSet<IpAddr> {
+    let here = all.iter().filter(|(e, _)| e.ready && e.node.as_deref() == Some(OWN_NODE));
+    here.map(|(endpoint, _)| endpoint.addr).collect()
 }

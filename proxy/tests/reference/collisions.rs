@@ -3,18 +3,23 @@
 //! Identities are cut to a few bits, so that they collide all the time; everything else is as it is.
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde_json::json;
 use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
-use towpath_model::{Event, Store};
-use towpath_proxy::{Layout, NEEDS, PlanDelta, ServicePlan, plan};
+use towpath_model::{Family, ObjectName, Protocol, Store};
+use towpath_proxy::{Layout, NEEDS, PlanDelta, ServicePlan, ServicePortId, plan, service_identity};
 
 use crate::{
-    answers::{self, Answer, Branches},
-    config,
+    answers::{Branches, Right},
+    assert_right, between, config,
+    facts::Facts,
+    from_reference,
     kernel::ask,
-    world::{Probe, Random, World},
+    question::{Answer, Probe},
+    world::{CLUSTER, Kind, Name, OWN_NODE, Random, Said, World},
 };
 
 const BITS: u32 = 5;
+const SEEDS: u64 = 150;
 
 struct Bench {
     store: Store,
@@ -36,13 +41,18 @@ impl Bench {
             backends: 400,
             node_addresses: 50,
         });
-        let mut store = Store::new("n0");
-        for stream in NEEDS {
-            store.feed(Event::Init(stream.clone()));
-            store.feed(Event::InitDone(stream));
+        let mut store = Store::new(OWN_NODE);
+        for said in World::default().everything() {
+            store.feed(said.event());
         }
         let layout = Layout::adopt(kernel.image.clone());
         Self { store, plan: empty_plan(), layout, kernel, now: 1 }
+    }
+
+    fn hear(&mut self, said: Vec<Said>) {
+        for said in said {
+            self.store.feed(said.event());
+        }
     }
 
     fn turn(&mut self) {
@@ -69,42 +79,48 @@ fn held(image: &ServiceImage) -> BTreeMap<Probe, Answer> {
 }
 
 /// What the Services that are served would get in a world of their own.
-fn wanted(world: &World, plan: &ServicePlan, branches: &mut Branches) -> BTreeMap<Probe, Answer> {
-    let served = world.services.iter().filter(|(name, _)| !plan.withheld().contains_key(*name));
-    let alone = World {
-        services: served.map(|(name, service)| (name.clone(), Arc::clone(service))).collect(),
-        slices: world.slices.clone(),
-        nodes: world.nodes.clone(),
-    };
-    World::probes().map(|probe| (probe, answers::answer(&alone, &probe, branches))).collect()
+fn wanted(
+    world: &World,
+    plan: &ServicePlan,
+    branches: &mut Branches,
+) -> (Facts, BTreeMap<Probe, Right>) {
+    let mut alone = world.clone();
+    for name in plan.withheld().keys() {
+        alone.remove(Kind::Service, &plain(name));
+    }
+    let facts = Facts::read(&alone);
+    let right = from_reference(&facts, branches);
+    (facts, right)
+}
+
+fn plain(name: &ObjectName) -> Name {
+    (name.namespace.to_string(), name.name.to_string())
 }
 
 #[test]
 fn no_service_is_harmed_by_names_with_the_same_hash() {
     let mut branches = Branches::default();
     let (mut withheld, mut came_in) = (0, 0);
-    for seed in 1..=300 {
+    for seed in 1..=SEEDS {
         let mut random = Random::new(seed);
         let mut world = World::default();
         let mut bench = Bench::new();
         let mut before = held(&bench.kernel.image);
+        let mut facts = Facts::read(&world);
         for step in 0..25 {
-            for event in world.change(&mut random) {
-                bench.store.feed(event);
-            }
+            bench.hear(world.change(&mut random));
             let waiting = bench.plan.withheld().clone();
             bench.kernel.history = Some(Vec::new());
             bench.turn();
-            let after = wanted(&world, &bench.plan, &mut branches);
-            let found = held(&bench.kernel.image);
-            for (probe, answer) in &after {
-                assert_eq!(&found[probe], answer, "seed {seed}, step {step}: {probe:?}");
-            }
+            let (alone, right) = wanted(&world, &bench.plan, &mut branches);
+            let old = std::mem::replace(&mut facts, alone);
+            let after = held(&bench.kernel.image);
+            assert_right(&format!("seed {seed}, step {step}"), &right, &after);
             for image in bench.kernel.history.take().unwrap_or_default() {
                 for (probe, new) in &after {
                     let now = ask(&image, probe);
                     assert!(
-                        now == *new || now == before[probe],
+                        now == *new || now == before[probe] || between(&old, &facts, probe, &now),
                         "seed {seed}, step {step}: {probe:?} passes through {now:?} on the way from \
                          {:?} to {new:?}",
                         before[probe]
@@ -116,20 +132,15 @@ fn no_service_is_harmed_by_names_with_the_same_hash() {
             assert_eq!(bench.plan.differences(&bench.store.view()), Vec::<String>::new(), "{seed}");
             withheld += bench.plan.withheld().len();
             let comes = |name: &&_| !bench.plan.withheld().contains_key(*name);
-            came_in += waiting
-                .keys()
-                .filter(|name| world.services.contains_key(*name))
-                .filter(comes)
-                .count();
+            let exists = |name: &&_| world.objects.contains_key(&(Kind::Service, plain(name)));
+            came_in += waiting.keys().filter(exists).filter(comes).count();
         }
         // A new daemon comes to the same, in whatever order it hears of the objects.
         let (view, changes) = (bench.store.view(), towpath_model::Changes::default());
         let mut fresh = empty_plan();
         plan(&view, &changes, &mut fresh);
         assert_eq!(fresh.withheld(), bench.plan.withheld(), "seed {seed}");
-        for event in world.clear() {
-            bench.store.feed(event);
-        }
+        bench.hear(world.clear());
         bench.turn();
         bench.turn();
         assert!(bench.kernel.image.services.is_empty(), "seed {seed}");
@@ -138,13 +149,62 @@ fn no_service_is_harmed_by_names_with_the_same_hash() {
     assert!(withheld > 500 && came_in > 20, "{withheld} withheld, {came_in} came in later");
 }
 
+/// Two ports of one Service: the second takes the place of the first, and its hash.
+#[test]
+fn a_port_that_takes_over_the_hash_of_another_leaves_its_clients_alone() {
+    let hash = |port: &str| {
+        let (protocol, family) = (Protocol::Tcp, Family::V4);
+        let service = ObjectName::new("d", "s");
+        service_identity(&ServicePortId { service, port: port.into(), protocol, family }, None)
+            & ((1 << BITS) - 1)
+    };
+    let wanted = hash("p0");
+    let other = (1..).map(|n| format!("p{n}")).find(|name| hash(name) == wanted).unwrap();
+    let service = |port: &str, number: u16| {
+        Said::Exists(
+            Kind::Service,
+            Arc::new(json!({
+                "metadata": { "namespace": "d", "name": "s" },
+                "spec": { "clusterIP": CLUSTER[0], "ports": [{ "name": port, "port": number }] },
+            })),
+        )
+    };
+    let endpoints = Said::Exists(
+        Kind::EndpointSlice,
+        Arc::new(json!({
+            "metadata": {
+                "namespace": "d", "name": "x", "labels": { "kubernetes.io/service-name": "s" },
+            },
+            "addressType": "IPv4", "endpoints": [{ "addresses": ["10.0.0.1"] }],
+            "ports": [{ "name": "p0", "port": 8080 }, { "name": other, "port": 9090 }],
+        })),
+    );
+    let mut bench = Bench::new();
+    bench.hear(vec![service("p0", 80), endpoints]);
+    bench.turn();
+    let before = held(&bench.kernel.image);
+    bench.kernel.history = Some(Vec::new());
+    bench.hear(vec![service(&other, 81)]);
+    bench.turn();
+    let after = held(&bench.kernel.image);
+    assert_ne!(before, after);
+    for image in bench.kernel.history.take().unwrap() {
+        for (probe, got) in held(&image) {
+            assert!(got == before[&probe] || got == after[&probe], "{probe:?} gets {got:?}");
+        }
+    }
+}
+
 /// The younger one, by name, with a problem; never the older.
 fn check_who_is_withheld(world: &World, plan: &ServicePlan) {
     let problems: Vec<String> = plan.problems().iter().map(ToString::to_string).collect();
     for (name, owner) in plan.withheld() {
         let told = |p: &&String| p.contains(&name.to_string()) && p.contains(&owner.to_string());
         assert!(problems.iter().any(|p| told(&p)), "{name}: {problems:?}");
-        let age = |name| (world.services[name].meta.created.clone(), name.clone());
+        let age = |name| {
+            let json = &world.objects[&(Kind::Service, plain(name))];
+            (json["metadata"]["creationTimestamp"].to_string(), plain(name))
+        };
         assert!(age(owner) <= age(name), "{owner} is older than {name}");
     }
 }

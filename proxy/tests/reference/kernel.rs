@@ -5,16 +5,16 @@ use towpath_image::{
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
         NodeAddressValue, ServiceRecord, SetChoice, SetWord,
-        decide::{Call, Request, Search, SocketAddress, Tables, Verdict, connect},
+        decide::{Action, Call, Request, Search, SocketAddress, Tables, Verdict, connect},
     },
 };
 
-use crate::{answers::Answer, world::Probe};
+use crate::question::{Answer, Probe, When};
 
 /// What a program reads: the frontend first, the record and the backends perhaps much later.
-struct Maps<'a> {
-    first: &'a ServiceImage,
-    later: &'a ServiceImage,
+pub(crate) struct Maps<'a> {
+    pub(crate) first: &'a ServiceImage,
+    pub(crate) later: &'a ServiceImage,
 }
 
 impl Search for Maps<'_> {
@@ -40,7 +40,7 @@ impl Tables for Maps<'_> {
         None
     }
     fn config(&self) -> ConfigRecord {
-        ConfigRecord { host_netns: 1, ..ConfigRecord::default() }
+        self.first.config
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn ask(image: &ServiceImage, probe: &Probe) -> Answer {
 #[allow(dead_code, reason = "not every test binary that shares this file asks")]
 /// Index of the record that the frontend leads to.
 pub(crate) fn leads_to(image: &ServiceImage, probe: &Probe) -> Option<u32> {
-    match verdict(image, image, probe) {
+    match connect(&Maps { first: image, later: image }, &request(image, probe), 0, 0) {
         Verdict::NoEndpoint { service }
         | Verdict::NoLocalEndpoint { service }
         | Verdict::SourceRanges { service }
@@ -61,29 +61,40 @@ pub(crate) fn leads_to(image: &ServiceImage, probe: &Probe) -> Option<u32> {
     }
 }
 
-fn verdict(first: &ServiceImage, later: &ServiceImage, probe: &Probe) -> Verdict {
-    let request = Request {
-        call: Call::Connect,
+/// The call that a program would see.
+pub(crate) fn request(image: &ServiceImage, probe: &Probe) -> Request {
+    let host = image.config.host_netns;
+    Request {
+        call: if probe.datagram { Call::Send } else { Call::Connect },
         protocol: probe.protocol,
         to: SocketAddress::new(probe.addr.into(), probe.port.to_be()),
-        netns: if probe.host { 1 } else { 2 },
+        netns: if probe.host { host } else { host + 1 },
         socket: 0,
-    };
-    connect(&Maps { first, later }, &request, 0, 0)
+    }
 }
 
 /// As a program that found the frontend in `first` and was held up until `later`.
 pub(crate) fn ask_slowly(first: &ServiceImage, later: &ServiceImage, probe: &Probe) -> Answer {
-    match verdict(first, later, probe) {
-        Verdict::Untouched | Verdict::HostOnly => Answer::NotAService,
-        Verdict::UnknownPort => Answer::UnknownPort,
-        Verdict::NoEndpoint { .. } => Answer::Refused,
-        Verdict::NoLocalEndpoint { .. } | Verdict::SourceRanges { .. } => Answer::Left,
+    let request = request(first, probe);
+    let verdict = connect(&Maps { first, later }, &request, 0, 0);
+    let when = match verdict.action(&request) {
+        Action::Refuse => When::AtOnce,
+        Action::Leave | Action::Rewrite(_) => When::Later,
+    };
+    match verdict {
+        Verdict::Untouched => Answer::NotAService,
+        Verdict::HostOnly => Answer::HostOnly,
+        Verdict::UnknownPort => Answer::UnknownPort(when),
+        Verdict::NoEndpoint { .. } => Answer::NoEndpoint(when),
+        Verdict::NoLocalEndpoint { .. } => Answer::NoLocalEndpoint,
+        Verdict::SourceRanges { .. } => Answer::SourceRanges,
         Verdict::Damaged { .. } => Answer::Damaged,
         Verdict::Translate(choice) => {
             let backends = later.extent(choice.word).iter();
             let backend = |b: &BackendRecord| (b.addr.into(), u16::from_be(b.port));
-            Answer::OneOf(backends.map(backend).collect())
+            let record = later.services.get(&choice.service).filter(|_| choice.affinity != 0);
+            let keeps = record.map(|record| record.affinity_seconds);
+            Answer::OneOf(backends.map(backend).collect(), keeps)
         }
     }
 }

@@ -1,252 +1,308 @@
-//! A small world of objects that changes at random: few names, few addresses, many collisions.
+//! A small world of objects that changes at random: few names, few addresses, many collisions. The
+//! objects are the JSON that an API server would send. The daemon gets them through its own decoder
+//! ([`Said::event`], the only place here that knows it), the reference through `facts.rs`.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+#[path = "objects.rs"]
+mod objects;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 use serde_json::{Value, json};
-use towpath_model::{EndpointSlice, Event, Kind, Node, Object, ObjectName, Service, decode};
+use towpath_model::{Event, NodeFact, ObjectName, decode};
+
+use crate::question::Probe;
+
+/// The node under test.
+pub(crate) const OWN_NODE: &str = "n0";
 
 /// xorshift64*: repeatable everywhere.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        // The first numbers of seeds that follow each other are alike.
+        for _ in 0..8 {
+            random.number();
+        }
+        random
     }
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn number(&mut self) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        let value = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(value).unwrap() % limit
+        u32::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32).unwrap()
+    }
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.number() >> 1) as usize % limit
     }
     /// True once in `of` times.
     pub(crate) fn chance(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 }
 
-/// One question.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Probe {
-    pub(crate) addr: IpAddr,
-    pub(crate) port: u16,
-    pub(crate) protocol: u8,
-    pub(crate) host: bool,
+pub(crate) enum Kind {
+    Service,
+    EndpointSlice,
+    Node,
 }
 
-#[derive(Default)]
-pub(crate) struct World {
-    pub(crate) services: BTreeMap<ObjectName, Arc<Service>>,
-    pub(crate) slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    pub(crate) nodes: BTreeMap<ObjectName, Arc<Node>>,
-}
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Service, Self::EndpointSlice, Self::Node];
 
-const CLUSTER: [&str; 4] = ["10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4"];
-const CLUSTER6: [&str; 3] = ["fd96::1", "fd96::2", "fd96::3"];
-const BALANCER: [&str; 3] = ["1.1.1.1", "1.1.1.2", "fd11::1"];
-const EXTERNAL: [&str; 3] = ["2.2.2.2", "2.2.2.3", "3.3.3.3"];
-const NODES: [&str; 3] = ["192.168.0.10", "192.168.0.11", "192.168.0.12"];
-const NODE_PORTS: [u16; 3] = [0, 30001, 30002];
-
-impl World {
-    pub(crate) fn probes() -> impl Iterator<Item = Probe> {
-        let vips = CLUSTER.iter().chain(&CLUSTER6).chain(&BALANCER).chain(&EXTERNAL);
-        let vips = vips.flat_map(|ip| [(*ip, 80u16), (*ip, 53), (*ip, 81)]);
-        let nodes = NODES.iter().chain(&["127.0.0.1", "::1"]);
-        let nodes = nodes.flat_map(|ip| [(*ip, 30001u16), (*ip, 30002)]);
-        vips.chain(nodes).flat_map(|(ip, port)| {
-            let addr: IpAddr = ip.parse().unwrap();
-            [(6, true), (6, false), (17, false)].map(|(protocol, host)| Probe {
-                addr,
-                port,
-                protocol,
-                host,
-            })
-        })
+    const fn of_model(self) -> towpath_model::Kind {
+        match self {
+            Self::Service => towpath_model::Kind::Service,
+            Self::EndpointSlice => towpath_model::Kind::EndpointSlice,
+            Self::Node => towpath_model::Kind::Node,
+        }
     }
 
-    /// One change, as events.
-    pub(crate) fn change(&mut self, random: &mut Random) -> Vec<Event> {
-        match random.below(12) {
-            0..=3 => vec![self.change_service(random)],
-            4..=8 => vec![self.change_slice(random)],
-            9 | 10 => vec![self.change_node(random)],
+    /// What the store asks to have listed again.
+    #[allow(dead_code, reason = "not every test binary that shares this file is asked")]
+    pub(crate) fn asked(relist: towpath_model::Relist) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.of_model() == relist.0.kind).unwrap()
+    }
+}
+
+/// Namespace and name.
+pub(crate) type Name = (String, String);
+
+/// One thing that an API server, or the node itself, says.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// A list of this kind begins.
+    Begin(Kind),
+    Exists(Kind, Arc<Value>),
+    /// The object exists, and some field of it has a wrong type.
+    #[allow(dead_code, reason = "not every test binary that shares this file says so")]
+    Garbled(Kind, Name),
+    Gone(Kind, Name),
+    /// The list of this kind is complete.
+    End(Kind),
+    /// What is on this node's devices.
+    Addresses(Vec<IpAddr>),
+}
+
+impl Said {
+    /// As the daemon hears it.
+    pub(crate) fn event(&self) -> Event {
+        match self {
+            Self::Begin(kind) => Event::Init(kind.of_model().into()),
+            Self::Exists(kind, json) => read(*kind, json),
+            Self::Garbled(kind, (namespace, name)) => {
+                let json = json!({
+                    "metadata": { "namespace": namespace, "name": name },
+                    "spec": 7, "status": 7, "endpoints": 7,
+                });
+                let event = read(*kind, &json);
+                assert!(matches!(event, Event::Bad(..)), "{event:?}");
+                event
+            }
+            Self::Gone(kind, (namespace, name)) => {
+                Event::Delete(kind.of_model(), ObjectName::new(namespace, name))
+            }
+            Self::End(kind) => Event::InitDone(kind.of_model().into()),
+            Self::Addresses(addresses) => Event::Local(NodeFact::Addresses(addresses.clone())),
+        }
+    }
+}
+
+fn read(kind: Kind, json: &Value) -> Event {
+    match decode(kind.of_model(), json.to_string().as_bytes()) {
+        Ok(object) => Event::Apply(object),
+        Err(bad) => Event::Bad(*bad.key.unwrap(), *bad.problem),
+    }
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct World {
+    pub(crate) objects: BTreeMap<(Kind, Name), Arc<Value>>,
+    /// On this node's devices.
+    pub(crate) own_addresses: Vec<IpAddr>,
+    /// `socketLB: hostOnly`; the daemon's setting, it never changes.
+    pub(crate) host_only: bool,
+}
+
+pub(crate) const CLUSTER: [&str; 4] = ["10.96.0.1", "10.96.0.2", "10.96.0.3", "10.96.0.4"];
+pub(crate) const CLUSTER6: [&str; 3] = ["fd96::1", "fd96::2", "fd96::3"];
+pub(crate) const BALANCER: [&str; 3] = ["1.1.1.1", "1.1.1.2", "fd11::1"];
+pub(crate) const EXTERNAL: [&str; 3] = ["2.2.2.2", "2.2.2.3", "3.3.3.3"];
+pub(crate) const NODES: [&str; 3] = ["192.168.0.10", "192.168.0.11", "192.168.0.12"];
+pub(crate) const NODE_PORTS: [u16; 2] = [30001, 30002];
+/// On some device of this node, now and then: one of its own, one that another Node object has, one
+/// that a load balancer has.
+pub(crate) const OWN: [&str; 4] = ["172.16.0.1", "fd16::1", "192.168.0.11", "1.1.1.2"];
+/// No host's, but for the last.
+pub(crate) const SPECIAL: [&str; 10] = [
+    "169.254.1.1",
+    "169.254.169.254",
+    "127.0.0.1",
+    "127.9.9.9",
+    "0.0.0.0",
+    "0.1.2.3",
+    "224.0.0.1",
+    "239.1.2.3",
+    "255.255.255.255",
+    "100.64.0.1",
+];
+pub(crate) const SPECIAL6: [&str; 5] = ["fe80::1", "febf::1", "::1", "::", "ff02::1"];
+
+static PROBES: LazyLock<Vec<Probe>> = LazyLock::new(probes);
+
+fn probes() -> Vec<Probe> {
+    // Port, protocol, host, datagram.
+    const AT_VIPS: [(u16, u8, bool, bool); 9] = [
+        (80, 6, true, false),
+        (80, 6, false, false),
+        (80, 132, false, false),
+        (53, 17, false, false),
+        (53, 17, true, true),
+        (53, 17, false, true),
+        (53, 6, false, false),
+        (81, 6, true, false),
+        (81, 17, false, false),
+    ];
+    const AT_NODES: [(u8, bool, bool); 5] = [
+        (6, true, false),
+        (6, false, false),
+        (17, true, true),
+        (17, false, false),
+        (132, true, false),
+    ];
+    let probe = |ip: &str, (port, protocol, host, datagram)| {
+        let addr = ip.parse().unwrap();
+        Probe { addr, port, protocol, host, datagram }
+    };
+    let vips = CLUSTER.iter().chain(&CLUSTER6).chain(&BALANCER).chain(&EXTERNAL);
+    let mut probes: Vec<Probe> =
+        vips.flat_map(|ip| AT_VIPS.map(|asked| probe(ip, asked))).collect();
+    let special = SPECIAL.iter().chain(&SPECIAL6);
+    probes.extend(special.map(|ip| probe(ip, AT_VIPS[0])));
+    for ip in NODES.iter().chain(&OWN).chain(&["127.0.0.1", "::1", SPECIAL[0], "192.168.9.9"]) {
+        for port in NODE_PORTS {
+            let asked = AT_NODES.map(|(protocol, host, datagram)| (port, protocol, host, datagram));
+            probes.extend(asked.map(|asked| probe(ip, asked)));
+        }
+    }
+    probes.sort_unstable();
+    probes.dedup();
+    probes
+}
+
+impl World {
+    pub(crate) fn new(host_only: bool) -> Self {
+        Self { host_only, ..Self::default() }
+    }
+
+    pub(crate) fn probes() -> impl Iterator<Item = Probe> {
+        PROBES.iter().copied()
+    }
+
+    /// All objects of a kind, by name.
+    pub(crate) fn of(&self, of: Kind) -> impl Iterator<Item = &Value> {
+        self.objects.iter().filter(move |((kind, _), _)| *kind == of).map(|(_, json)| &**json)
+    }
+
+    /// Are these the very same objects of a kind?
+    #[allow(dead_code, reason = "not every test binary that shares this file compares")]
+    pub(crate) fn has_same(&self, of: Kind, other: &Self) -> bool {
+        let objects = |world: &'_ Self| {
+            let objects = world.objects.iter().filter(|((kind, _), _)| *kind == of);
+            objects.map(|(_, json)| Arc::as_ptr(json)).collect::<Vec<_>>()
+        };
+        objects(self) == objects(other)
+    }
+
+    pub(crate) fn names(&self, of: Kind) -> Vec<Name> {
+        let names = self.objects.keys().filter(|(kind, _)| *kind == of);
+        names.map(|(_, name)| name.clone()).collect()
+    }
+
+    pub(crate) fn put(&mut self, kind: Kind, json: Arc<Value>) {
+        self.objects.insert((kind, crate::facts::name(&json)), json);
+    }
+
+    pub(crate) fn remove(&mut self, kind: Kind, name: &Name) {
+        self.objects.remove(&(kind, name.clone()));
+    }
+
+    /// A full list of one kind.
+    pub(crate) fn list(&self, of: Kind) -> Vec<Said> {
+        let objects = self.objects.iter().filter(|((kind, _), _)| *kind == of);
+        let exist = objects.map(|(_, json)| Said::Exists(of, Arc::clone(json)));
+        [Said::Begin(of)].into_iter().chain(exist).chain([Said::End(of)]).collect()
+    }
+
+    /// Everything, as a daemon hears it that begins.
+    pub(crate) fn everything(&self) -> Vec<Said> {
+        let mut all = vec![Said::Addresses(self.own_addresses.clone())];
+        all.extend(Kind::ALL.into_iter().flat_map(|kind| self.list(kind)));
+        all
+    }
+
+    /// One change, as it is said.
+    pub(crate) fn change(&mut self, random: &mut Random) -> Vec<Said> {
+        match random.below(13) {
+            0..=3 => vec![self.change_object(Kind::Service, 4, random)],
+            4..=8 => vec![self.change_object(Kind::EndpointSlice, 6, random)],
+            9 | 10 => vec![self.change_object(Kind::Node, 3, random)],
+            11 => vec![self.change_own_addresses(random)],
             _ => self.relist(random),
         }
     }
 
     /// Everything goes.
-    pub(crate) fn clear(&mut self) -> Vec<Event> {
-        let services = std::mem::take(&mut self.services).into_keys();
-        let services = services.map(|name| Event::Delete(Kind::Service, name));
-        let slices = std::mem::take(&mut self.slices).into_keys();
-        services.chain(slices.map(|name| Event::Delete(Kind::EndpointSlice, name))).collect()
+    #[allow(dead_code, reason = "not every test binary that shares this file clears")]
+    pub(crate) fn clear(&mut self) -> Vec<Said> {
+        let (nodes, others): (BTreeMap<_, _>, _) = std::mem::take(&mut self.objects)
+            .into_iter()
+            .partition(|((kind, _), _)| *kind == Kind::Node);
+        self.objects = nodes;
+        others.into_keys().map(|(kind, name)| Said::Gone(kind, name)).collect()
     }
 
-    fn change_service(&mut self, random: &mut Random) -> Event {
-        let name = ObjectName::new("d", &format!("s{}", random.below(4)));
-        if random.chance(5) {
-            self.services.remove(&name);
-            return Event::Delete(Kind::Service, name);
-        }
-        let object = decode(Kind::Service, service(&name, random).to_string().as_bytes()).unwrap();
-        if let Object::Service(service) = &object {
-            self.services.insert(name, Arc::clone(service));
-        }
-        Event::Apply(object)
-    }
-
-    fn change_slice(&mut self, random: &mut Random) -> Event {
-        let name = ObjectName::new("d", &format!("x{}", random.below(6)));
+    fn change_object(&mut self, kind: Kind, names: usize, random: &mut Random) -> Said {
+        let number = random.below(names);
+        let name = match kind {
+            Kind::Service => ("d".to_owned(), format!("s{number}")),
+            Kind::EndpointSlice => ("d".to_owned(), format!("x{number}")),
+            Kind::Node => (String::new(), format!("n{number}")),
+        };
         if random.chance(6) {
-            self.slices.remove(&name);
-            return Event::Delete(Kind::EndpointSlice, name);
+            self.remove(kind, &name);
+            return Said::Gone(kind, name);
         }
-        let json = slice(&name, random).to_string();
-        let object = decode(Kind::EndpointSlice, json.as_bytes()).unwrap();
-        if let Object::EndpointSlice(slice) = &object {
-            self.slices.insert(name, Arc::clone(slice));
-        }
-        Event::Apply(object)
-    }
-
-    fn change_node(&mut self, random: &mut Random) -> Event {
-        let number = random.below(3);
-        let name = ObjectName::new("", &format!("n{number}"));
-        if random.chance(6) {
-            self.nodes.remove(&name);
-            return Event::Delete(Kind::Node, name);
-        }
-        let mut json = json!({
-            "metadata": { "name": &*name.name, "labels": {} },
-            "status": { "addresses": [{ "type": "InternalIP", "address": NODES[number] }] },
+        let json = Arc::new(match kind {
+            Kind::Service => objects::service(&name.1, random),
+            Kind::EndpointSlice => objects::slice(&name.1, random),
+            Kind::Node => objects::node(&name.1, random),
         });
-        if !random.chance(4) {
-            let zone = random.pick(&["z0", "z1"]);
-            json["metadata"]["labels"]["topology.kubernetes.io/zone"] = zone.into();
-        }
-        let object = decode(Kind::Node, json.to_string().as_bytes()).unwrap();
-        if let Object::Node(node) = &object {
-            self.nodes.insert(name, Arc::clone(node));
-        }
-        Event::Apply(object)
+        self.put(kind, Arc::clone(&json));
+        Said::Exists(kind, json)
     }
 
-    /// A kind is listed again, and one of its objects was deleted meanwhile.
-    fn relist(&mut self, random: &mut Random) -> Vec<Event> {
-        let mut events = vec![Event::Init(Kind::EndpointSlice.into())];
-        if let Some(lost) = self.slices.keys().nth(random.below(6)).cloned() {
-            self.slices.remove(&lost);
-        }
-        events.extend(
-            self.slices.values().map(|s| Event::Apply(Object::EndpointSlice(Arc::clone(s)))),
-        );
-        events.push(Event::InitDone(Kind::EndpointSlice.into()));
-        events
+    fn change_own_addresses(&mut self, random: &mut Random) -> Said {
+        let addresses = OWN.iter().filter(|_| random.chance(2)).map(|ip| ip.parse().unwrap());
+        self.own_addresses = addresses.collect();
+        Said::Addresses(self.own_addresses.clone())
     }
-}
 
-fn service(name: &ObjectName, random: &mut Random) -> Value {
-    let own = name.name.as_bytes()[1] - b'0';
-    let mut ips = vec![CLUSTER[usize::from(own)]];
-    if random.chance(8) {
-        ips = vec![random.pick(&CLUSTER)];
-    }
-    if random.chance(2) {
-        ips.push(random.pick(&CLUSTER6));
-    }
-    if random.chance(12) {
-        ips = vec!["None"];
-    }
-    let mut ports = Vec::new();
-    for (port, protocol, number) in [("a", "TCP", 80), ("b", "UDP", 53)] {
-        if !random.chance(4) {
-            let node_port = random.pick(&NODE_PORTS);
-            ports.push(json!({ "name": port, "protocol": protocol, "port": number, "nodePort": node_port }));
+    /// A kind is listed again, and one of its objects was perhaps deleted meanwhile.
+    fn relist(&mut self, random: &mut Random) -> Vec<Said> {
+        let kind = random.pick(&Kind::ALL);
+        if let Some(lost) = self.names(kind).get(random.below(6)) {
+            self.remove(kind, lost);
         }
+        self.list(kind)
     }
-    let kind = random.pick(&["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]);
-    let mut json = json!({
-        "metadata": {
-            "name": &*name.name, "namespace": "d", "labels": {},
-            "creationTimestamp": random.pick(&["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]),
-        },
-        "spec": {
-            "type": kind, "clusterIPs": ips, "ports": ports,
-            "internalTrafficPolicy": random.pick(&["Cluster", "Local"]),
-            "externalTrafficPolicy": random.pick(&["Cluster", "Local"]),
-            "sessionAffinity": random.pick(&["None", "None", "ClientIP"]),
-        },
-    });
-    if random.chance(3) {
-        json["spec"]["externalIPs"] = json!([random.pick(&EXTERNAL)]);
-    }
-    if random.chance(2) {
-        let mode = random.pick(&["VIP", "VIP", "Proxy"]);
-        json["status"]["loadBalancer"]["ingress"] =
-            json!([{ "ip": random.pick(&BALANCER), "ipMode": mode }]);
-    }
-    if random.chance(5) {
-        let range = random.pick(&["10.0.0.0/8", "fd00::/8"]);
-        json["spec"]["loadBalancerSourceRanges"] = json!([range]);
-    }
-    if random.chance(15) {
-        let label = random.pick(&["service-proxy-name", "headless"]);
-        json["metadata"]["labels"][format!("service.kubernetes.io/{label}")] = "x".into();
-    }
-    json
-}
-
-fn slice(name: &ObjectName, random: &mut Random) -> Value {
-    let v6 = random.chance(4);
-    let hinted = random.below(4);
-    let endpoints: Vec<Value> = (0..random.below(4))
-        .map(|_| {
-            let last = 1 + random.below(5);
-            let ip = if v6 { format!("fd00::{last}") } else { format!("10.0.0.{last}") };
-            let ip = if random.chance(30) { "169.254.1.1".to_owned() } else { ip };
-            let mut json = json!({
-                "addresses": [ip],
-                "conditions": {
-                    "ready": !random.chance(3), "serving": !random.chance(3),
-                    "terminating": random.chance(3),
-                },
-            });
-            if !random.chance(5) {
-                json["nodeName"] = random.pick(&["n0", "n1", "n2"]).into();
-            }
-            if hinted == 1 || random.chance(8) {
-                json["hints"]["forZones"] = json!([{ "name": random.pick(&["z0", "z1"]) }]);
-            }
-            if hinted == 2 || random.chance(8) {
-                json["hints"]["forNodes"] = json!([{ "name": random.pick(&["n0", "n1"]) }]);
-            }
-            json
-        })
-        .collect();
-    let ports = match random.below(4) {
-        0 => json!([{ "name": "a", "protocol": "TCP", "port": 8080 }]),
-        1 => json!([{ "name": "b", "protocol": "UDP", "port": 5353 }]),
-        2 => {
-            json!([{ "name": "a", "protocol": "TCP", "port": 9090 }, { "name": "b", "protocol": "UDP", "port": 5353 }])
-        }
-        _ => {
-            json!([{ "name": "a", "protocol": "TCP", "port": 8080 }, { "name": "b", "protocol": "UDP", "port": 5353 }])
-        }
-    };
-    let service = format!("s{}", random.below(4));
-    let mut json = json!({
-        "metadata": {
-            "name": &*name.name, "namespace": "d",
-            "labels": { "kubernetes.io/service-name": service },
-        },
-        "addressType": if v6 { "IPv6" } else { "IPv4" }, "ports": ports, "endpoints": endpoints,
-    });
-    if random.chance(20) {
-        json["metadata"]["labels"]["service.kubernetes.io/headless"] = "".into();
-    }
-    json
 }

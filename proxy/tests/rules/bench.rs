@@ -10,7 +10,10 @@ use towpath_proxy::{
     Answer as Explained, Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan,
 };
 
-use crate::{answers::Answer, kernel::ask, world::Probe};
+use crate::{
+    kernel::ask,
+    question::{Answer, Probe, When},
+};
 
 /// Service d/s: clusterIP 10.96.0.1, TCP port 80. `patch` is merged into it.
 pub(crate) fn service(patch: Value) -> Value {
@@ -143,14 +146,19 @@ impl Bench {
         let protocol = if rest.contains(&"udp") { Protocol::Udp } else { Protocol::Tcp };
         let host = rest.contains(&"host");
         let number = protocol.number();
-        let kernel = ask(&self.kernel.image, &Probe { addr, port, protocol: number, host });
+        let datagram = protocol == Protocol::Udp;
+        let probe = Probe { addr, port, protocol: number, host, datagram };
+        let kernel = ask(&self.kernel.image, &probe);
         let kernel = match kernel {
-            Answer::NotAService => "nothing".to_owned(),
-            Answer::UnknownPort => "unknown port".to_owned(),
-            Answer::Refused => "refused".to_owned(),
-            Answer::Left => "left".to_owned(),
+            Answer::NotAService | Answer::HostOnly => "nothing".to_owned(),
+            Answer::UnknownPort(When::AtOnce) => "unknown port".to_owned(),
+            Answer::NoEndpoint(When::AtOnce) => "refused".to_owned(),
+            Answer::UnknownPort(When::Later) | Answer::NoEndpoint(When::Later) => {
+                "refused later".to_owned()
+            }
+            Answer::NoLocalEndpoint | Answer::SourceRanges => "left".to_owned(),
             Answer::Damaged => "damaged".to_owned(),
-            Answer::OneOf(backends) => words_of(backends),
+            Answer::OneOf(backends, _) => words_of(backends),
         };
         let question = Question { to: (addr, port).into(), protocol, host };
         let explained = match explain(&self.kernel.image, &self.plan, &question) {
@@ -161,7 +169,7 @@ impl Bench {
             Explained::Damaged { .. } => "damaged".to_owned(),
             Explained::Translated { backends, .. } => words_of(backends.into_iter().collect()),
         };
-        assert_eq!(explained, kernel, "explain and the kernel agree on {probe}");
+        assert_eq!(explained, kernel, "explain and the kernel agree on {probe:?}");
         kernel
     }
 }
