@@ -77,6 +77,8 @@ struct Sim {
     judge: Judge,
     /// What the last start found and must not lose.
     kept: Kept,
+    /// Something was kept when all was judged last.
+    held: bool,
     /// Maps too small for everything: then only what fits is judged.
     cramped: bool,
 }
@@ -96,6 +98,7 @@ impl Sim {
             told: Told::new(host_only),
             judge: Judge::new(seed, host_only),
             kept: Kept::default(),
+            held: false,
             random,
             cramped,
         };
@@ -236,8 +239,9 @@ impl Sim {
         self.judge.learn(&self.told, self.daemon.synced(), branches);
         let history = self.daemon.history();
         if !self.cramped {
-            self.judge.every_state(&history);
+            self.judge.every_state(&history, self.held || self.daemon.holds());
         }
+        self.held = self.daemon.holds();
     }
 
     fn judge(&mut self, branches: &mut Branches) {

@@ -79,8 +79,9 @@ impl Judge {
         }
     }
 
-    /// After every operation each probe is right for objects of before or of now.
-    pub(crate) fn every_state(&self, states: &[ServiceImage]) {
+    /// After every operation each probe is right for objects of before or of now. `holds`: records
+    /// that were found at the start stay whole, and with them how long a client keeps its backend.
+    pub(crate) fn every_state(&self, states: &[ServiceImage], holds: bool) {
         // Most answers are those of the state before.
         let mut known: Vec<Vec<Answer>> = vec![Vec::new(); self.probes.len()];
         for (number, image) in states.iter().enumerate() {
@@ -91,7 +92,10 @@ impl Judge {
                 }
                 assert!(
                     self.right.iter().any(|right| right[at].allows(&got))
-                        || self.right_on_the_way(probe, &got),
+                        || self.right_on_the_way(probe, &got)
+                        || (holds
+                            && with_any_affinity(&got)
+                                .any(|got| self.right_on_the_way(probe, &got))),
                     "seed {}, step {}, operation {number}: {probe:?} passes through {got:?}; right \
                      are {:?}",
                     self.seed,
@@ -155,6 +159,18 @@ impl Judge {
         assert!(held == right, "seed {seed}: {held:?}; from scratch: {right:?}");
         assert_eq!(daemon.plan_differences(), Vec::<String>::new(), "seed {}", self.seed);
     }
+}
+
+/// The same backends, kept for as long as any Service of these objects says.
+fn with_any_affinity(answer: &Answer) -> impl Iterator<Item = Answer> {
+    let backends = match answer {
+        Answer::OneOf(backends, _) => Some(backends.clone()),
+        _ => None,
+    };
+    let seconds = [None, Some(1), Some(30), Some(10_800), Some(86_400)];
+    backends
+        .into_iter()
+        .flat_map(move |backends| seconds.map(|seconds| Answer::OneOf(backends.clone(), seconds)))
 }
 
 fn answers_to(probes: &[Probe], facts: &Facts, branches: &mut Branches) -> Answers {

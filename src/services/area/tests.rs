@@ -51,6 +51,24 @@ fn a_service_that_found_no_room_is_done_when_it_has_some() {
     assert_eq!(outcome(&fixture, "b"), Some(Ok(())));
 }
 
+/// A daemon died after the last frontend of a Service was deleted and before its record was cleared.
+#[test]
+fn a_record_that_nothing_leads_to_at_the_start_rests_and_is_cleared() {
+    let mut fixture = Fixture::new();
+    fixture.say(lists(vec![service("a", 1), service("b", 2)]));
+    let kernel = fixture.kernel.clone();
+    let first = kernel.maps().image.frontends.keys().next().unwrap().addr;
+    kernel.maps().image.frontends.retain(|key, _| key.addr != first);
+    let left = kernel.maps().image.frontends.clone();
+    let mut fixture = Fixture::over(kernel);
+    fixture.say(lists(vec![service("b", 2)]));
+    assert_eq!(fixture.kernel.maps().image.frontends, left, "there was nothing to write");
+    fixture.pass(Duration::from_secs(4));
+    let led_to: BTreeSet<u32> = left.values().map(|word| word.service()).collect();
+    let image = &fixture.kernel.maps().image;
+    assert!(image.services.keys().all(|index| led_to.contains(index)), "{:?}", image.services);
+}
+
 #[test]
 fn writes_that_fail_for_good_are_tried_less_and_less() {
     let mut fixture = Fixture::new();
