@@ -6,18 +6,26 @@
 //! | `config/` | as typed, then resolved |
 //! | `source/` | the only door for cluster state: what makes an [`towpath_model::Event`] |
 //! | `agent/` | build, run, drain |
-//! | `reconcile/` | the loop: events in, batches out |
+//! | `reconcile/` | the loop: events in, turns of the areas out; it names no area |
+//! | `services/` | an area: routing Services for sockets |
 //! | `admin/` | health, metrics, control socket |
+//! | `api/` | what the control socket answers: plain data |
+//! | `clock.rs`, `vitals.rs`, `metrics.rs` | time, signs of life and the registry of metrics, for all of them |
 //! | `state_file.rs` | what is kept in the run directory |
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod agent;
+pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod metrics;
 pub mod reconcile;
+pub mod services;
 pub mod source;
 pub mod state_file;
+pub mod vitals;
 
 /// As in the binary: what is measured in tests is measured with its allocator.
 #[cfg(test)]

@@ -11,12 +11,16 @@ use std::{
 };
 
 use towpath::{
-    admin::{
-        self, Admin, Answers, Metrics, Ports,
-        api::{self, ServicesReply, StatusReply, VERSION},
+    admin::{self, Admin, AdminMetrics, Ports, Route, Servers},
+    agent::metric_names,
+    api::{
+        self, StatusReply, VERSION,
+        services::{self as services_api, ServicesReply},
     },
+    clock::SystemClock,
     config::{AdminConfig, control_socket},
-    reconcile::{Clock, Vitals},
+    metrics::Registry,
+    vitals::Vitals,
 };
 
 /// Compares with a golden file, or rewrites it.
@@ -34,8 +38,8 @@ fn check(file: &str, actual: &str) {
 }
 
 #[test]
-fn metric_names() {
-    check("metrics.txt", &(Metrics::names().unwrap().join("\n") + "\n"));
+fn metric_names_are_what_they_were() {
+    check("metrics.txt", &(metric_names().unwrap().join("\n") + "\n"));
 }
 
 #[test]
@@ -45,7 +49,7 @@ fn every_metric_is_documented_and_nothing_else_is() {
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let mut documented: Vec<_> = rows.map(str::to_owned).collect();
     documented.sort();
-    assert_eq!(documented, Metrics::names().unwrap());
+    assert_eq!(documented, metric_names().unwrap());
 }
 
 /// A reply with every field at work.
@@ -91,21 +95,21 @@ fn status() -> StatusReply {
 }
 
 fn services() -> ServicesReply {
-    let backend = api::BackendReply { address: "10.1.0.2".into(), port: 8080 };
-    let set = |name: &str, why: &str, backends| api::SetReply {
+    let backend = services_api::BackendReply { address: "10.1.0.2".into(), port: 8080 };
+    let set = |name: &str, why: &str, backends| services_api::SetReply {
         name: name.into(),
         why: why.into(),
         backends,
         agrees: true,
     };
-    let frontend = |kind: &str| api::FrontendReply {
+    let frontend = |kind: &str| services_api::FrontendReply {
         address: "10.96.0.9".into(),
         port: 80,
         kind: kind.into(),
         served: kind != "LoadBalancer",
         not_served: (kind == "LoadBalancer").then(|| "it has source ranges".into()),
     };
-    let port = api::PortReply {
+    let port = services_api::PortReply {
         name: "http".into(),
         port: 80,
         protocol: "TCP".into(),
@@ -120,19 +124,28 @@ fn services() -> ServicesReply {
             set("local", "no local endpoint", Vec::new()),
         ],
         kernel_index: Some(3),
-        counters: api::CountersReply { translated: 1, refused: 2, no_local: 3, untranslated: 4 },
+        counters: services_api::CountersReply {
+            translated: 1,
+            refused: 2,
+            no_local: 3,
+            untranslated: 4,
+        },
     };
-    let service = api::ServiceReply {
+    let service = services_api::ServiceReply {
         name: "shop/cart".into(),
         ports: vec![port],
         problems: Vec::new(),
-        last_change: Some(api::LastChangeReply { age_ms: 5_000, took_us: 90, failed: None }),
+        last_change: Some(services_api::LastChangeReply {
+            age_ms: 5_000,
+            took_us: 90,
+            failed: None,
+        }),
     };
-    let refused = api::ServiceReply {
+    let refused = services_api::ServiceReply {
         name: "shop/refused".into(),
         ports: Vec::new(),
         problems: vec!["Service shop/refused: spec.ports[0].port: 0 is no port; correct it".into()],
-        last_change: Some(api::LastChangeReply {
+        last_change: Some(services_api::LastChangeReply {
             age_ms: 5_000,
             took_us: 90,
             failed: Some("no room".into()),
@@ -141,38 +154,35 @@ fn services() -> ServicesReply {
     ServicesReply { api_version: VERSION.into(), services: vec![service, refused] }
 }
 
-struct Daemon {
-    status: StatusReply,
-}
-
-impl Answers for Daemon {
-    fn status(&self) -> Option<StatusReply> {
-        Some(self.status.clone())
-    }
-    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
-        let mut reply = services();
-        reply.services.retain(|service| name.as_ref().is_none_or(|name| service.name == *name));
-        Some(reply)
-    }
-    fn gather(&self) {}
-}
-
 /// Run directory of a daemon that answers `status`.
 fn daemon(status: StatusReply) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let socket = control_socket(dir.path());
-    let (_checks, health_checks) = tokio::sync::watch::channel(Vec::new());
-    admin::start(Admin {
+    let registry = Arc::new(Registry::new());
+    let metrics = AdminMetrics::new(&registry).unwrap();
+    let named = |name: Option<String>| {
+        let mut reply = services();
+        reply.services.retain(|service| name.as_ref().is_none_or(|name| service.name == *name));
+        Some(reply)
+    };
+    let admin = Admin {
         config: AdminConfig { healthz: None, metrics: None, socket: socket.clone() },
         vitals: Arc::new(Vitals::default()),
-        metrics: Arc::new(Metrics::new().unwrap()),
-        clock: Clock::start(),
-        answers: Arc::new(Daemon { status }),
-        health_checks,
-        ports: Arc::new(Ports::default()),
-        descriptors: 1_024,
-    })
-    .unwrap();
+        registry,
+        clock: SystemClock::start(),
+        routes: vec![
+            Route::json("/v1/status", move |_| Some(status.clone())),
+            Route::json("/v1/services", move |asked| named(asked.get("name"))),
+        ],
+        gather: Box::new(|| ()),
+        servers: Arc::new(Servers {
+            ports: Arc::new(Ports::default()),
+            metrics,
+            descriptors: 1_024,
+            draining: tokio::sync::watch::channel(false).1,
+        }),
+    };
+    admin::start(admin, Vec::new()).unwrap();
     let began = Instant::now();
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         assert!(began.elapsed() < Duration::from_secs(10), "no control socket");

@@ -122,11 +122,11 @@ impl Sim {
             let Some(event) = self.server.next() else { return };
             let expects_brake = self.told.would_brake(&event);
             let relist = self.daemon.store.feed(event.clone());
-            self.judge.brake(expects_brake, relist);
+            self.judge.brake(expects_brake, relist.as_ref());
             self.told.hear(event, relist.is_some());
             if let Some(relist) = relist {
                 happened.note("brake");
-                self.server.list(relist.0);
+                self.server.list(relist.0.kind);
             }
         }
     }

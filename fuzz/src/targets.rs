@@ -8,12 +8,12 @@ use std::{
 
 use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
 use towpath_model::{
-    Event, Kind, Object, Protocol, Store, decode,
+    Event, Kind, Object, Protocol, ROWS, Store, decode,
     service::Cidr,
     unknown_fields,
     wire::{decode_list, identify, pod::decode_pod},
 };
-use towpath_proxy::{Layout, ProxyConfig, Question, ServicePlan, explain, plan};
+use towpath_proxy::{Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan};
 
 use crate::subjects::{self, Directory, config};
 
@@ -62,8 +62,8 @@ fn object(kind: Kind, data: &[u8]) {
 /// The loop over these events, twice: the second time there must be nothing to do.
 fn compile(events: Vec<Event>) -> ServiceImage {
     let mut store = Store::new("n0");
-    for kind in Kind::ALL {
-        store.feed(Event::InitDone(kind));
+    for stream in NEEDS {
+        store.feed(Event::InitDone(stream));
     }
     for object in companions() {
         store.feed(Event::Apply(object));
@@ -83,7 +83,7 @@ fn compile(events: Vec<Event>) -> ServiceImage {
     for round in 0..2 {
         let (view, changes) = store.commit();
         assert!(round == 0 || changes.is_empty(), "the same objects change nothing");
-        let synced = view.synced();
+        let synced = view.synced(&NEEDS);
         let (delta, _problems) = plan(&view, &changes, &mut planned);
         let batch = layout.lay_out(&delta, synced.as_ref(), round * 5_000);
         let applied = kernel.apply(&batch);
@@ -125,7 +125,7 @@ fn pod(data: &[u8]) {
 
 /// A page of a list: items are read one by one, whatever the others are.
 fn list(data: &[u8]) {
-    for kind in Kind::ALL {
+    for kind in ROWS.iter().map(|row| row.kind) {
         let mut items = Vec::new();
         if decode_list(kind, data, |item| items.push(item.is_ok())).is_err() {
             assert!(items.is_empty(), "no list has no items");
@@ -144,7 +144,7 @@ fn watch_lines(data: &[u8]) {
     // What follows the last line end is not a line yet.
     expected.pop();
     assert_eq!(lines, expected);
-    for kind in Kind::ALL {
+    for kind in ROWS.iter().map(|row| row.kind) {
         let events: Vec<Event> = lines.iter().filter_map(|l| subjects::said(kind, l)).collect();
         let mut store = Store::new("n0");
         for event in events {

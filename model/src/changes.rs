@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{EndpointSlice, Node, ObjectName, Service};
+use crate::{Changes, ObjectName};
 
 /// One object that came, went or changed. Owns both versions, so that whoever compiles it need not
 /// hold the store.
@@ -16,20 +16,29 @@ pub struct Change<T> {
     pub new: Option<Arc<T>>,
 }
 
-/// Everything that is different since the last commit, coalesced per object: an object that came
-/// and went in between is not in it.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Changes {
-    /// Services.
-    pub services: Vec<Change<Service>>,
-    /// Slices.
-    pub slices: Vec<Change<EndpointSlice>>,
-    /// Nodes.
-    pub nodes: Vec<Change<Node>>,
-    /// The node's own addresses changed.
-    pub local: bool,
-    /// The last of all kinds was listed since the last commit.
-    pub synced: bool,
+impl<T: PartialEq> Change<T> {
+    /// Takes later changes in; both are sorted by name. Work: proportional to their number.
+    pub(crate) fn absorb(known: &mut Vec<Self>, later: Vec<Self>) {
+        if known.is_empty() || later.is_empty() {
+            known.extend(later);
+            return;
+        }
+        let mut all = Vec::with_capacity(known.len() + later.len());
+        let mut later = later.into_iter().peekable();
+        for mut change in std::mem::take(known) {
+            while let Some(next) = later.next_if(|next| next.name < change.name) {
+                all.push(next);
+            }
+            if let Some(next) = later.next_if(|next| next.name == change.name) {
+                change.new = next.new;
+            }
+            if change.old != change.new {
+                all.push(change);
+            }
+        }
+        all.extend(later);
+        *known = all;
+    }
 }
 
 impl Changes {

@@ -2,21 +2,26 @@
 
 use std::net::IpAddr;
 
-use crate::{Key, Kind, Object, ObjectName, Problem};
+use crate::{Key, Kind, Object, ObjectName, Problem, Stream};
 
 /// One thing a source says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A full list of this kind begins: what is not applied before `InitDone` no longer exists.
-    Init(Kind),
+    /// A full list of this stream begins: what of its scope is not applied before `InitDone` no longer
+    /// exists.
+    Init(Stream),
     /// The object exists and is like this.
     Apply(Object),
     /// The object exists but can not be understood; its last good version stays in force.
     Bad(Key, Problem),
     /// The object no longer exists.
     Delete(Kind, ObjectName),
-    /// The list of this kind is complete.
-    InitDone(Kind),
+    /// The list of this stream is complete.
+    InitDone(Stream),
+    /// The server does not know this kind, which need not be there: it counts as listed and empty.
+    Absent(Kind),
+    /// The stream is no more, and with it what no other one brings.
+    End(Stream),
     /// Something this node knows about itself.
     Local(NodeFact),
 }
@@ -29,6 +34,6 @@ pub enum NodeFact {
     Addresses(Vec<IpAddr>),
 }
 
-/// The one way back to a source: list this kind again, this time from a quorum.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Relist(pub Kind);
+/// The one way back to a source: list this stream again, this time from a quorum.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Relist(pub Stream);

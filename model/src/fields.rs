@@ -3,7 +3,7 @@
 //!
 //! Judges names only, never values: a wrong type is found when the object is decoded.
 
-mod tables;
+pub(crate) mod tables;
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ const PROBLEMS_MAX: usize = 20;
 
 /// What may be in a value.
 #[derive(Clone, Copy)]
-enum Shape {
+pub(crate) enum Shape {
     /// Anything: not looked into.
     Any,
     /// These fields and no others.
@@ -28,12 +28,10 @@ enum Shape {
 /// nothing is known and nothing is said.
 #[must_use]
 pub fn unknown_fields(kind: &str, object: &Value) -> Vec<Problem> {
-    let (shape, kind_of_key) = match kind {
-        "Service" => (&tables::SERVICE, Some(Kind::Service)),
-        "EndpointSlice" => (&tables::ENDPOINT_SLICE, Some(Kind::EndpointSlice)),
-        "Node" => (&tables::NODE, Some(Kind::Node)),
-        "Pod" => (&tables::POD, None),
-        _ => return Vec::new(),
+    let (shape, kind_of_key) = match Kind::of_name(kind) {
+        Some(kind) => (kind.row().fields, Some(kind)),
+        None if kind == "Pod" => (&tables::POD, None),
+        None => return Vec::new(),
     };
     let name = name_of(kind_of_key, object);
     // A Pod has no key; the path says which object it is.
@@ -46,9 +44,10 @@ pub fn unknown_fields(kind: &str, object: &Value) -> Vec<Problem> {
 
 fn name_of(kind: Option<Kind>, object: &Value) -> ObjectName {
     let part = |part: &str| object["metadata"][part].as_str().filter(|text| !text.is_empty());
+    let namespace = part("namespace");
     let namespace = match kind {
-        Some(Kind::Node) => "",
-        _ => part("namespace").unwrap_or("default"),
+        Some(kind) => kind.complete_namespace(namespace),
+        None => namespace.unwrap_or("default"),
     };
     ObjectName::new(namespace, part("name").unwrap_or("?"))
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::Meta;
+use crate::{Meta, store::Kept};
 
 /// A Node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,4 +15,10 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Being deleted, or tainted `ToBeDeletedByClusterAutoscaler`: not eligible for load balancers.
     pub going_away: bool,
+}
+
+impl Kept for Node {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
 }

@@ -2,37 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use crate::{Node, Problem, Service, slice::EndpointSlice};
-
-/// The kinds that the store keeps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[expect(missing_docs, reason = "the variants are the API's names")]
-pub enum Kind {
-    Service,
-    EndpointSlice,
-    Node,
-}
-
-impl Kind {
-    /// Every kind, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Node, Self::Service, Self::EndpointSlice];
-
-    /// The API's name of the kind.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Node => "Node",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::{Kind, Problem};
 
 /// Namespace and name; the namespace is empty for cluster-scoped kinds.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -105,38 +75,16 @@ impl PartialEq for Meta {
     }
 }
 
-/// A trimmed object.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "the variants are the kinds")]
-pub enum Object {
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
-    Node(Arc<Node>),
-}
+impl Meta {
+    /// The version as a number: versions of a kind can be compared (KEP-5504).
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        self.resource_version.parse().ok()
+    }
 
-impl Object {
-    /// Its metadata.
-    #[must_use]
-    pub fn meta(&self) -> &Meta {
-        match self {
-            Self::Service(o) => &o.meta,
-            Self::EndpointSlice(o) => &o.meta,
-            Self::Node(o) => &o.meta,
-        }
-    }
-    /// Its kind.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Service(_) => Kind::Service,
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::Node(_) => Kind::Node,
-        }
-    }
-    /// Its key.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        Key { kind: self.kind(), name: self.meta().name.clone() }
+    /// Is it known to be of an older version?
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
+        self.version().zip(other.version()).is_some_and(|(this, other)| this < other)
     }
 }
 

@@ -30,6 +30,11 @@ impl fmt::Display for Problem {
         if let Some(key) = &self.about {
             write!(f, "{key}: ")?;
         }
-        write!(f, "{}: {}; {}", self.field, self.why, self.action)
+        // A field or an action that there is not is left out.
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.why)?;
+        if self.action.is_empty() { Ok(()) } else { write!(f, "; {}", self.action) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Family, Meta, Protocol};
+use crate::{Family, Meta, Protocol, store::Kept};
 
 /// A Service.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +44,12 @@ pub struct Service {
     pub selector: Box<[(Box<str>, Box<str>)]>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+}
+
+impl Kept for Service {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
 }
 
 /// `spec.type`.

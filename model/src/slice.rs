@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{Family, Meta, ObjectName, Protocol};
+use crate::{Family, Meta, ObjectName, Protocol, store::Kept};
 
 /// An EndpointSlice with the label `kubernetes.io/service-name`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +24,16 @@ pub struct EndpointSlice {
     pub endpoints: Box<[Endpoint]>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`, as written.
     pub triggered: Option<Box<str>>,
+}
+
+impl Kept for EndpointSlice {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn owner(&self) -> Option<&ObjectName> {
+        Some(&self.service)
+    }
 }
 
 /// One port of a slice.

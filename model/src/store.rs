@@ -1,47 +1,42 @@
 //! Events in, views and changes out.
 
+mod streams;
+mod table;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::Arc,
 };
 
 use crate::{
-    Change, Changes, EndpointSlice, Event, Key, Kind, Node, NodeFact, Object, ObjectName, Problem,
-    Relist, Service, View, brake::is_suspicious, wire::SERVICE_LABEL,
+    Changes, Event, Key, Kind, Kinds, NodeFact, Object, ObjectName, Problem, Relist, Scope, Stream,
+    View, brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
 };
 
-/// The current state, indexed.
-#[derive(Debug)]
-pub(crate) struct Tables {
-    pub(crate) own_node: ObjectName,
-    pub(crate) services: BTreeMap<ObjectName, Arc<Service>>,
-    pub(crate) slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    /// Sorted; most Services have one slice or two, for which a set would be large.
-    pub(crate) slices_by_service: BTreeMap<ObjectName, Vec<ObjectName>>,
-    pub(crate) nodes: BTreeMap<ObjectName, Arc<Node>>,
-    pub(crate) local_addresses: Vec<IpAddr>,
-}
+use streams::{Listing, Streams};
+pub(crate) use table::{AnyTable, Kept, Table};
 
 /// Keeps what the sources said.
+///
+/// Streams of a kind may overlap: an object is kept once, whichever of them brought it, and a complete
+/// list speaks for its whole scope. One stream is behind another: what is older than what is known is not
+/// taken. Only a complete list may go back to older versions: those of a cluster that was restored from a
+/// backup are.
 #[derive(Debug)]
 pub struct Store {
-    tables: Tables,
-    /// First-seen old versions since the last commit, per kind.
-    old_services: BTreeMap<ObjectName, Option<Arc<Service>>>,
-    old_slices: BTreeMap<ObjectName, Option<Arc<EndpointSlice>>>,
-    old_nodes: BTreeMap<ObjectName, Option<Arc<Node>>>,
+    pub(crate) own_node: ObjectName,
+    pub(crate) local_addresses: Vec<IpAddr>,
+    pub(crate) tables: Tables,
     local_changed: bool,
-    /// Kinds being listed, and what was seen so far.
-    listing: BTreeMap<Kind, BTreeSet<ObjectName>>,
-    listed: BTreeSet<Kind>,
-    was_synced: bool,
+    streams: Streams,
     /// Objects whose newest version could not be understood.
     bad: BTreeMap<Key, Problem>,
-    /// Changes with every change of `bad`.
-    bad_version: u64,
-    /// Kinds whose last list would have removed too much, and what that was.
-    braked: BTreeMap<Kind, BTreeSet<ObjectName>>,
+    /// Kinds with a change of `bad` since the last commit.
+    unreadable: Kinds,
+    /// Streams whose list ended since the last commit.
+    ended: BTreeSet<Stream>,
+    /// Lists to ask for with the next events.
+    owed: Vec<Relist>,
 }
 
 impl Store {
@@ -49,88 +44,62 @@ impl Store {
     #[must_use]
     pub fn new(own_node: &str) -> Self {
         Self {
-            tables: Tables {
-                own_node: ObjectName::new("", own_node),
-                services: BTreeMap::new(),
-                slices: BTreeMap::new(),
-                slices_by_service: BTreeMap::new(),
-                nodes: BTreeMap::new(),
-                local_addresses: Vec::new(),
-            },
-            old_services: BTreeMap::new(),
-            old_slices: BTreeMap::new(),
-            old_nodes: BTreeMap::new(),
+            own_node: ObjectName::new("", own_node),
+            local_addresses: Vec::new(),
+            tables: Tables::default(),
             local_changed: false,
-            listing: BTreeMap::new(),
-            listed: BTreeSet::new(),
-            was_synced: false,
+            streams: Streams::default(),
             bad: BTreeMap::new(),
-            bad_version: 0,
-            braked: BTreeMap::new(),
+            unreadable: Kinds::default(),
+            ended: BTreeSet::new(),
+            owed: Vec::new(),
         }
     }
 
-    /// Takes one event. An answer asks the source of that kind to list it again.
+    /// Takes one event. An answer asks the source of that stream to list it again.
     pub fn feed(&mut self, event: Event) -> Option<Relist> {
         match event {
-            Event::Init(kind) => {
-                self.listing.insert(kind, BTreeSet::new());
-            }
-            Event::Apply(object) => {
-                let key = object.key();
-                if let Some(seen) = self.listing.get_mut(&key.kind) {
-                    seen.insert(key.name.clone());
-                }
-                self.mend(&key);
-                self.put(object);
-            }
+            Event::Init(stream) => self.streams.begin(stream),
+            Event::Apply(object) => self.apply(object),
             Event::Bad(key, problem) => {
-                if let Some(seen) = self.listing.get_mut(&key.kind) {
-                    seen.insert(key.name.clone());
+                let here = self.runs_here(&key);
+                for listing in self.streams.listings(key.kind, &key.name, here) {
+                    listing.seen.insert(key.name.clone());
                 }
+                self.unreadable = self.unreadable.with(key.kind);
                 self.bad.insert(key, problem);
-                self.bad_version += 1;
             }
-            Event::Delete(kind, name) => {
-                self.mend(&Key { kind, name: name.clone() });
-                self.remove(kind, &name);
-            }
-            Event::InitDone(kind) => return self.end_list(kind),
+            Event::Delete(kind, name) => self.delete(&Key { kind, name }),
+            Event::InitDone(stream) => return self.end_list(&stream),
+            Event::Absent(kind) => return self.absent(kind),
+            Event::End(stream) => self.end(&stream),
             Event::Local(NodeFact::Addresses(addresses)) => {
-                self.local_changed |= self.tables.local_addresses != addresses;
-                self.tables.local_addresses = addresses;
+                self.local_changed |= self.local_addresses != addresses;
+                self.local_addresses = addresses;
             }
         }
-        None
+        self.owed.pop()
     }
 
     /// Everything fed so far, and what it changed since the last commit.
     pub fn commit(&mut self) -> (View<'_>, Changes) {
-        let synced = self.listed.len() == Kind::ALL.len();
-        let changes = Changes {
-            services: coalesce(&mut self.old_services, &self.tables.services),
-            slices: coalesce(&mut self.old_slices, &self.tables.slices),
-            nodes: coalesce(&mut self.old_nodes, &self.tables.nodes),
-            local: std::mem::take(&mut self.local_changed),
-            synced: synced && !self.was_synced,
-        };
-        self.was_synced = synced;
-        (View { tables: &self.tables, synced }, changes)
+        let mut changes = self.tables.changes(std::mem::take(&mut self.local_changed));
+        changes.listed = std::mem::take(&mut self.ended);
+        changes.unreadable = std::mem::take(&mut self.unreadable);
+        (self.view(), changes)
     }
 
     /// The picture as of now, without taking changes.
     #[must_use]
-    pub fn view(&self) -> View<'_> {
-        View { tables: &self.tables, synced: self.listed.len() == Kind::ALL.len() }
+    pub const fn view(&self) -> View<'_> {
+        View { store: self }
     }
 
     /// Everything that is wrong with objects: those that could not be understood, and what was
     /// read around in the others.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        let services = self.tables.services.values().flat_map(|object| &object.meta.problems);
-        let slices = self.tables.slices.values().flat_map(|object| &object.meta.problems);
-        let nodes = self.tables.nodes.values().flat_map(|object| &object.meta.problems);
-        self.bad.values().chain(services).chain(slices).chain(nodes)
+        let tables = crate::ROWS.iter().map(|row| self.tables.of(row.kind));
+        self.bad.values().chain(tables.flat_map(AnyTable::problems))
     }
 
     /// Objects that could not be understood.
@@ -138,160 +107,135 @@ impl Store {
         self.bad.values()
     }
 
-    /// Stays the same while [`Self::bad`] and [`Self::unread`] do.
-    #[must_use]
-    pub const fn bad_version(&self) -> u64 {
-        self.bad_version
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &Key> + use<'_> {
+        let unread = self.bad.iter().filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
+        let is_kept = |key: &Key| self.tables.of(key.kind).kept(&key.name).is_some();
+        unread.map(|(key, _)| key).filter(move |key| !is_kept(key))
+    }
+
+    /// Streams whose last list waits for a second one, and how many objects it would remove.
+    pub fn braked(&self) -> impl Iterator<Item = (&Stream, usize)> {
+        let braked = self.streams.iter().map(|(stream, progress)| (stream, progress.braked.len()));
+        braked.filter(|(_, objects)| *objects > 0)
+    }
+
+    pub(crate) fn listed(&self, stream: &Stream) -> bool {
+        self.streams.listed(stream)
+    }
+
+    fn apply(&mut self, object: Object) {
+        let (kind, name) = (object.kind(), object.meta().name.clone());
+        let here = Some(object.node() == Some(&*self.own_node.name));
+        let is_older = self.streams.overlap(kind)
+            && self
+                .tables
+                .of(kind)
+                .kept(&name)
+                .is_some_and(|kept| object.meta().is_older_than(kept.meta()));
+        for listing in self.streams.listings(kind, &name, here) {
+            listing.seen.insert(name.clone());
+            if is_older {
+                listing.older.insert(name.clone(), object.clone());
+            } else {
+                listing.older.remove(&name);
+            }
+        }
+        if !is_older {
+            self.mend(&Key { kind, name });
+            self.tables.put(object);
+        }
+    }
+
+    fn delete(&mut self, key: &Key) {
+        let here = self.runs_here(key);
+        for listing in self.streams.listings(key.kind, &key.name, here) {
+            listing.older.remove(&key.name);
+        }
+        self.mend(key);
+        self.tables.of_mut(key.kind).remove(&key.name);
     }
 
     fn mend(&mut self, key: &Key) {
-        self.bad_version += u64::from(self.bad.remove(key).is_some());
+        if self.bad.remove(key).is_some() {
+            self.unreadable = self.unreadable.with(key.kind);
+        }
     }
 
-    /// Objects that could never be understood since the start: of those no version is in force here. A
-    /// slice that names no Service was understood: it has no part in any.
-    pub fn unread(&self) -> impl Iterator<Item = &Key> {
-        let tables = &self.tables;
-        let unread = self.bad.iter().filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
-        unread.map(|(key, _)| key).filter(|Key { kind, name }| match kind {
-            Kind::Service => !tables.services.contains_key(name),
-            Kind::EndpointSlice => !tables.slices.contains_key(name),
-            Kind::Node => !tables.nodes.contains_key(name),
-        })
-    }
-
-    /// Kinds whose last list waits for a second one, and how many objects it would remove.
-    pub fn braked(&self) -> impl Iterator<Item = (Kind, usize)> {
-        self.braked.iter().map(|(kind, names)| (*kind, names.len()))
+    fn runs_here(&self, key: &Key) -> Option<bool> {
+        let kept = self.tables.of(key.kind).kept(&key.name)?;
+        Some(kept.node() == Some(&*self.own_node.name))
     }
 
     /// A list is complete: what it did not have is gone, unless that is suspiciously much and no
     /// list said so before. A second list agrees when it adds little to what the first one lacked.
-    fn end_list(&mut self, kind: Kind) -> Option<Relist> {
-        let Some(seen) = self.listing.remove(&kind) else {
-            self.listed.insert(kind);
-            return None;
-        };
-        let names = self.names(kind);
+    fn end_list(&mut self, stream: &Stream) -> Option<Relist> {
+        let kind = stream.kind;
+        self.ended.insert(stream.clone());
+        let progress = self.streams.listed_now(stream);
+        let was_listed = std::mem::replace(&mut progress.listed, true);
+        let Listing { seen, older } = progress.listing.take()?;
+        let names = self.tables.of(kind).covered(&stream.scope, &self.own_node.name);
         let objects = names.len();
         let gone: BTreeSet<_> = names.into_iter().filter(|name| !seen.contains(name)).collect();
-        let held = self.braked.remove(&kind).unwrap_or_default();
+        let held = std::mem::take(&mut progress.braked);
         let unheard_of = gone.difference(&held).count();
-        if is_suspicious(unheard_of, objects) && self.listed.contains(&kind) {
-            self.braked.insert(kind, gone);
-            return Some(Relist(kind));
+        for object in older.into_values() {
+            self.tables.put(object);
         }
+        if is_suspicious(unheard_of, objects) && was_listed {
+            progress.braked = gone;
+            return Some(Relist(stream.clone()));
+        }
+        self.forget_bad(kind, |store, key| {
+            // Where its node cannot be read, it may be another stream's.
+            let covered = stream.scope.covers(&key.name, store.runs_here(key));
+            !seen.contains(&key.name)
+                && covered.unwrap_or_else(|| !store.streams.cover_by_name(key))
+        });
         for name in &gone {
-            self.remove(kind, name);
+            self.tables.of_mut(kind).remove(name);
         }
-        self.bad.retain(|key, _| key.kind != kind || seen.contains(&key.name));
-        self.bad_version += 1;
-        self.listed.insert(kind);
         None
     }
 
-    fn names(&self, kind: Kind) -> Vec<ObjectName> {
-        match kind {
-            Kind::Service => self.tables.services.keys().cloned().collect(),
-            Kind::EndpointSlice => self.tables.slices.keys().cloned().collect(),
-            Kind::Node => self.tables.nodes.keys().cloned().collect(),
+    /// The stream is no more, and with it what no other one brings. Of the rest, what it said may have been
+    /// behind, and it does not catch up any more: the others are listed again.
+    fn end(&mut self, stream: &Stream) {
+        let kind = stream.kind;
+        self.owed.extend(self.streams.end(stream).into_iter().map(Relist));
+        let only_of_it = |store: &Self, key: &Key| {
+            let here = store.runs_here(key);
+            stream.scope.covers(&key.name, here) != Some(false) && !store.streams.cover(key, here)
+        };
+        for name in self.tables.of(kind).covered(&stream.scope, &self.own_node.name) {
+            let key = Key { kind, name };
+            if only_of_it(self, &key) {
+                self.tables.of_mut(kind).remove(&key.name);
+            }
         }
+        self.forget_bad(kind, only_of_it);
     }
 
-    /// An object that is already kept like this stays: a relist costs no second copy of everything.
-    fn put(&mut self, object: Object) {
-        match object {
-            Object::Service(new) => {
-                put_into(&mut self.tables.services, &mut self.old_services, &new.meta.name, &new);
-            }
-            Object::EndpointSlice(new) => {
-                self.index(&new);
-                put_into(&mut self.tables.slices, &mut self.old_slices, &new.meta.name, &new);
-            }
-            Object::Node(new) => {
-                put_into(&mut self.tables.nodes, &mut self.old_nodes, &new.meta.name, &new);
-            }
+    /// The server does not know the kind.
+    fn absent(&mut self, kind: Kind) -> Option<Relist> {
+        let empty = self.tables.of(kind).is_empty();
+        if let Err(doubted) = self.streams.absent(kind, empty) {
+            return doubted.map(Relist);
         }
+        for name in self.tables.of(kind).covered(&Scope::All, "") {
+            self.tables.of_mut(kind).remove(&name);
+        }
+        self.forget_bad(kind, |_, _| true);
+        None
     }
 
-    fn remove(&mut self, kind: Kind, name: &ObjectName) {
-        match kind {
-            Kind::Service => {
-                if let Some(old) = self.tables.services.remove(name) {
-                    self.old_services.entry(name.clone()).or_insert(Some(old));
-                }
-            }
-            Kind::EndpointSlice => {
-                self.unindex(name);
-                if let Some(old) = self.tables.slices.remove(name) {
-                    self.old_slices.entry(name.clone()).or_insert(Some(old));
-                }
-            }
-            Kind::Node => {
-                if let Some(old) = self.tables.nodes.remove(name) {
-                    self.old_nodes.entry(name.clone()).or_insert(Some(old));
-                }
-            }
+    fn forget_bad(&mut self, kind: Kind, is_gone: impl Fn(&Self, &Key) -> bool) {
+        let of_kind = self.bad.keys().filter(|key| key.kind == kind);
+        let gone: Vec<Key> = of_kind.filter(|key| is_gone(self, key)).cloned().collect();
+        for key in &gone {
+            self.mend(key);
         }
     }
-
-    /// Before the slice is kept: it may have belonged to another Service.
-    fn index(&mut self, new: &EndpointSlice) {
-        let name = &new.meta.name;
-        if self.tables.slices.get(name).is_some_and(|old| old.service == new.service) {
-            return;
-        }
-        self.unindex(name);
-        let names = self.tables.slices_by_service.entry(new.service.clone());
-        let names = names.or_insert_with(|| Vec::with_capacity(1));
-        if let Err(at) = names.binary_search(name) {
-            names.insert(at, name.clone());
-        }
-    }
-
-    fn unindex(&mut self, name: &ObjectName) {
-        let Some(old) = self.tables.slices.get(name) else { return };
-        if let Some(names) = self.tables.slices_by_service.get_mut(&old.service) {
-            names.retain(|known| known != name);
-            if names.is_empty() {
-                self.tables.slices_by_service.remove(&old.service);
-            }
-        }
-    }
-}
-
-/// Keeps an object and remembers what it replaces; one that is kept like this already stays.
-fn put_into<T: PartialEq>(
-    now: &mut BTreeMap<ObjectName, Arc<T>>,
-    old: &mut BTreeMap<ObjectName, Option<Arc<T>>>,
-    name: &ObjectName,
-    new: &Arc<T>,
-) {
-    match now.get_mut(name) {
-        Some(kept) if **kept == **new => {}
-        Some(kept) => {
-            let before = std::mem::replace(kept, Arc::clone(new));
-            old.entry(name.clone()).or_insert(Some(before));
-        }
-        None => {
-            now.insert(name.clone(), Arc::clone(new));
-            old.entry(name.clone()).or_insert(None);
-        }
-    }
-}
-
-fn coalesce<T: PartialEq>(
-    old: &mut BTreeMap<ObjectName, Option<Arc<T>>>,
-    now: &BTreeMap<ObjectName, Arc<T>>,
-) -> Vec<Change<T>> {
-    std::mem::take(old)
-        .into_iter()
-        .map(|(name, old)| {
-            let new = now.get(&name).cloned();
-            Change { name, old, new }
-        })
-        .filter(|change| change.old != change.new)
-        .collect()
 }
 
 #[cfg(test)]

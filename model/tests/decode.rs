@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use towpath_model::{
-    Family, Kind, Object, Protocol, decode,
+    Family, Kind, Object, Protocol, ROWS, decode,
     service::{ServiceType, TargetPort, TrafficPolicy},
     wire::{decode_list, pod::decode_pod},
 };
@@ -220,14 +220,14 @@ fn pods_are_read_for_their_endpoints() {
 proptest! {
     #[test]
     fn nothing_from_outside_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0usize..3) {
-        let _answer = decode(Kind::ALL[kind], &bytes);
-        let _answer = decode_list(Kind::ALL[kind], &bytes, |_| ());
+        let _answer = decode(ROWS[kind].kind, &bytes);
+        let _answer = decode_list(ROWS[kind].kind, &bytes, |_| ());
         let _answer = decode_pod(&bytes);
     }
 
     #[test]
     fn values_of_any_shape_are_taken_or_refused(key in "(name|spec|ports|clusterIPs|endpoints|addresses|status|metadata|labels)", value in "(null|1|-1|1e400|\"x\"|\\[\\]|\\[null\\]|\\{\\}|true|99999999999999999999)") {
-        for kind in Kind::ALL {
+        for kind in ROWS.iter().map(|row| row.kind) {
             let json = format!(r#"{{"metadata":{{"name":"n","labels":{{"kubernetes.io/service-name":"s"}}}},"{key}":{value},"spec":{{"{key}":{value}}}}}"#);
             let _answer = decode(kind, json.as_bytes());
         }

@@ -17,6 +17,8 @@ mod plan;
 mod planned;
 mod share;
 
+use towpath_model::{Kind, Stream};
+
 pub use claims::Claim;
 pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
@@ -29,3 +31,7 @@ pub use planned::{
 };
 pub use share::Share;
 pub use towpath_image::Millis;
+
+/// The streams that a plan is made of: before they are listed there is none.
+pub const NEEDS: [Stream; 3] =
+    [Stream::all(Kind::Node), Stream::all(Kind::Service), Stream::all(Kind::EndpointSlice)];

@@ -56,6 +56,14 @@ impl PlanDelta {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Takes a later delta in, as if there had been one for both.
+    pub fn absorb(&mut self, later: Self) {
+        self.records.extend(later.records);
+        self.frontends.extend(later.frontends);
+        self.node_addresses.extend(later.node_addresses);
+        self.services.extend(later.services);
+    }
 }
 
 impl ServicePlan {

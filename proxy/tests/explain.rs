@@ -18,7 +18,7 @@ use towpath_image::{
     },
 };
 use towpath_model::{Event, Kind, ObjectName, Protocol, Store, decode};
-use towpath_proxy::{Answer, Layout, ProxyConfig, Question, ServicePlan, explain, plan};
+use towpath_proxy::{Answer, Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan};
 
 const ADDRESSES: [&str; 4] = ["10.96.0.1", "192.168.0.10", "127.0.0.1", "fd96::1"];
 const PORTS: [u16; 2] = [80, 30_001];
@@ -211,11 +211,11 @@ proptest! {
 
 fn apply(objects: &[serde_json::Value]) -> (ServiceImage, ServicePlan) {
     let mut store = Store::new("n0");
-    for kind in Kind::ALL {
-        store.feed(Event::InitDone(kind));
+    for stream in NEEDS {
+        store.feed(Event::InitDone(stream));
     }
     for object in objects {
-        let kind = Kind::ALL.into_iter().find(|k| object["kind"] == k.as_str()).unwrap();
+        let kind = Kind::of_name(object["kind"].as_str().unwrap()).unwrap();
         store.feed(Event::Apply(decode(kind, object.to_string().as_bytes()).unwrap()));
     }
     let mut kernel = FakeKernel::new(Capacities::default());
@@ -223,7 +223,7 @@ fn apply(objects: &[serde_json::Value]) -> (ServiceImage, ServicePlan) {
     let mut planned = ServicePlan::new(ProxyConfig::default());
     let (view, changes) = store.commit();
     let (delta, _) = plan(&view, &changes, &mut planned);
-    let batch = layout.lay_out(&delta, view.synced().as_ref(), 1);
+    let batch = layout.lay_out(&delta, view.synced(&NEEDS).as_ref(), 1);
     assert_eq!(kernel.apply(&batch).failure, None);
     (kernel.image, planned)
 }

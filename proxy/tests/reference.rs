@@ -21,8 +21,8 @@ use kernel::{ask, ask_slowly, leads_to};
 use towpath_image::{
     Applied, Capacities, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage,
 };
-use towpath_model::{Event, Kind, Store};
-use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
+use towpath_model::{Event, Store};
+use towpath_proxy::{Layout, NEEDS, PlanDelta, ProxyConfig, ServicePlan, plan};
 use world::{Probe, Random, World};
 
 struct Bench {
@@ -55,7 +55,7 @@ impl Bench {
     /// Commit, plan, lay out, apply; a failure is retried until nothing is left to do.
     fn turn(&mut self, fail_after: Option<usize>) {
         let (view, changes) = self.store.commit();
-        let synced = view.synced();
+        let synced = view.synced(&NEEDS);
         let (delta, _) = plan(&view, &changes, &mut self.plan);
         if let Some(after) = fail_after {
             let failure = KernelError::System {
@@ -87,16 +87,16 @@ impl Bench {
     /// The daemon dies and another one takes over what is there.
     fn restart(&mut self) {
         self.layout = Layout::adopt(self.kernel.image.clone());
-        let synced = self.store.view().synced();
+        let synced = self.store.view().synced(&NEEDS);
         let everything = self.plan.everything();
         self.publish(&everything, synced.as_ref());
         self.publish(&PlanDelta::default(), synced.as_ref());
     }
 
     fn sync(&mut self) {
-        for kind in Kind::ALL {
-            self.store.feed(Event::Init(kind));
-            self.store.feed(Event::InitDone(kind));
+        for stream in NEEDS {
+            self.store.feed(Event::Init(stream.clone()));
+            self.store.feed(Event::InitDone(stream));
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use towpath_image::{Capacities, FakeKernel, Kernel as _};
 use towpath_model::{Event, Kind, NodeFact, ObjectName, Store, decode, service::Cidr};
 use towpath_proxy::{
-    FrontendSource, Layout, PlannedService, ProxyConfig, ServicePlan, Share, plan,
+    FrontendSource, Layout, NEEDS, PlannedService, ProxyConfig, ServicePlan, Share, plan,
 };
 
 /// One Service may have 100 frontends, 50 records, 40 backends.
@@ -74,7 +74,7 @@ fn service(name: &str, last: u8, wish: Wish) -> Vec<Event> {
 fn planned(events: Vec<Event>) -> (Store, ServicePlan) {
     let mut store = Store::new("n0");
     store.feed(Event::Local(NodeFact::Addresses(Vec::new())));
-    for event in events.into_iter().chain(Kind::ALL.map(Event::InitDone)) {
+    for event in events.into_iter().chain(NEEDS.map(Event::InitDone)) {
         store.feed(event);
     }
     let config = ProxyConfig {
@@ -186,7 +186,8 @@ fn a_service_that_wants_everything_leaves_room_for_others() {
     let (store, plan) = planned(events);
     let mut kernel = FakeKernel::new(CAPACITIES);
     let mut layout = Layout::adopt(kernel.read().unwrap());
-    let batch = layout.lay_out(&plan.everything(), store.view().synced().as_ref(), 1);
+    let synced = store.view().synced(&NEEDS);
+    let batch = layout.lay_out(&plan.everything(), synced.as_ref(), 1);
     let applied = kernel.apply(&batch);
     assert_eq!(applied.failure, None);
     layout.settle(&batch, &applied, 1);

@@ -16,11 +16,11 @@ use super::http::Busy;
 
 /// The places of a listener.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// Connections at a time.
-    pub(super) all: usize,
+    pub(crate) all: usize,
     /// Connections of one address at a time.
-    pub(super) each: usize,
+    pub(crate) each: usize,
 }
 
 struct Connection {
@@ -83,6 +83,14 @@ impl Connections {
             self.next += 1;
         }
         admitted
+    }
+
+    /// Closes what waits for its client, and waits until the rest is answered.
+    pub(super) async fn drain(&mut self) {
+        for connection in self.table.values().filter(|connection| !connection.busy.get()) {
+            connection.task.abort();
+        }
+        while self.tasks.join_next().await.is_some() {}
     }
 
     fn close_oldest(&mut self, among: impl Fn(&Connection) -> bool) -> Admitted {

@@ -23,13 +23,13 @@ pub(super) fn healthz(admin: &Admin, asked: &Asked) -> Answer {
         "/healthz" => {
             let healthy = admin.vitals.healthy(admin.clock.now_ms());
             let response = body(admin, healthy, Some(admin.vitals.node_eligible()));
-            admin.metrics.healthz(response.status());
+            admin.servers.metrics.healthz(response.status());
             response
         }
         "/livez" => {
             let healthy = admin.vitals.healthy(admin.clock.now_ms());
             let response = body(admin, healthy, None);
-            admin.metrics.livez(response.status());
+            admin.servers.metrics.livez(response.status());
             response
         }
         _ => not_found("/healthz and /livez"),
@@ -41,12 +41,12 @@ pub(super) async fn metrics(admin: Arc<Admin>, asked: Asked) -> Answer {
     match asked.path.as_str() {
         "/metrics" => {
             // On a thread of its own: waiting for the loop here would hold up /healthz.
-            let answers = Arc::clone(&admin.answers);
-            let gather = tokio::task::spawn_blocking(move || answers.gather());
+            let asked = Arc::clone(&admin);
+            let gather = tokio::task::spawn_blocking(move || (asked.gather)());
             if tokio::time::timeout(GATHER_TIMEOUT, gather).await.is_err() {
                 tracing::debug!("the loop is busy: metrics are those of the last scrape");
             }
-            typed(StatusCode::OK, prometheus::TEXT_FORMAT, admin.metrics.text())
+            typed(StatusCode::OK, prometheus::TEXT_FORMAT, admin.registry.text())
         }
         "/healthz" if admin.vitals.healthy(admin.clock.now_ms()) => text(StatusCode::OK, "ok"),
         "/healthz" => text(StatusCode::SERVICE_UNAVAILABLE, "not healthy"),

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What is answered.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// The first head of a connection that takes longer, from its first byte to its last, is not
 /// answered.
@@ -35,9 +35,9 @@ const HEADERS_MAX: usize = 64;
 
 /// A question: what is left of a request.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) path: String,
-    pub(super) query: String,
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) query: String,
 }
 
 /// Whether a connection waits for the daemon (its question is being answered) or for its client.
@@ -119,7 +119,7 @@ pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 /// A JSON answer.
-pub(super) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Answer {
+pub(crate) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Answer {
     match serde_json::to_vec(value) {
         Ok(body) => typed(status, "application/json", body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -138,7 +138,7 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Byte
 }
 
 /// Nothing is served there.
-pub(super) fn not_found(known: &str) -> Answer {
+pub(crate) fn not_found(known: &str) -> Answer {
     text(StatusCode::NOT_FOUND, format!("not here; known are {known}\n"))
 }
 

@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::{
-    Admin,
+    Servers,
     connections::{Admitted, Connections, Places},
     http::{self, Answer, Asked},
 };
@@ -79,7 +79,7 @@ impl Ports {
     }
 
     /// Some of its kind are not even tried, and why.
-    pub(super) fn left_out(&self, listener: &str, why: Option<String>) {
+    pub(crate) fn left_out(&self, listener: &str, why: Option<String>) {
         let known = matches!((self.states().get(listener), &why), (Some(State::Failed(w)), Some(why)) if w == why);
         if let Some(why) = why.as_ref().filter(|_| !known) {
             tracing::warn!(listener, "{why}");
@@ -88,7 +88,7 @@ impl Ports {
     }
 
     /// It is no longer wanted.
-    pub(super) fn closed(&self, listener: &str) {
+    pub(crate) fn closed(&self, listener: &str) {
         self.set(listener, None);
     }
 
@@ -128,10 +128,10 @@ impl Pauses {
     }
 }
 
-/// Listens at `address` and answers with `handler`, for as long as the task lives. `group` is the
+/// Listens at `address` and answers with `handler`, until the daemon drains. `group` is the
 /// listener's name in metrics: one for all health check ports.
-pub(super) async fn serve<H, F>(
-    admin: Arc<Admin>,
+pub(crate) async fn serve<H, F>(
+    servers: Arc<Servers>,
     listener: String,
     group: &'static str,
     address: SocketAddr,
@@ -146,15 +146,21 @@ pub(super) async fn serve<H, F>(
     loop {
         let error = match listen(address) {
             Ok(open) => {
-                admin.ports.opened(&listener, open.local_addr().ok());
+                servers.ports.opened(&listener, open.local_addr().ok());
                 pauses = Pauses::new();
-                accept(&admin, group, open, places, &handler).await
+                match accept(&servers, group, open, places, &handler).await {
+                    Some(error) => error,
+                    None => return,
+                }
             }
             Err(error) => error,
         };
-        admin.metrics.listen_failed(group);
-        admin.ports.failed(&listener, &address.to_string(), &error);
-        pauses.wait().await;
+        servers.metrics.listen_failed(group);
+        servers.ports.failed(&listener, &address.to_string(), &error);
+        tokio::select! {
+            () = pauses.wait() => {}
+            () = servers.drains() => return,
+        }
     }
 }
 
@@ -171,33 +177,42 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until the listener itself fails, and says why it did.
+/// Accepts until the listener itself fails, and says why it did; `None`: the daemon drains, and every
+/// question was answered.
 async fn accept<H, F>(
-    admin: &Admin,
+    servers: &Servers,
     group: &'static str,
     open: TcpListener,
     places: Places,
     handler: &Arc<H>,
-) -> io::Error
+) -> Option<io::Error>
 where
     H: Fn(Asked) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
     let mut connections = Connections::new(places);
     loop {
-        let (stream, from) = match open.accept().await {
+        let accepted = tokio::select! {
+            accepted = open.accept() => accepted,
+            () = servers.drains() => {
+                drop(open);
+                connections.drain().await;
+                return None;
+            }
+        };
+        let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if is_passing(&error) => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
-            Err(error) => return error,
+            Err(error) => return Some(error),
         };
         let handler = Arc::clone(handler);
         let admitted =
             connections.admit(Some(from.ip()), |busy| http::serve(stream, handler, busy));
         if admitted != Admitted::Free {
-            admin.metrics.connection_refused(group);
+            servers.metrics.connection_refused(group);
         }
     }
 }

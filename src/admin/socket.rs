@@ -13,13 +13,12 @@ use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{
-    Admin,
-    api::VERSION,
+    Admin, Route,
     connections::{Admitted, Connections, Places},
-    http::{self as small, Answer, Asked, Busy, json, parameter},
+    http::{self as small, Answer, Asked, Busy, json},
     ports::{Pauses, is_passing},
 };
-use crate::state_file;
+use crate::{api::VERSION, state_file};
 
 /// What `status` calls it.
 const LISTENER: &str = "control socket";
@@ -38,15 +37,21 @@ pub(super) async fn serve(admin: Arc<Admin>) {
     loop {
         let error = match listen(&path) {
             Ok(open) => {
-                admin.ports.opened(LISTENER, None);
+                admin.servers.ports.opened(LISTENER, None);
                 pauses = Pauses::new();
-                accept(open, &admin).await
+                match accept(open, &admin).await {
+                    Some(error) => error,
+                    None => return,
+                }
             }
             Err(error) => error,
         };
-        admin.metrics.listen_failed("control");
-        admin.ports.failed(LISTENER, &path.display().to_string(), &error);
-        pauses.wait().await;
+        admin.servers.metrics.listen_failed("control");
+        admin.servers.ports.failed(LISTENER, &path.display().to_string(), &error);
+        tokio::select! {
+            () = pauses.wait() => {}
+            () = admin.servers.drains() => return,
+        }
     }
 }
 
@@ -73,7 +78,9 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(open)
 }
 
-async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
+/// Accepts until the listener fails, and says why; `None`: the daemon drains, and every question was
+/// answered.
+async fn accept(open: UnixListener, admin: &Arc<Admin>) -> Option<io::Error> {
     let mut connections = Connections::new(PLACES);
     let own = nix::unistd::geteuid().as_raw();
     let path = &admin.config.socket;
@@ -86,7 +93,13 @@ async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
                 if bound.is_some() && place(path) == bound {
                     continue;
                 }
-                return io::Error::new(io::ErrorKind::NotFound, "it was removed from its place");
+                let why = "it was removed from its place";
+                return Some(io::Error::new(io::ErrorKind::NotFound, why));
+            }
+            () = admin.servers.drains() => {
+                drop(open);
+                connections.drain().await;
+                return None;
             }
         };
         let stream = match accepted {
@@ -95,7 +108,7 @@ async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
-            Err(error) => return error,
+            Err(error) => return Some(error),
         };
         // The mode of the socket says the same; this holds also where the mode was changed.
         if !stream.peer_cred().is_ok_and(|peer| may_ask(peer.uid(), own)) {
@@ -105,7 +118,7 @@ async fn accept(open: UnixListener, admin: &Arc<Admin>) -> io::Error {
         let asked = Arc::clone(admin);
         let admitted = connections.admit(None, |busy| connection(stream, asked, busy));
         if admitted != Admitted::Free {
-            admin.metrics.connection_refused("control");
+            admin.servers.metrics.connection_refused("control");
         }
     }
 }
@@ -124,28 +137,17 @@ async fn connection(stream: UnixStream, admin: Arc<Admin>, busy: Busy) {
 }
 
 async fn reply(asked: Asked, admin: Arc<Admin>) -> Answer {
-    let answers = Arc::clone(&admin.answers);
-    match asked.path.as_str() {
-        "/v1/status" => told(move || answers.status()).await,
-        "/v1/services" => {
-            let name = parameter(&asked.query, "name");
-            told(move || answers.services(name)).await
-        }
-        _ => failure(
-            StatusCode::NOT_FOUND,
-            "no such question",
-            "ask /v1/status or /v1/services; a newer towpath may know more",
-        ),
-    }
+    let Some(route) = admin.routes.iter().find(|route| route.path == asked.path) else {
+        let known: Vec<&str> = admin.routes.iter().map(|route| route.path).collect();
+        let action = format!("ask {}; a newer towpath may know more", known.join(" or "));
+        return failure(StatusCode::NOT_FOUND, "no such question", &action);
+    };
+    told(route.clone(), asked.query).await
 }
 
-/// Asks on a thread that may wait: nobody else's answer waits with it.
-async fn told<T>(ask: impl FnOnce() -> Option<T> + Send + 'static) -> Answer
-where
-    T: Serialize + Send + 'static,
-{
-    let asked =
-        tokio::task::spawn_blocking(move || ask().map(|reply| json(StatusCode::OK, &reply)));
+/// Asks on a thread that may wait: no other answer waits with it.
+async fn told(route: Route, query: String) -> Answer {
+    let asked = tokio::task::spawn_blocking(move || (route.ask)(&query));
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(Ok(Some(answer))) => answer,
         Ok(Err(_panicked)) => failure(

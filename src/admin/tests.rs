@@ -17,16 +17,17 @@ use tokio::sync::watch;
 use towpath_model::ObjectName;
 use towpath_proxy::HealthCheck;
 
-use super::{
-    Admin, Answers, Metrics, Ports,
-    api::{
-        KernelReply, ServiceReply, ServicesReply, SourceReply, StateReply, StatusReply, VERSION,
-    },
-    start,
-};
+use super::{Admin, AdminMetrics, Ports, Route, Servers, start};
 use crate::{
+    api::{
+        KernelReply, SourceReply, StateReply, StatusReply, VERSION,
+        services::{ServiceReply, ServicesReply},
+    },
+    clock::SystemClock,
     config::AdminConfig,
-    reconcile::{Clock, Vitals},
+    metrics::Registry,
+    services::{HealthChecks, ServiceMetrics, serve_health_checks},
+    vitals::Vitals,
 };
 
 #[derive(Default)]
@@ -76,28 +77,29 @@ impl Daemon {
     }
 }
 
-impl Answers for Daemon {
-    fn status(&self) -> Option<StatusReply> {
-        self.wait().map(|()| status())
-    }
-    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
+/// Two questions, the second with a parameter.
+fn routes(daemon: &Arc<Daemon>) -> Vec<Route> {
+    let asked = Arc::clone(daemon);
+    let services = |name: Option<String>| {
         let name = name.unwrap_or_else(|| "everything".to_owned());
         let service =
             ServiceReply { name, ports: Vec::new(), problems: Vec::new(), last_change: None };
         Some(ServicesReply { api_version: VERSION.into(), services: vec![service] })
-    }
-    fn gather(&self) {
-        self.gathered.fetch_add(1, Ordering::Relaxed);
-        self.wait().unwrap_or_default();
-    }
+    };
+    vec![
+        Route::json("/v1/status", move |_| asked.wait().map(|()| status())),
+        Route::json("/v1/services", move |asked| services(asked.get("name"))),
+    ]
 }
 
 struct Stage {
     daemon: Arc<Daemon>,
-    metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
     vitals: Arc<Vitals>,
     ports: Arc<Ports>,
     checks: watch::Sender<Vec<HealthCheck>>,
+    drain: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<()>,
     socket: PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -114,23 +116,38 @@ fn stage_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Stage {
         metrics: Some("127.0.0.1:0".parse().unwrap()),
         socket: socket.clone(),
     };
-    let (checks, health_checks) = watch::channel(Vec::new());
+    let (checks, wanted) = watch::channel(Vec::new());
+    let (drain, draining) = watch::channel(false);
     let daemon = Arc::new(Daemon::default());
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let registry = Arc::new(Registry::new());
+    let metrics = AdminMetrics::new(&registry).unwrap();
+    let _services = ServiceMetrics::new(&registry).unwrap();
     let (vitals, ports) = (Arc::new(Vitals::default()), Arc::new(Ports::default()));
-    start(Admin {
+    let clock = SystemClock::start();
+    let checked = HealthChecks { wanted, vitals: Arc::clone(&vitals), clock };
+    let gathered = Arc::clone(&daemon);
+    let listeners: Vec<super::Listener> =
+        vec![Box::new(|servers| Box::pin(serve_health_checks(servers, checked)))];
+    let admin = Admin {
         config,
         vitals: Arc::clone(&vitals),
-        metrics: Arc::clone(&metrics),
-        clock: Clock::start(),
-        answers: Arc::<Daemon>::clone(&daemon),
-        health_checks,
-        ports: Arc::clone(&ports),
-        // Room for two health check ports.
-        descriptors: 64,
-    })
-    .unwrap();
-    Stage { daemon, metrics, vitals, ports, checks, socket, _dir: dir }
+        registry: Arc::clone(&registry),
+        clock,
+        routes: routes(&daemon),
+        gather: Box::new(move || {
+            gathered.gathered.fetch_add(1, Ordering::Relaxed);
+            gathered.wait().unwrap_or_default();
+        }),
+        servers: Arc::new(Servers {
+            ports: Arc::clone(&ports),
+            metrics,
+            // Room for two health check ports.
+            descriptors: 64,
+            draining,
+        }),
+    };
+    let thread = start(admin, listeners).unwrap();
+    Stage { daemon, registry, vitals, ports, checks, drain, thread, socket, _dir: dir }
 }
 
 impl Stage {
@@ -142,7 +159,7 @@ impl Stage {
         exchange(stream, path)
     }
     fn text(&self) -> String {
-        String::from_utf8(self.metrics.text()).unwrap()
+        String::from_utf8(self.registry.text()).unwrap()
     }
     fn metric(&self, line: &str) -> bool {
         self.text().lines().any(|l| l == line)
@@ -461,4 +478,19 @@ async fn a_server_that_panics_takes_the_thread_with_it() {
     servers.spawn(async { panic!("on purpose") });
     let ended = tokio::spawn(super::outlive(servers)).await.unwrap_err();
     assert_eq!(ended.into_panic().downcast_ref::<&str>(), Some(&"on purpose"));
+}
+
+#[test]
+fn a_drain_closes_listeners_and_answers_what_was_asked() {
+    let stage = stage("127.0.0.1:0");
+    let (health, numbers) = (stage.address("healthz"), stage.address("metrics"));
+    stage.daemon.stuck.store(true, Ordering::Relaxed);
+    let idle = TcpStream::connect(health).unwrap();
+    let scrape = std::thread::spawn(move || get(numbers, "/metrics"));
+    eventually("the scrape", || (stage.daemon.gathered.load(Ordering::Relaxed) > 0).then_some(()));
+    stage.drain.send_replace(true);
+    eventually("a closed port", || TcpStream::connect(health).is_err().then_some(()));
+    assert!(scrape.join().unwrap().starts_with("HTTP/1.1 200 OK\r\n"), "it was being answered");
+    stage.thread.join().unwrap();
+    drop(idle);
 }

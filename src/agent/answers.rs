@@ -1,54 +1,60 @@
-//! Questions to the loop, from the admin thread.
+//! What the daemon answers as a whole: `towpath status`, and the numbers that are gathered.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use super::{run::NOT_SERVED, stale_udp::StaleUdp};
+use prometheus::IntGauge;
+
+use super::Daemon;
 use crate::{
-    admin::{
-        Answers, Metrics,
-        api::{ServicesReply, SourceReply, StatusReply, StreamReply, VERSION},
+    admin::Ports,
+    api::{
+        AuditReply, KernelReply, MapReply, SourceReply, StateReply, StatusReply, StreamReply,
+        VERSION,
     },
-    reconcile::{self, Asker, Clock},
-    source::Health,
+    clock::SystemClock,
+    metrics::number,
+    reconcile::{AreaAsker, Asked, Asker, LoopMetrics, State},
+    services::{self, ServiceMetrics, Services, StaleUdp},
+    source::{Health, SourceMetrics},
 };
 
-/// What is needed to ask.
-pub(super) struct LoopAnswers {
-    pub(super) asker: Asker,
+/// Problems that a reply spells out at most.
+const PROBLEMS_MAX: usize = 500;
+
+/// What is needed to answer.
+pub(super) struct Answers {
+    pub(super) asker: Asker<Daemon>,
     pub(super) health: Health,
-    pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: SystemClock,
     pub(super) node: String,
     pub(super) source: &'static str,
     pub(super) map_bytes: u64,
-    pub(super) ports: Arc<crate::admin::Ports>,
+    pub(super) ports: Arc<Ports>,
     pub(super) stale_udp: Arc<StaleUdp>,
+    pub(super) not_served: Vec<String>,
 }
 
-impl LoopAnswers {
+impl Answers {
     fn streams(&self) -> Vec<StreamReply> {
         let now = self.clock.now_ms();
-        let stream = |(kind, health): (towpath_model::Kind, Arc<crate::source::KindHealth>)| {
-            let last = health.last_event_ms.load(Ordering::Relaxed);
-            StreamReply {
-                kind: kind.to_string(),
-                connected: health.connected.load(Ordering::Relaxed),
-                last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
-                lists: health.lists.load(Ordering::Relaxed),
-                errors: health.errors.load(Ordering::Relaxed),
-                bad_objects: health.bad_objects.load(Ordering::Relaxed),
-                restarts: health.restarts.load(Ordering::Relaxed),
-            }
-        };
+        let stream =
+            |(stream, health): (towpath_model::Stream, Arc<crate::source::StreamHealth>)| {
+                let last = health.last_event_ms.load(Ordering::Relaxed);
+                StreamReply {
+                    kind: stream.to_string(),
+                    connected: health.connected.load(Ordering::Relaxed),
+                    last_event_age_ms: (last != 0).then(|| now.saturating_sub(last)),
+                    lists: health.lists.load(Ordering::Relaxed),
+                    errors: health.errors.load(Ordering::Relaxed),
+                    bad_objects: health.bad_objects.load(Ordering::Relaxed),
+                    restarts: health.restarts.load(Ordering::Relaxed),
+                }
+            };
         self.health.all().into_iter().map(stream).collect()
     }
-}
 
-impl Answers for LoopAnswers {
-    fn status(&self) -> Option<StatusReply> {
+    /// `towpath status`. `None`: the loop did not answer.
+    pub(super) fn status(&self) -> Option<StatusReply> {
         Some(StatusReply {
             api_version: VERSION.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -57,7 +63,7 @@ impl Answers for LoopAnswers {
             uptime_ms: self.clock.now_ms(),
             source: SourceReply { kind: self.source.to_owned(), streams: self.streams() },
             state: {
-                let mut state = self.asker.ask(reconcile::status)?;
+                let mut state = self.asker.ask(state)?;
                 let notes = self.health.notes();
                 state.problems.extend(notes.iter().map(ToString::to_string));
                 state
@@ -65,64 +71,84 @@ impl Answers for LoopAnswers {
             map_bytes: self.map_bytes,
             stale_udp: self.stale_udp.reply(),
             ports: self.ports.failures(),
-            not_served: NOT_SERVED.iter().map(|text| (*text).to_owned()).collect(),
+            not_served: self.not_served.clone(),
         })
-    }
-
-    fn services(&self, name: Option<String>) -> Option<ServicesReply> {
-        reconcile::services(&self.asker, name.as_deref())
-    }
-
-    fn gather(&self) {
-        let metrics = &self.metrics;
-        for stream in self.streams() {
-            let kind = &[stream.kind.as_str()];
-            metrics.watch_connected.with_label_values(kind).set(i64::from(stream.connected));
-            let count = |number| i64::try_from(number).unwrap_or(i64::MAX);
-            let bad = count(stream.bad_objects);
-            metrics.watch_bad_objects.with_label_values(kind).set(bad);
-            metrics.watch_restarts.with_label_values(kind).set(count(stream.restarts));
-            if let Some(age_ms) = stream.last_event_age_ms {
-                let age = Duration::from_millis(age_ms).as_secs_f64();
-                metrics.watch_age.with_label_values(kind).set(age);
-            }
-        }
-        if reconcile::gather(&self.asker, metrics, self.health.notes().len()).is_none() {
-            tracing::warn!("the loop did not answer in time: metrics are stale");
-        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use towpath_model::Kind;
+/// The loop's part of `towpath status`.
+pub(super) fn state(state: &State<Daemon>) -> StateReply {
+    let (view, areas) = (state.view(), state.area_states());
+    let services = state.areas().services.as_ref();
+    let asked = services.map(|runner| Asked { view, runner, now: state.now() });
+    let area = services.map(|runner| runner.area());
+    let maps: Vec<MapReply> = asked.as_ref().map(services::maps).unwrap_or_default();
+    let longest_write = area.map(Services::longest_write).unwrap_or_default();
+    StateReply {
+        synced: areas.iter().all(|area| area.unlisted.is_empty()),
+        services: area.map_or(0, |area| area.plan().services().len()) as u64,
+        endpoint_slices: view.slices().len() as u64,
+        nodes: view.nodes().len() as u64,
+        problems: problems(state),
+        kernel: KernelReply {
+            maps,
+            pending: areas.iter().any(|area| area.pending),
+            longest_write_us: u64::try_from(longest_write.as_micros()).unwrap_or(u64::MAX),
+            programs_reattached: state.programs_reattached(),
+        },
+        audit: audit(state, areas.iter().map(|area| area.name)),
+    }
+}
 
-    use super::*;
+/// The audits of all areas as one: the oldest, and what differed in any.
+fn audit<'a>(state: &State<Daemon>, areas: impl Iterator<Item = &'a str>) -> Option<AuditReply> {
+    let (now, mut reply) = (state.now().ms(), None);
+    for finding in areas.filter_map(|area| state.last_audit(area)) {
+        let all = reply.get_or_insert_with(|| AuditReply { age_ms: 0, differences: Vec::new() });
+        all.age_ms = all.age_ms.max(now.saturating_sub(finding.at_ms));
+        all.differences.extend(finding.differences.iter().cloned());
+    }
+    reply
+}
 
-    #[test]
-    fn what_is_counted_of_a_stream_is_shown() {
-        let (wakes, no_loop) = tokio::sync::mpsc::channel(1);
-        drop(no_loop);
-        let answers = LoopAnswers {
-            asker: Asker::new(wakes),
-            health: Health::default(),
-            clock: Clock::start(),
-            metrics: Arc::new(Metrics::new().unwrap()),
-            node: "w1".into(),
-            source: "kube",
-            map_bytes: 0,
-            ports: Arc::default(),
-            stale_udp: Arc::default(),
-        };
-        let nodes = answers.health.of(Kind::Node);
-        nodes.restarts.store(3, Ordering::Relaxed);
-        nodes.bad_objects.store(2, Ordering::Relaxed);
-        let streams = answers.streams();
-        assert_eq!((streams[0].restarts, streams[0].bad_objects), (3, 2));
-        answers.gather();
-        let text = String::from_utf8(answers.metrics.text()).unwrap();
-        for line in ["towpath_watch_restarts", "towpath_watch_bad_objects"] {
-            assert!(text.contains(&format!("\n{line}{{kind=\"Node\"}} ")), "{text}");
+fn problems(state: &State<Daemon>) -> Vec<String> {
+    let mut problems: Vec<String> =
+        state.problems(PROBLEMS_MAX).iter().map(ToString::to_string).collect();
+    problems.sort();
+    problems.dedup();
+    if problems.len() > PROBLEMS_MAX {
+        let more = problems.len() - PROBLEMS_MAX;
+        problems.truncate(PROBLEMS_MAX);
+        problems.push(format!("{more} further problems or more: these first, then ask again"));
+    }
+    problems
+}
+
+/// Metrics that are read, not counted.
+pub(super) struct Gather {
+    pub(super) answers: Arc<Answers>,
+    pub(super) services_asker: AreaAsker<Services>,
+    pub(super) source: SourceMetrics,
+    pub(super) reconcile: Arc<LoopMetrics>,
+    pub(super) services: Arc<ServiceMetrics>,
+    pub(super) problems: IntGauge,
+}
+
+impl Gather {
+    /// Brings them up to date.
+    pub(super) fn gather(&self) {
+        self.source.gather(&self.answers.streams());
+        if self.gather_loop().is_none() {
+            tracing::warn!("the loop did not answer in time: metrics are stale");
         }
+    }
+
+    fn gather_loop(&self) -> Option<()> {
+        let (problems, areas) =
+            self.answers.asker.ask(|state| (problems(state).len(), state.area_states()))?;
+        let notes = self.answers.health.notes().len();
+        self.problems.set(number((problems + notes) as u64));
+        self.reconcile.gather(&areas);
+        services::gather(&self.services_asker, &self.services)
     }
 }

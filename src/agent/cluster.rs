@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow};
 use tokio::sync::{mpsc, oneshot};
 use towpath_model::Problem;
 
+use super::Daemon;
 use crate::{
     reconcile::Wake,
     source::{
@@ -43,7 +44,7 @@ fn remember(run_dir: &Path, uid: &str) -> io::Result<()> {
 /// Finds out whether the maps are of the cluster that the API server is of.
 pub(super) struct Binding {
     /// To the loop, which has the maps.
-    pub(super) wakes: mpsc::Sender<Wake>,
+    pub(super) wakes: mpsc::Sender<Wake<Daemon>>,
     /// Where problems are noted.
     pub(super) health: Health,
     /// The maps are of some cluster, and nothing is remembered that says of which.

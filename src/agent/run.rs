@@ -1,41 +1,35 @@
 //! `towpath run`: everything that runs, in the order in which it starts.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Error, Result, anyhow};
-use tokio::{signal::unix, sync::mpsc, task::JoinSet};
+use tokio::{
+    signal::unix,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use towpath_ebpf::{Opened, Settings};
-use towpath_image::{Attachment, Programs as _, datapath::LAYOUT};
-use towpath_model::{Relist, Store};
-use towpath_proxy::{ProxyConfig, ServicePlan, Share};
+use towpath_image::{Programs as _, datapath::LAYOUT};
+use towpath_model::Relist;
 
 use super::{
-    answers::LoopAnswers,
+    Daemon,
+    build::{ADMIN, LOOP, Running, start},
     cluster::{self, Binding},
     descriptors, preflight, run_dir,
-    stale_udp::{StaleUdp, Sweeper},
     threads::{self, Threads, log_panics},
 };
 use crate::{
-    admin::{self, Admin, Metrics, Ports},
+    admin,
+    clock::SystemClock,
     config::{Config, SocketLb, SourceConfig},
-    reconcile::{self, Asker, Auditor, Clock, Effects, Graces, State, Vitals, Wake},
-    source::{Feed, Health, kube, manifests, node_facts},
+    reconcile::Wake,
+    services,
+    source::{Feed, Health, Wants, kube, manifests, node_facts},
 };
 
-/// Kinds of traffic that pass as if Towpath were not there.
-pub(super) const NOT_SERVED: [&str; 5] = [
-    "packets that come from no socket of this node: clients outside the cluster, VM pods, raw sockets",
-    "SCTP",
-    "load balancer addresses of Services with loadBalancerSourceRanges",
-    "connected UDP sockets in pods whose endpoint has gone: counted, not ended (those of the host are)",
-    "NetworkPolicy, DNS and Ingress",
-];
-
-/// The loop writes what was said before, and is given so long for it.
+/// The loop writes what was received before, and is given so long for it.
 const STOP: Duration = Duration::from_secs(10);
-/// Name of the loop's thread.
-const LOOP: &str = "reconcile";
 
 /// Runs the daemon until it is told to stop.
 #[must_use]
@@ -51,7 +45,7 @@ pub fn run(config: Config) -> ExitCode {
 }
 
 fn daemon(config: Config) -> Result<()> {
-    let clock = Clock::start();
+    let clock = SystemClock::start();
     if let SourceConfig::Manifests { directory, .. } = &config.source {
         manifests::apart(directory, &config.run_dir)?;
     }
@@ -59,11 +53,7 @@ fn daemon(config: Config) -> Result<()> {
     run_dir::narrow(&settings);
     descriptors::raise();
     // Before anything else: from here on the node is served with what its maps hold.
-    let mut kernel =
-        towpath_ebpf::open(&settings).map_err(|error| preflight::explained(error, &settings))?;
-    if let Some(failure) = kernel.programs.attach(&Attachment::of_sockets()).failure {
-        return Err(preflight::explained(failure.into(), &settings));
-    }
+    let opened = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("source")
@@ -71,19 +61,21 @@ fn daemon(config: Config) -> Result<()> {
         .build()
         .context("starting the runtime")?;
     // Pins of some cluster, and nothing is remembered that says of which.
-    let unverified = settings.cluster.is_none() && kernel.programs.cluster().is_some();
-    let Running { wakes, relists, health, mut threads } = start(&config, kernel, clock)?;
+    let unverified = settings.cluster.is_none() && opened.programs.cluster().is_some();
+    let Running { wakes, relists, wants, health, drain, mut threads } =
+        start(&config, opened, clock)?;
     let feed = Feed::new(wakes.clone());
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         tasks.spawn(ticks(wakes.clone()));
-        let (known, mut addresses) = tokio::sync::watch::channel(false);
+        let (known, mut addresses) = watch::channel(false);
         let facts = node_facts::run(feed.clone(), health.clone(), known);
         tasks.spawn(async { Ok(facts.await?) });
         let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
-        let source = feed_from(config, feed, relists, health, clock, binding);
+        let inputs = Inputs { feed, wants, relists, health, clock };
+        let source = feed_from(config, inputs, binding);
         tasks.spawn(async move {
-            // Fails only when the loop has ended, which whoever follows the addresses says.
+            // Fails only when the loop has ended, which the task that follows the addresses says.
             if addresses.wait_for(|known| *known).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -93,90 +85,22 @@ fn daemon(config: Config) -> Result<()> {
             signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stopping")),
             ended = first_end(&mut tasks, &mut threads) => Err(ended),
         };
-        stop_loop(&wakes, &threads).await;
+        stop(&wakes, &drain, &mut threads).await;
         ended
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-/// What runs before any source does.
-struct Running {
-    wakes: mpsc::Sender<Wake>,
-    relists: mpsc::Receiver<Relist>,
-    health: Health,
-    threads: Threads,
-}
-
-/// The loop, and everything that looks at it.
-fn start(config: &Config, kernel: Opened, clock: Clock) -> Result<Running> {
-    let map_bytes = kernel.services.bytes();
-    let (reader, peers) = (kernel.services.reader(), kernel.services.peers());
-    let (wakes, inbox) = mpsc::channel::<Wake>(reconcile::QUEUE);
-    let (relists_out, relists) = mpsc::channel(16);
-    let (udp_gone, udp_told) = std::sync::mpsc::sync_channel(1);
-    let (checks, health_checks) = tokio::sync::watch::channel(Vec::new());
-    let metrics = Arc::new(Metrics::new().context("metrics")?);
-    let vitals = Arc::new(Vitals::default());
-    let mut threads = Threads::default();
-    let (graces, waiting) = Graces::start(clock, towpath_ebpf::grace, wakes.clone())?;
-    threads.add("grace", waiting);
-    let effects = Effects {
-        relists: relists_out,
-        graces,
-        health_checks: checks,
-        udp_gone: Some(udp_gone),
-        metrics: Arc::clone(&metrics),
-        vitals: Arc::clone(&vitals),
-    };
-    let plan = ServicePlan::new(ProxyConfig {
-        external_ips: config.services.external_ips.clone(),
-        share: Share::of(&config.kernel.capacities),
-    });
-    let store = Store::new(&config.node_name);
-    let state = State::new(
-        clock,
-        store,
-        plan,
-        Box::new(kernel.services),
-        Box::new(kernel.programs),
-        effects,
-    )?;
-    threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
-
-    let asker = Asker::new(wakes.clone());
-    let read = Box::new(move || reader.read());
-    threads.add("audit", Auditor { asker: asker.clone(), read, clock }.start()?);
-    let stale_udp = Arc::new(StaleUdp::default());
-    let sweeper = Sweeper {
-        peers,
-        asker: asker.clone(),
-        metrics: Arc::clone(&metrics),
-        found: Arc::clone(&stale_udp),
-    };
-    threads.add("stale-udp", sweeper.start(udp_told)?);
-    let health = Health::default();
-    let ports = Arc::new(Ports::default());
-    let answers = Arc::new(LoopAnswers {
-        asker,
-        health: health.clone(),
-        clock,
-        metrics: Arc::clone(&metrics),
-        node: config.node_name.clone(),
-        source: match config.source {
-            SourceConfig::Kube { .. } => "kube",
-            SourceConfig::Manifests { .. } => "manifests",
-        },
-        map_bytes,
-        ports: Arc::clone(&ports),
-        stale_udp,
-    });
-    let config = config.admin.clone();
-    let descriptors = descriptors::limit();
-    let admin =
-        Admin { config, vitals, metrics, clock, answers, health_checks, ports, descriptors };
-    threads.add("admin", admin::start(admin).context("starting the admin servers")?);
-    Ok(Running { wakes, relists, health, threads })
+/// Opens the kernel and brings the programs into force, with what the maps hold.
+fn open(settings: &Settings) -> Result<Opened> {
+    let explained = |error| preflight::explained(error, settings);
+    let mut opened = towpath_ebpf::open(settings).map_err(explained)?;
+    let attached = opened.programs.attach(&services::attachments());
+    match attached.failure {
+        None => Ok(opened),
+        Some(failure) => Err(explained(failure.into())),
+    }
 }
 
 /// Waits until something ends that must not, and says what.
@@ -194,11 +118,21 @@ async fn first_end(tasks: &mut JoinSet<Result<()>>, threads: &mut Threads) -> Er
     threads.ended().map_or(ended, Error::from)
 }
 
-/// Whatever was heard before is still written; then the maps stay as they are, in force.
-async fn stop_loop(wakes: &mpsc::Sender<Wake>, threads: &Threads) {
+/// The loop writes what was received before; then the maps stay as they are, in force, and the lock
+/// is let go: a daemon that waits for it takes over. Then listeners close, and what is being answered
+/// is answered.
+async fn stop(
+    wakes: &mpsc::Sender<Wake<Daemon>>,
+    drain: &watch::Sender<bool>,
+    threads: &mut Threads,
+) {
     let told = tokio::time::timeout(STOP, wakes.send(Wake::Stop)).await;
-    if told.is_err() || !threads.wait(LOOP, STOP).await {
-        tracing::warn!("the control loop does not stop: leaving without its last words");
+    if told.is_err() || !threads.join(LOOP, STOP).await {
+        tracing::warn!("the control loop does not stop: leaving without its last write");
+    }
+    drain.send_replace(true);
+    if !threads.join(ADMIN, admin::DRAIN * 2).await {
+        tracing::warn!("the admin servers do not drain: closing their connections");
     }
 }
 
@@ -219,30 +153,34 @@ fn kernel_settings(config: &Config) -> Settings {
     settings
 }
 
-/// The one source of cluster state; it only ends with the loop, or when it cannot even begin.
-async fn feed_from(
-    config: Config,
+/// What a source is given.
+struct Inputs {
     feed: Feed,
+    wants: Wants,
     relists: mpsc::Receiver<Relist>,
     health: Health,
-    clock: Clock,
-    binding: Binding,
-) -> Result<()> {
+    clock: SystemClock,
+}
+
+/// The one source of cluster state; it only ends with the loop, or when it cannot even begin.
+async fn feed_from(config: Config, inputs: Inputs, binding: Binding) -> Result<()> {
+    let Inputs { feed, wants, relists, health, clock } = inputs;
     match config.source {
         SourceConfig::Kube { access, api_servers } => {
             let settings = kube::KubeSettings {
                 access,
                 api_servers,
                 run_dir: config.run_dir,
+                node_name: config.node_name,
                 clock,
                 patience: kube::Patience::default(),
             };
             if binding.at_start(&settings).await? {
-                return Ok(kube::run(settings, feed, relists, health).await?);
+                return Ok(kube::run(settings, feed, wants, relists, health).await?);
             }
             let asking = binding.keep_asking(settings.clone());
             tokio::select! {
-                ended = kube::run(settings, feed, relists, health) => Ok(ended?),
+                ended = kube::run(settings, feed, wants, relists, health) => Ok(ended?),
                 refused = asking => refused,
             }
         }
@@ -255,12 +193,12 @@ async fn feed_from(
                 clock,
                 second_look: manifests::SECOND_LOOK,
             };
-            Ok(manifests::run(settings, feed, relists, health).await?)
+            Ok(manifests::run(settings, feed, wants, relists, health).await?)
         }
     }
 }
 
-async fn ticks(wakes: mpsc::Sender<Wake>) -> Result<()> {
+async fn ticks(wakes: mpsc::Sender<Wake<Daemon>>) -> Result<()> {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
@@ -282,11 +220,14 @@ async fn stop_signal() -> Result<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::desk::{Desk, lists};
+    use crate::{
+        reconcile,
+        services::fixture::{Fixture, lists},
+    };
 
     #[tokio::test]
     async fn a_loop_that_panics_ends_the_daemon_with_its_name_and_reason() {
-        let Desk { state, wakes, inbox, .. } = Desk::new();
+        let Fixture { state, wakes, inbox, .. } = Fixture::new();
         let mut threads = Threads::default();
         threads.add(LOOP, reconcile::start(state, inbox).unwrap());
         let mut tasks = JoinSet::new();
@@ -304,19 +245,19 @@ mod tests {
         let ended = format!("{:#}", first_end(&mut tasks, &mut threads).await);
         let wanted = "the reconcile thread ended (panic: on purpose): the daemon stops";
         assert!(ended.starts_with(wanted), "{ended}");
-        stop_loop(&wakes, &threads).await;
+        stop(&wakes, &watch::channel(false).0, &mut threads).await;
     }
 
     #[tokio::test]
     async fn a_task_that_ends_ends_the_daemon() {
-        let Desk { state, wakes, inbox, .. } = Desk::new();
+        let Fixture { state, wakes, inbox, .. } = Fixture::new();
         let mut threads = Threads::default();
         threads.add(LOOP, reconcile::start(state, inbox).unwrap());
         let mut tasks: JoinSet<Result<()>> = JoinSet::new();
         tasks.spawn(async { panic!("netlink") });
         let ended = first_end(&mut tasks, &mut threads).await.to_string();
         assert!(ended.contains("netlink"), "{ended}");
-        stop_loop(&wakes, &threads).await;
-        assert!(threads.ended().is_some(), "the loop was stopped in order");
+        stop(&wakes, &watch::channel(false).0, &mut threads).await;
+        assert!(threads.ended().is_none(), "the loop was stopped in order");
     }
 }

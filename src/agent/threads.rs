@@ -78,15 +78,24 @@ impl Threads {
         }
     }
 
-    /// Waits until this one has ended, as it was told to; false: not within `patience`.
-    pub(super) async fn wait(&self, name: &str, patience: Duration) -> bool {
+    /// Waits until this one has ended, as it was told to, and lets go of what it answers; false: not
+    /// within `patience`.
+    pub(super) async fn join(&mut self, name: &str, patience: Duration) -> bool {
         let over = async {
             let runs = || self.running.iter().any(|(n, thread)| *n == name && !thread.is_over());
             while runs() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(patience, over).await.is_ok()
+        if tokio::time::timeout(patience, over).await.is_err() {
+            return false;
+        }
+        let named = |(n, _): &mut (&str, _)| *n == name;
+        for (_, thread) in self.running.extract_if(.., named) {
+            // It was told to end: a panic on its way out is in the log already.
+            let _panic = thread.panic();
+        }
+        true
     }
 }
 
@@ -122,11 +131,10 @@ mod tests {
         let ended = threads.first_end().await.to_string();
         assert!(ended.starts_with("the hasty thread ended (panic: no way): "), "{ended}");
         assert!(threads.ended().is_none(), "the other one runs");
-        assert!(!threads.wait("patient", Duration::from_millis(20)).await);
+        assert!(!threads.join("patient", Duration::from_millis(20)).await);
         drop(keep);
-        assert!(threads.wait("patient", Duration::from_secs(5)).await);
-        let ended = threads.first_end().await.to_string();
-        assert!(ended.starts_with("the patient thread ended (without a reason): "), "{ended}");
+        assert!(threads.join("patient", Duration::from_secs(5)).await);
+        assert!(threads.ended().is_none(), "it ended in order");
     }
 
     #[tokio::test]

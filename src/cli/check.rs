@@ -11,7 +11,7 @@ use super::{
     table::{Paint, Table, printable},
 };
 use crate::{
-    admin::api::VERSION,
+    api::VERSION,
     config::{BPFFS, RUN_DIR},
 };
 

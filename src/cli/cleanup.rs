@@ -13,7 +13,7 @@ use super::{
     table::printable,
 };
 use crate::{
-    admin::api::VERSION,
+    api::VERSION,
     config::{BPFFS, RUN_DIR},
 };
 

@@ -8,7 +8,7 @@ use super::{
     status::read,
     table::{Paint, Table, duration, printable},
 };
-use crate::admin::api::{PortReply, ServiceReply, ServicesReply, SetReply};
+use crate::api::services::{PortReply, ServiceReply, ServicesReply, SetReply};
 
 /// The overview's.
 const COLUMNS: [&str; 12] = [
@@ -222,7 +222,7 @@ fn detail_of_set(text: &mut String, set: &SetReply, paint: Paint) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{BackendReply, CountersReply, FrontendReply, LastChangeReply};
+    use crate::api::services::{BackendReply, CountersReply, FrontendReply, LastChangeReply};
 
     fn service() -> ServiceReply {
         let frontend = |kind: &str, address: &str, port, served| FrontendReply {

@@ -9,7 +9,7 @@ use super::{
     table::{Paint, Table, bytes, duration, printable},
 };
 use crate::{
-    admin::api::{SourceReply, StateReply, StatusReply},
+    api::{SourceReply, StateReply, StatusReply},
     config::{BPFFS, RUN_DIR},
 };
 
@@ -197,7 +197,7 @@ fn list(text: &mut String, paint: Paint, title: &str, items: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api::{AuditReply, KernelReply, MapReply, StaleUdpReply, StreamReply};
+    use crate::api::{AuditReply, KernelReply, MapReply, StaleUdpReply, StreamReply};
 
     fn stream(connected: bool) -> StreamReply {
         StreamReply {

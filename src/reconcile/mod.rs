@@ -1,26 +1,21 @@
-//! The loop: events in, batches out.
+//! The loop: events in, turns of the areas out.
 //!
-//! One thread, one function ([`State::turn`]) that calls the steps of DESIGN section 2 in order.
-//! It knows nothing of HTTP, files or netlink: sources send [`Wake`]s, the kernel is behind
-//! [`Door`], everything else looks at it through questions.
+//! One thread, one function ([`State::turn`]) that calls the steps of DESIGN section 2 in order. It
+//! names no area, and knows nothing of HTTP, files or netlink: sources send [`Wake`]s, programs are
+//! behind [`towpath_image::Programs`], areas behind [`Area`]; everything else looks at it through
+//! questions.
 
-mod answers;
+mod area;
+mod areas;
 mod ask;
 mod audit;
-mod brake;
-mod clock;
-#[cfg(test)]
-pub(crate) mod desk;
 mod grace;
-mod guard;
-mod in_force;
 mod ledger;
+mod metrics;
 mod retry;
+mod runner;
+mod self_heal;
 mod state;
-mod triggers;
-mod troubles;
-mod udp_endpoints;
-mod vitals;
 mod wake;
 
 use std::{
@@ -30,16 +25,20 @@ use std::{
 };
 
 use tokio::sync::mpsc;
+pub use towpath_model::Stream;
 
-pub use answers::{gather, services, status, unused_udp};
-pub use ask::{Asker, Part};
-pub use audit::{Auditor, Finding, Reader};
-pub use clock::Clock;
-pub use grace::Graces;
-pub use ledger::{Entry, Ledger, Outcome};
-pub use state::{Door, Effects, State};
-pub use vitals::Vitals;
+pub use area::{Area, Failure, Outcome, Planned, Published};
+pub use areas::{AreaState, Areas, Has, Report, Running, Turn};
+pub use ask::{AreaAsker, Asked, Asker, Part, portion};
+pub use audit::{Audit, Auditor, Finding, SPELLED_OUT, audit};
+pub use grace::{GraceRequests, Graces};
+pub use ledger::{Entry, Ledger};
+pub use metrics::LoopMetrics;
+pub use runner::Runner;
+pub use state::{Outputs, State};
 pub use wake::{Question, Wake};
+
+use crate::vitals::Vitals;
 
 /// Events that one turn takes at most, however full the queue is.
 const EVENTS_PER_TURN: usize = 4096;
@@ -52,10 +51,10 @@ pub const QUEUE: usize = 1024;
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn start(
-    mut state: State,
-    mut wakes: mpsc::Receiver<Wake>,
-) -> std::io::Result<thread::JoinHandle<State>> {
+pub fn start<A: Areas>(
+    mut state: State<A>,
+    mut wakes: mpsc::Receiver<Wake<A>>,
+) -> std::io::Result<thread::JoinHandle<State<A>>> {
     let last_words = LastWords(state.vitals());
     thread::Builder::new().name("reconcile".into()).spawn(move || {
         let _last_words = last_words;
@@ -84,28 +83,28 @@ impl Drop for LastWords {
 }
 
 /// What ended a collection.
-enum Collected {
+enum Collected<A> {
     More,
-    Question(Question),
+    Question(Question<A>),
     Stop,
 }
 
 /// Waits for a wake, then takes what else is there, up to the first question.
-fn collect(state: &mut State, wakes: &mut mpsc::Receiver<Wake>) -> Collected {
+fn collect<A: Areas>(state: &mut State<A>, wakes: &mut mpsc::Receiver<Wake<A>>) -> Collected<A> {
     let Some(first) = wakes.blocking_recv() else { return Collected::Stop };
-    let began = Instant::now();
+    let (began, received) = (Instant::now(), state.now());
     let mut next = Some(first);
     let mut events = 0;
     while let Some(wake) = next {
         match wake {
             Wake::Events(batch) => {
                 events += batch.len();
-                state.hear(batch, began);
+                state.ingest(batch, received);
             }
             Wake::Ask(question) => return Collected::Question(question),
             Wake::Graced(at) => state.graced(at),
             Wake::Bind(cluster, answer) => {
-                // Whoever asked may have given up.
+                // A task that has given up takes no answer.
                 let _given_up = answer.send(state.bind(cluster));
             }
             Wake::Audited(finding) => state.audited(finding),
@@ -119,3 +118,6 @@ fn collect(state: &mut State, wakes: &mut mpsc::Receiver<Wake>) -> Collected {
     }
     Collected::More
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,11 +49,6 @@ impl Retry {
         };
         now >= self.tried_ms.saturating_add(wait_ms)
     }
-
-    /// Did the last write fail?
-    pub(super) const fn failing(&self) -> bool {
-        self.failing
-    }
 }
 
 #[cfg(test)]
@@ -96,7 +91,7 @@ mod tests {
         let mut retry = Retry::default();
         (0..10).for_each(|second| retry.failed(second * 1_000));
         retry.wrote(10_000, false);
-        assert!(retry.is_due(10_000, false) && !retry.failing());
+        assert!(retry.is_due(10_000, false));
         retry.wrote(20_000, true);
         assert!(!retry.is_due(20_999, false) && retry.is_due(21_000, false));
         assert!(retry.is_due(20_000, true), "a change makes room, or needs some");

@@ -1,341 +1,243 @@
 //! What the loop owns, and one turn of it.
 
-mod publish;
-
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, mpsc as std_mpsc},
-    time::{Duration, Instant, SystemTime},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use tokio::sync::mpsc;
-use towpath_image::{Kernel, KernelError, Observed, Programs, ServiceImage};
-use towpath_model::{Changes, Event, Kind, ObjectName, Problem, Relist, Store};
-use towpath_proxy::{HealthCheck, Hold, Layout, PlanDelta, ServicePlan, plan};
+use tokio::sync::{mpsc, watch};
+use towpath_image::{KernelError, Programs};
+use towpath_model::{Event, Problem, Relist, Store, View};
 
-use super::{
-    Clock, Finding, Graces, Ledger, brake::Brake, guard::Guard, retry::Retry, triggers::Triggers,
-    troubles::Troubles, udp_endpoints::UdpEndpoints, vitals::Vitals,
+use super::{AreaState, Areas, Finding, Graces, LoopMetrics, Stream, Turn, self_heal::SelfHeal};
+use crate::{
+    clock::{Clock, Millis, Now},
+    vitals::Vitals,
 };
-use crate::admin::Metrics;
 
-/// The kernel, written and looked at.
-pub trait Door: Kernel<ServiceImage> + Observed {}
-impl<T: Kernel<ServiceImage> + Observed> Door for T {}
-
-/// Where the loop's results go besides the kernel.
-pub struct Effects {
+/// Where the loop's results go besides what areas write.
+#[derive(Debug)]
+pub struct Outputs {
     /// Requests for a second list.
     pub relists: mpsc::Sender<Relist>,
+    /// The streams that the source is to keep open.
+    pub streams: watch::Sender<BTreeSet<Stream>>,
     /// Requests for grace periods.
     pub graces: Graces,
-    /// healthCheckNodePorts to serve.
-    pub health_checks: tokio::sync::watch::Sender<Vec<HealthCheck>>,
-    /// Told when a UDP endpoint is used no more, and once when everything was listed: connected
-    /// sockets may be stale. `None` when nobody wants to know.
-    pub udp_gone: Option<std_mpsc::SyncSender<()>>,
     /// Numbers for Prometheus.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<LoopMetrics>,
     /// Signs of life for the health endpoints.
     pub vitals: Arc<Vitals>,
 }
 
-/// Store, plan, layout, ledger and the kernel door.
-pub struct State {
-    pub(crate) clock: Clock,
-    pub(crate) store: Store,
-    pub(crate) plan: ServicePlan,
-    pub(crate) layout: Layout,
-    pub(crate) kernel: Box<dyn Door>,
+/// The store, the areas and the programs.
+pub struct State<A> {
+    clock: Arc<dyn Clock>,
+    store: Store,
+    areas: A,
     programs: Box<dyn Programs>,
-    pub(crate) ledger: Ledger,
-    pub(crate) audited: Option<Finding>,
-    pub(crate) effects: Effects,
-    pub(super) guard: Guard,
-    pub(super) brake: Brake,
-    /// Kinds whose source was not yet told to list again.
-    relists: BTreeSet<Kind>,
-    pub(super) troubles: Troubles,
-    pub(super) udp: UdpEndpoints,
-    /// An endpoint went that sockets may be connected to, and nobody was told.
-    udp_gone: bool,
-    triggers: Triggers,
-    retry: Retry,
-    /// When the oldest event that is not yet planned was received.
-    waiting_since: Option<Instant>,
-    /// Everything was listed and planned once.
-    planned: bool,
-    /// The last audit found something: everything is to be written anew.
-    pub(super) repair: bool,
-    /// Services that have a healthCheckNodePort, served or not.
-    checked: BTreeSet<ObjectName>,
-    /// One of those changed: whose port is served is to be found out again. Few changes do this, and
-    /// finding out takes as long as there are such Services.
-    checks_changed: bool,
-    /// [`Brake::stamp`] of what the layout holds.
-    held_at: (u64, bool),
-    /// Longest time spent on writing one batch.
-    pub(crate) longest_write: Duration,
+    outputs: Outputs,
+    self_heal: SelfHeal,
+    /// Streams whose source was not yet told to list again.
+    relists: BTreeSet<Stream>,
+    /// When the oldest event that is not yet committed was received.
+    received: Option<Now>,
+    /// The last audit of each area.
+    audits: BTreeMap<&'static str, Finding>,
+    /// Why programs are not in force as wanted; tried again at every tick.
+    unattached: Option<KernelError>,
 }
 
-impl State {
-    /// Over what the kernel holds now.
-    ///
-    /// # Errors
-    /// When the kernel cannot be read.
+impl<A: Areas> State<A> {
+    /// Nothing is known yet.
+    #[must_use]
     pub fn new(
-        clock: Clock,
+        clock: Arc<dyn Clock>,
         store: Store,
-        plan: ServicePlan,
-        mut kernel: Box<dyn Door>,
+        areas: A,
         programs: Box<dyn Programs>,
-        effects: Effects,
-    ) -> Result<Self, KernelError> {
-        let image = kernel.read()?;
-        effects.metrics.adopted(&image);
-        Ok(Self {
+        outputs: Outputs,
+    ) -> Self {
+        Self {
             clock,
             store,
-            plan,
-            layout: Layout::adopt(image),
-            kernel,
+            areas,
             programs,
-            ledger: Ledger::default(),
-            audited: None,
-            effects,
-            guard: Guard::default(),
-            brake: Brake::default(),
+            outputs,
+            self_heal: SelfHeal::default(),
             relists: BTreeSet::new(),
-            troubles: Troubles::default(),
-            udp: UdpEndpoints::default(),
-            udp_gone: false,
-            triggers: Triggers::since(SystemTime::now()),
-            retry: Retry::default(),
-            waiting_since: None,
-            planned: false,
-            repair: false,
-            checked: BTreeSet::new(),
-            checks_changed: false,
-            held_at: (0, false),
-            longest_write: Duration::ZERO,
-        })
-    }
-
-    pub(super) fn vitals(&self) -> Arc<Vitals> {
-        Arc::clone(&self.effects.vitals)
+            received: None,
+            audits: BTreeMap::new(),
+            unattached: None,
+        }
     }
 
     /// Takes events in. `at`: when they were received.
-    pub(crate) fn hear(&mut self, events: Vec<Event>, at: Instant) {
-        self.waiting_since.get_or_insert(at);
-        let of = |kind| events.iter().filter(|event| kind_of(event) == Some(kind)).count();
-        self.effects.metrics.heard(of(Kind::Service), of(Kind::EndpointSlice));
+    pub fn ingest(&mut self, events: Vec<Event>, at: Now) {
+        self.received.get_or_insert(at);
         for event in events {
-            if let Event::InitDone(kind) = &event {
-                self.brake.listed(*kind);
-            }
-            let Some(Relist(kind)) = self.store.feed(event) else { continue };
-            tracing::warn!(%kind, "a list would remove too much: asking for a second one");
-            self.relists.insert(kind);
+            let Some(Relist(stream)) = self.store.feed(event) else { continue };
+            tracing::warn!(%stream, "a list would remove too much: asking for a second one");
+            self.relists.insert(stream);
         }
-        self.ask_for_lists();
+        self.request_lists();
     }
 
-    /// Tells the source; one that does not listen is told again at the next tick.
-    fn ask_for_lists(&mut self) {
-        let source = &self.effects.relists;
-        self.relists.retain(|kind| source.try_send(Relist(*kind)).is_err());
+    /// Tells the source; one that takes no request now is told again at the next tick.
+    fn request_lists(&mut self) {
+        let source = &self.outputs.relists;
+        self.relists.retain(|stream| source.try_send(Relist(stream.clone())).is_err());
     }
 
     /// A grace period that began at `began` is over.
-    pub(crate) fn graced(&mut self, began: u64) {
-        self.layout.graced(began);
+    pub fn graced(&mut self, began: Millis) {
+        self.areas.each_mut(&mut |area| area.graced(began));
     }
 
     /// Once a second.
-    pub(crate) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         let now = self.clock.now_ms();
-        self.effects.vitals.ticked(now);
-        self.ask_for_lists();
-        if self.layout.wants_grace() {
-            self.effects.graces.request();
+        self.outputs.vitals.ticked(now);
+        self.request_lists();
+        let mut wants_grace = false;
+        self.areas.each(&mut |area| wants_grace |= area.wants_grace());
+        if wants_grace {
+            self.outputs.graces.request();
         }
-        let back = self.guard.tick(self.programs.as_mut(), now);
-        self.effects.metrics.reattached(back);
+        if self.unattached.is_some() {
+            self.attach();
+        }
+        let back = self.self_heal.tick(self.programs.as_mut(), now);
+        self.outputs.metrics.reattached(back);
+    }
+
+    /// Brings into force what the areas want, of all together.
+    fn attach(&mut self) {
+        let failure = self.programs.attach(&self.areas.attachments()).failure;
+        if let Some(error) =
+            failure.as_ref().filter(|error| self.unattached.as_ref() != Some(error))
+        {
+            tracing::error!(%error, "a program is not in force as wanted: trying again every second");
+        }
+        self.unattached = failure;
     }
 
     /// Says whose maps these are, now that it is known. On an error nothing may be written.
-    pub(crate) fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
+    ///
+    /// # Errors
+    /// When they are another cluster's.
+    pub fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
         self.programs.bind(cluster)
     }
 
     /// An audit is finished. What it found is repaired in the next turn.
-    pub(crate) fn audited(&mut self, finding: Finding) {
-        self.effects.metrics.audited(finding.differences.len());
+    pub fn audited(&mut self, finding: Finding) {
+        self.outputs.metrics.audited(finding.differences.len());
         for difference in finding.differences.iter().take(20) {
-            tracing::error!(difference, "the kernel or the plan is not as it must be: repairing");
+            let area = finding.area;
+            tracing::error!(area, difference, "not as it must be: repairing");
         }
-        let back = self.guard.look(self.programs.as_mut(), self.clock.now_ms());
-        self.effects.metrics.reattached(back);
-        self.repair |= !finding.differences.is_empty();
-        self.audited = Some(finding);
-    }
-
-    /// Was everything listed and planned once?
-    pub(super) const fn is_planned(&self) -> bool {
-        self.planned
-    }
-
-    /// Is everything planned that was heard? Not so before the first lists are complete and while
-    /// the kernel refuses writes.
-    pub(super) const fn is_settled(&self) -> bool {
-        self.planned && self.waiting_since.is_none()
-    }
-
-    /// Commit, plan, lay out, write, record. Nothing is written before every kind was listed: a
-    /// Service whose slices are still on their way would look as if it had no endpoints.
-    pub(crate) fn turn(&mut self) {
-        let Some(synced) = self.store.view().synced() else {
-            self.waiting_since = None;
-            return;
-        };
-        let heard = self.waiting_since.is_some();
-        let rested = self.layout.has_rested(self.clock.now_ms());
-        let lets_go = self.brake.is_due() || self.brake.stamp(&self.store) != self.held_at;
-        let work = self.repair || rested || lets_go || self.layout.pending();
-        if !(heard || work) || !self.retry.is_due(self.clock.now_ms(), heard) {
-            return;
+        let back = self.self_heal.look(self.programs.as_mut(), self.clock.now_ms());
+        self.outputs.metrics.reattached(back);
+        if !finding.differences.is_empty() {
+            self.areas.each_mut(&mut |area| {
+                if area.name() == finding.area {
+                    area.repair();
+                }
+            });
         }
+        self.audits.insert(finding.area, finding);
+    }
+
+    /// Commits what was received, and gives each area its turn.
+    pub fn turn(&mut self) {
+        let received = self.received.take().unwrap_or_else(|| self.clock.now());
         let (view, changes) = self.store.commit();
-        let since = self.waiting_since.take().unwrap_or_else(Instant::now);
-        if changes.is_empty() && !work {
-            self.effects.metrics.nothing_waits();
-            return;
+        let turn = Turn { view: &view, changes: &changes, received, clock: &*self.clock };
+        let report = self.areas.turn(&turn);
+        if report.wants_grace {
+            self.outputs.graces.request();
         }
-        let planning = Instant::now();
-        let (delta, problems) = plan(&view, &changes, &mut self.plan);
-        for name in touched(&changes, &delta) {
-            self.udp_gone |= self.udp.update(name, &self.plan, &view);
+        if !report.relist.is_empty() {
+            self.relists.extend(report.relist);
+            self.request_lists();
         }
-        self.effects.vitals.node(view.own_node().is_none_or(|node| !node.going_away));
-        self.hold(&delta);
-        self.planned = true;
-        if changes.synced {
-            self.udp_gone = true;
-            let (ms, uptime_ms) = (planning.elapsed().as_millis(), self.clock.now_ms());
-            let services = delta.services.len();
-            tracing::info!(services, ms, uptime_ms, "everything was listed: planned");
-        }
-        report(&problems);
-        self.note(&changes, &delta, since);
-        if std::mem::take(&mut self.repair) {
-            self.write_anew(&synced);
-        } else {
-            self.write(&delta, &synced);
-        }
-        self.tell();
-    }
-
-    /// What of the things found at the start stays for now.
-    fn hold(&mut self, delta: &PlanDelta) {
-        if !self.planned || self.brake.is_due() {
-            let kinds = self.brake.judge(self.layout.found(delta));
-            for problem in self.brake.problems() {
-                tracing::warn!(problem, "asking for a second list");
-            }
-            self.relists.extend(kinds);
-            self.ask_for_lists();
-        }
-        let stamp = self.brake.stamp(&self.store);
-        if stamp == self.held_at {
-            return;
-        }
-        self.held_at = stamp;
-        let hold = self.brake.hold(&self.store);
-        if hold != *self.layout.hold() {
-            if hold == Hold::default() {
-                tracing::info!("nothing that the start found is held any more");
-            } else {
-                tracing::warn!("of what the start found and nobody claims something is held");
-            }
-            // Sockets may be connected to what goes now.
-            self.udp_gone = true;
-            self.layout.set_hold(hold);
-        }
-    }
-
-    /// What is kept per Service besides the plan.
-    fn note(&mut self, changes: &Changes, delta: &PlanDelta, since: Instant) {
-        self.troubles.read(changes);
-        self.triggers.heard(changes);
-        let waited = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let since_ms = self.clock.now_ms().saturating_sub(waited);
-        for name in &delta.services {
-            let service = self.plan.service(name);
-            self.troubles.planned(name, service);
-            let had = self.checked.contains(name);
-            let has = service.is_some_and(|service| service.health_check.is_some());
-            if has && !had {
-                self.checked.insert(name.clone());
-            } else if had && !has {
-                self.checked.remove(name);
-            }
-            self.checks_changed |= had || has;
-            if service.is_some() {
-                self.ledger.received(name.clone(), since, since_ms);
-            } else {
-                self.ledger.forget(name);
-            }
-        }
-        self.effects.metrics.changed(changes);
-    }
-
-    /// Whoever serves or ends something because of the plan.
-    fn tell(&mut self) {
-        if std::mem::take(&mut self.checks_changed) {
-            self.effects.health_checks.send_if_modified(|served| {
-                let differs = !served.iter().eq(self.plan.health_checks());
+        if report.wants_changed {
+            let wanted = self.areas.streams();
+            self.outputs.streams.send_if_modified(|streams| {
+                let differs = *streams != wanted;
                 if differs {
-                    *served = self.plan.health_checks().cloned().collect();
+                    *streams = wanted;
                 }
                 differs
             });
-        }
-        // While the kernel refuses writes, a socket that is ended would be sent back; and while the
-        // lists are doubted, nobody knows which endpoints are gone.
-        if self.udp_gone && !self.retry.failing() && !self.brake.holds() {
-            self.udp_gone = false;
-            if let Some(told) = &self.effects.udp_gone {
-                // A full queue: whoever is told has yet to look, and will see this, too.
-                let _looks_anyway = told.try_send(());
-            }
+            // Maps first, then the programs that read them.
+            self.attach();
         }
     }
-}
 
-const fn kind_of(event: &Event) -> Option<Kind> {
-    match event {
-        Event::Apply(object) => Some(object.kind()),
-        Event::Delete(kind, _) => Some(*kind),
-        _ => None,
+    pub(super) fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.outputs.vitals)
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// The areas.
+    #[must_use]
+    pub const fn areas(&self) -> &A {
+        &self.areas
+    }
+
+    /// Everything that is known.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        self.store.view()
+    }
+
+    /// How each area is.
+    #[must_use]
+    pub fn area_states(&self) -> Vec<AreaState> {
+        let (view, mut states) = (self.store.view(), Vec::new());
+        self.areas.each(&mut |area| states.push(area.state(&view)));
+        states
+    }
+
+    /// The last audit of an area.
+    #[must_use]
+    pub fn last_audit(&self, area: &str) -> Option<&Finding> {
+        self.audits.get(area)
+    }
+
+    /// Programs that were found detached, and pins that were found removed, and brought back.
+    #[must_use]
+    pub const fn programs_reattached(&self) -> u64 {
+        self.self_heal.reattached()
+    }
+
+    /// Everything that is wrong: with objects, with areas, with programs and pins. Spells out no more
+    /// than `most` of each sort.
+    #[must_use]
+    pub fn problems(&self, most: usize) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.store.problems().take(most).cloned().collect();
+        self.areas.each(&mut |area| {
+            let mut own = Vec::new();
+            area.problems(&mut own);
+            problems.extend(own.into_iter().take(most));
+        });
+        problems.extend(self.outputs.graces.problem());
+        let unattached = self.unattached.as_ref().map(ToString::to_string);
+        let programs = self.self_heal.problem().map(str::to_owned).into_iter().chain(unattached);
+        problems.extend(programs.map(|why| Problem::new(None, "kernel", &why, "")));
+        problems.extend(self.store.view().own_node_problem());
+        for (stream, objects) in self.store.braked() {
+            let why = format!("the last list would remove {objects} objects");
+            let action = "they stay until a second list agrees";
+            problems.push(Problem::new(None, &format!("list of {stream}"), &why, action));
+        }
+        problems
     }
 }
-
-/// Services that changed, or whose slices did.
-fn touched<'a>(changes: &'a Changes, delta: &'a PlanDelta) -> BTreeSet<&'a ObjectName> {
-    let slices = changes.slices.iter().flat_map(|change| [&change.old, &change.new]);
-    let of_slices = slices.flatten().map(|slice| &slice.service);
-    delta.services.iter().chain(of_slices).collect()
-}
-
-fn report(problems: &[Problem]) {
-    for problem in problems.iter().take(50) {
-        tracing::warn!(%problem, "problem");
-    }
-    if problems.len() > 50 {
-        tracing::warn!(more = problems.len() - 50, "further problems: see `towpath status`");
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -8,8 +8,8 @@ use towpath_model::{
     Event, Key, Kind, ObjectName, Problem, Protocol, Store, decode, service::Cidr, unknown_fields,
 };
 use towpath_proxy::{
-    Answer, Holder, Layout, PlanDelta, ProxyConfig, Question, ServicePlan, explain, node_identity,
-    plan,
+    Answer, Holder, Layout, NEEDS, PlanDelta, ProxyConfig, Question, ServicePlan, explain,
+    node_identity, plan,
 };
 
 use crate::dump::{self, Names};
@@ -65,8 +65,8 @@ impl Bench {
             written: Vec::new(),
             now: 1,
         };
-        for kind in Kind::ALL {
-            bench.store.feed(Event::InitDone(kind));
+        for stream in NEEDS {
+            bench.store.feed(Event::InitDone(stream));
         }
         bench.act("apply", "", NODES);
         bench
@@ -119,12 +119,12 @@ impl Bench {
 
     /// The API server lists a kind again, and this is all there is of it.
     fn list(&mut self, kind: Kind, objects: Vec<Value>) {
-        self.store.feed(Event::Init(kind));
+        self.store.feed(Event::Init(kind.into()));
         self.objects.retain(|key, _| key.kind != kind);
         for object in objects {
             self.apply(kind, &object);
         }
-        self.store.feed(Event::InitDone(kind));
+        self.store.feed(Event::InitDone(kind.into()));
     }
 
     /// Kinds whose first list comes in, one a line.
@@ -138,11 +138,11 @@ impl Bench {
 
     fn turn(&mut self) {
         self.written.clear();
-        if self.store.view().synced().is_none() {
+        if self.store.view().synced(&NEEDS).is_none() {
             return;
         }
         let (view, changes) = self.store.commit();
-        let synced = view.synced();
+        let synced = view.synced(&NEEDS);
         let (mut delta, _) = plan(&view, &changes, &mut self.plan);
         self.names.learn(&self.plan);
         for node in view.nodes() {
@@ -182,8 +182,8 @@ impl Bench {
         let mut lines: Vec<String> =
             kept.chain(self.unread.iter().cloned()).map(|problem| problem.to_string()).collect();
         lines.extend(self.layout.refused().map(|r| format!("Service {}: {}", r.service, r.why)));
-        for (kind, objects) in self.store.braked() {
-            lines.push(format!("{kind}: a list that lacks {objects} objects waits for a second"));
+        for (stream, objects) in self.store.braked() {
+            lines.push(format!("{stream}: a list that lacks {objects} objects waits for a second"));
         }
         lines.sort();
         lines.dedup();
@@ -251,7 +251,7 @@ fn kind_of(object: &Value) -> Kind {
 }
 
 fn kind_named(name: &str) -> Kind {
-    Kind::ALL.into_iter().find(|kind| kind.as_str() == name).unwrap_or_else(|| panic!("{name}?"))
+    Kind::of_name(name).unwrap_or_else(|| panic!("{name}?"))
 }
 
 fn object_name(text: &str) -> ObjectName {

@@ -4,7 +4,7 @@ use towpath_image::{
     Applied, Batch, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage, ServiceOp,
 };
 use towpath_model::{Store, service::Cidr};
-use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
+use towpath_proxy::{Layout, NEEDS, PlanDelta, ProxyConfig, ServicePlan, plan};
 
 use crate::world::Random;
 
@@ -52,7 +52,7 @@ impl Daemon {
     }
 
     pub(crate) fn synced(&self) -> bool {
-        self.store.view().synced().is_some()
+        self.store.view().synced(&NEEDS).is_some()
     }
 
     pub(crate) const fn image(&self) -> &ServiceImage {
@@ -67,7 +67,7 @@ impl Daemon {
     /// One turn, as `reconcile::State::turn` takes it. Answers whether the fault struck.
     pub(crate) fn turn(&mut self, fault: Fault) -> bool {
         self.now += 7;
-        let Some(synced) = self.store.view().synced() else { return false };
+        let Some(synced) = self.store.view().synced(&NEEDS) else { return false };
         let (view, changes) = self.store.commit();
         let delta = if changes.is_empty() {
             if !self.layout.pending() && !self.layout.has_rested(self.now) {

@@ -6,7 +6,8 @@ use towpath_image::{
     Capacities, FakeKernel, ServiceImage,
     datapath::{BackendRecord, FrontendKey, FrontendKind, NodeAddressValue, SetChoice},
 };
-use towpath_model::{Event, Kind, Object, Relist};
+use towpath_model::{Event, Object, Relist};
+use towpath_proxy::NEEDS;
 
 use crate::{
     answers::{self, Answer, Branches},
@@ -90,7 +91,7 @@ impl Judge {
     }
 
     /// `expected`: `None` when a list before this one was held back already.
-    pub(crate) fn brake(&self, expected: Option<bool>, relist: Option<Relist>) {
+    pub(crate) fn brake(&self, expected: Option<bool>, relist: Option<&Relist>) {
         if let Some(expected) = expected {
             let (seed, steps) = (self.seed, self.steps);
             assert_eq!(relist.is_some(), expected, "seed {seed}, step {steps}: brake");
@@ -128,8 +129,8 @@ fn compile(objects: &World, capacities: Capacities) -> Daemon {
     for object in services.chain(slices).chain(nodes) {
         daemon.store.feed(Event::Apply(object));
     }
-    for kind in Kind::ALL {
-        daemon.store.feed(Event::InitDone(kind));
+    for stream in NEEDS {
+        daemon.store.feed(Event::InitDone(stream));
     }
     daemon.turn(Fault::None);
     daemon

@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use towpath_model::{Event, Key, Kind, Object, ObjectName, Problem, decode};
+use towpath_proxy::NEEDS;
 
 use crate::world::{Random, World};
 
@@ -57,7 +58,7 @@ impl Server {
     /// What is on its way is lost; every kind is listed again, in any order.
     pub(crate) fn break_streams(&mut self, random: &mut Random) {
         self.queue.clear();
-        let mut kinds = Kind::ALL.to_vec();
+        let mut kinds = NEEDS.map(|stream| stream.kind).to_vec();
         while !kinds.is_empty() {
             let kind = kinds.remove(random.below(kinds.len()));
             self.list(kind);
@@ -66,11 +67,11 @@ impl Server {
 
     /// A full list of one kind, after what is on its way.
     pub(crate) fn list(&mut self, kind: Kind) {
-        self.say(Event::Init(kind));
+        self.say(Event::Init(kind.into()));
         for object in self.all(kind) {
             self.say(Event::Apply(object));
         }
-        self.say(Event::InitDone(kind));
+        self.say(Event::InitDone(kind.into()));
     }
 
     fn all(&self, kind: Kind) -> Vec<Object> {
@@ -116,11 +117,11 @@ impl Server {
 
     /// The server lists Services, and lacks nearly all of them, for its storage is not up yet.
     pub(crate) fn half_empty_list(&mut self) {
-        self.say(Event::Init(Kind::Service));
+        self.say(Event::Init(Kind::Service.into()));
         for object in self.all(Kind::Service).into_iter().rev().take(2) {
             self.say(Event::Apply(object));
         }
-        self.say(Event::InitDone(Kind::Service));
+        self.say(Event::InitDone(Kind::Service.into()));
         // What comes next is complete again, unless the daemon asks before.
         self.list(Kind::Service);
     }
@@ -138,9 +139,9 @@ impl Server {
 
     /// From now on this object cannot be read.
     pub(crate) fn garble(&mut self, random: &mut Random) {
-        let keys: Vec<Key> = Kind::ALL
-            .into_iter()
-            .flat_map(|kind| self.all(kind))
+        let keys: Vec<Key> = NEEDS
+            .iter()
+            .flat_map(|stream| self.all(stream.kind))
             .map(|object| object.key())
             .filter(|key| &*key.name.namespace != "ballast")
             .collect();

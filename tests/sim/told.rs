@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use towpath_model::{Event, Kind, Object, ObjectName};
+use towpath_model::{Event, Kind, Object, ObjectName, Stream};
 
 use crate::world::World;
 
@@ -33,7 +33,7 @@ impl Told {
 
     /// Must this event end in the request for a second list? `None`: there was one before.
     pub(crate) fn would_brake(&self, event: &Event) -> Option<bool> {
-        let Event::InitDone(kind) = event else { return Some(false) };
+        let Event::InitDone(Stream { kind, .. }) = event else { return Some(false) };
         if self.braked && *kind == Kind::Service {
             return None;
         }
@@ -43,7 +43,7 @@ impl Told {
 
     pub(crate) fn hear(&mut self, event: Event, braked: bool) {
         match event {
-            Event::Init(kind) => {
+            Event::Init(Stream { kind, .. }) => {
                 self.listing.insert(kind, BTreeSet::new());
             }
             Event::Apply(object) => {
@@ -63,7 +63,7 @@ impl Told {
             // Its last good version stays in force.
             Event::Bad(key, _) => self.saw(key.kind, key.name),
             Event::Delete(kind, name) => self.remove(kind, &name),
-            Event::InitDone(kind) => {
+            Event::InitDone(Stream { kind, .. }) => {
                 let gone = self.lacking(kind);
                 self.listing.remove(&kind);
                 self.listed.insert(kind);
@@ -74,7 +74,7 @@ impl Told {
                     gone.iter().for_each(|name| self.remove(kind, name));
                 }
             }
-            Event::Local(_) => {}
+            Event::Absent(_) | Event::End(_) | Event::Local(_) => {}
         }
     }
 

@@ -39,7 +39,7 @@ async fn a_refused_streaming_list_falls_back_to_pages_and_a_watch() {
     assert_eq!(ear.services().len(), 1200);
     api.delete("services", "default", "s-0007");
     ear.until("a deletion by the watch", |ear| ear.services().len() == 1199).await;
-    let inits = ear.heard.iter().filter(|event| **event == Event::Init(Kind::Service));
+    let inits = ear.heard.iter().filter(|event| **event == Event::Init(Kind::Service.into()));
     assert_eq!(inits.count(), 1, "one list, in pages");
 }
 
@@ -81,7 +81,7 @@ async fn a_token_that_expires_in_the_middle_begins_a_list_that_needs_none() {
     let mut ear = Ear::to(&server.url());
     ear.until("the second list, whole", |ear| ear.services() == ["b:1", "c:1"]).await;
     // What the first, unfinished one said is gone, and nothing of it was a complete list.
-    let ends = ear.heard.iter().filter(|event| **event == Event::InitDone(Kind::Service));
+    let ends = ear.heard.iter().filter(|event| **event == Event::InitDone(Kind::Service.into()));
     assert_eq!(ends.count(), 1, "{:?}", ear.heard);
     let watch = ear.until("a watch", |_| {
         server.asked_of(Kind::Service).iter().any(|ask| !ask.lists() && ask.version() == "7")

@@ -11,5 +11,6 @@ mod pace;
 mod quorum;
 mod refusals;
 mod silence;
+mod streams;
 mod support;
 mod tls;

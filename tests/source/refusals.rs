@@ -9,7 +9,8 @@ use std::{
 };
 
 use serde_json::json;
-use towpath_model::Kind;
+use towpath_model::{Kind, Stream};
+use towpath_proxy::NEEDS;
 
 use crate::support::{Ear, QUICK, Reply, Script, Then, end, line, nothing, quiet, service};
 
@@ -38,7 +39,7 @@ async fn a_kind_that_is_forbidden_is_said_by_name_and_the_others_go_on() {
     assert!(notes.contains("watch of endpointslices"), "{notes}");
     assert!(notes.contains("403") && notes.contains("cannot list resource"), "{notes}");
     assert!(notes.contains("allow this daemon's account to get, list and watch"), "{notes}");
-    assert!(ear.store.view().synced().is_none(), "a kind was never heard");
+    assert!(ear.store.view().synced(&NEEDS).is_none(), "a kind was never heard");
     allow.store(true, Ordering::Relaxed);
     ear.until_synced().await;
     assert_eq!(ear.notes(), "", "what is over is said no more");
@@ -96,7 +97,7 @@ async fn who_is_told_to_come_back_later_does_not_come_before_and_not_with_all_th
     let mut ear = Ear::to(&server.url());
     ear.until_synced().await;
     let mut waits = Vec::new();
-    for kind in Kind::ALL {
+    for Stream { kind, .. } in NEEDS {
         let asked = server.asked_of(kind);
         waits.push(asked[1].at - asked[0].at);
     }

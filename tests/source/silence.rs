@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use towpath::source::kube::Patience;
-use towpath_model::Kind;
+use towpath_model::{Kind, Stream};
+use towpath_proxy::NEEDS;
 
 use crate::support::{
     Ear, QUICK, Reply, Script, Then, bookmark, end, line, nothing, quiet, service,
@@ -44,7 +45,7 @@ async fn bookmarks_keep_a_stream_alive_and_bring_its_version_on() {
     let mut ear = Ear::with(&format!("http://{addr}"), SHORT, tempfile::tempdir().unwrap());
     ear.until_synced().await;
     ear.listen(SHORT.silence * 4).await;
-    for kind in Kind::ALL {
+    for Stream { kind, .. } in NEEDS {
         let health = ear.health.of(kind);
         let of =
             |count: &std::sync::atomic::AtomicU64| count.load(std::sync::atomic::Ordering::Relaxed);

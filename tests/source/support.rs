@@ -1,6 +1,7 @@
 //! Words of these tests: a server that answers from a script, and an ear that keeps what it hears.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -18,14 +19,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use towpath::{
+    clock::SystemClock,
     config::Access,
-    reconcile::{Clock, Wake},
     source::{
         Feed, Health,
         kube::{self, ConnectError, KubeSettings, Patience},
     },
 };
-use towpath_model::{Event, Kind, Relist, Store};
+use towpath_model::{Event, Kind, Relist, Store, Stream};
+use towpath_proxy::NEEDS;
+use towpath_testbed::api::Api;
 
 /// How much of floods was taken.
 pub(crate) static FLOODED_MIB: AtomicU64 = AtomicU64::new(0);
@@ -40,6 +43,7 @@ pub(crate) const QUICK: Patience = Patience {
     wait_max: Duration::from_millis(300),
     watch: Duration::from_secs(300),
     look_again: Duration::from_millis(50),
+    absent: Duration::from_millis(100),
 };
 
 /// One request.
@@ -72,12 +76,8 @@ impl Ask {
     }
 }
 
-pub(crate) const fn path(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "/api/v1/services",
-        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
-        Kind::Node => "/api/v1/nodes",
-    }
+pub(crate) fn path(kind: Kind) -> String {
+    format!("{}/{}", kind.row().root(), kind.row().plural)
 }
 
 /// What happens to the connection after the answer.
@@ -167,6 +167,15 @@ pub(crate) fn bad_service(name: &str, version: u64) -> Value {
     let mut object = service(name, version, 1);
     object["spec"] = 5.into();
     object
+}
+
+/// The small API server, and where it is.
+pub(crate) fn small_api() -> (Api, String) {
+    let api = Api::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    api.serve(listener).unwrap();
+    (api, server)
 }
 
 /// A server that answers from a script, and remembers what it was asked.
@@ -315,8 +324,9 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// The source, and a store that keeps what it says.
 pub(crate) struct Ear {
-    wakes: mpsc::Receiver<Wake>,
+    wakes: mpsc::Receiver<Vec<Event>>,
     relists: mpsc::Sender<Relist>,
+    wants: watch::Sender<BTreeSet<Stream>>,
     pub(crate) store: Store,
     pub(crate) health: Health,
     /// Every event, in order.
@@ -348,15 +358,18 @@ impl Ear {
             access: Access::Kubeconfig(path),
             api_servers: Vec::new(),
             run_dir: dir.path().join("run"),
-            clock: Clock::start(),
+            node_name: "n".to_owned(),
+            clock: SystemClock::start(),
             patience,
         };
         let (sender, wakes) = mpsc::channel(64);
         let (relists, inbox) = mpsc::channel(16);
         let health = Health::default();
-        let source = tokio::spawn(kube::run(settings, Feed::new(sender), inbox, health.clone()));
+        let (wants, wanted) = watch::channel(BTreeSet::from(NEEDS));
+        let feed = Feed::new(sender);
+        let source = tokio::spawn(kube::run(settings, feed, wanted, inbox, health.clone()));
         let (store, heard) = (Store::new("n"), Vec::new());
-        Self { wakes, relists, store, health, heard, source, dir }
+        Self { wakes, relists, wants, store, health, heard, source, dir }
     }
 
     /// Listens until the store is as it should be.
@@ -385,11 +398,10 @@ impl Ear {
 
     /// Until every kind was listed.
     pub(crate) async fn until_synced(&mut self) {
-        self.until("all kinds listed", |ear| ear.store.view().synced().is_some()).await;
+        self.until("all kinds listed", |ear| ear.store.view().synced(&NEEDS).is_some()).await;
     }
 
-    fn take(&mut self, wake: Wake) {
-        let Wake::Events(events) = wake else { panic!("a source sends events") };
+    fn take(&mut self, events: Vec<Event>) {
         for event in events {
             self.heard.push(event.clone());
             if let Some(relist) = self.store.feed(event) {
@@ -399,9 +411,14 @@ impl Ear {
         let _changes = self.store.commit();
     }
 
+    /// These streams are wanted now.
+    pub(crate) fn want(&self, streams: impl IntoIterator<Item = Stream>) {
+        self.wants.send_replace(streams.into_iter().collect());
+    }
+
     /// Asks for a second list, as the brake does.
     pub(crate) fn doubt(&self, kind: Kind) {
-        self.relists.try_send(Relist(kind)).unwrap();
+        self.relists.try_send(Relist(kind.into())).unwrap();
     }
 
     /// Names of the Services, with their first port.

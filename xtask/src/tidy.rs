@@ -26,7 +26,7 @@ const EDGES: &[Edge] = &[
     ("towpath-model", &[], Some(&["serde", "serde_json", "thiserror"])),
     ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror", "sha2"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
-    ("towpath-testbed", &[], None),
+    ("towpath-testbed", &["towpath-model"], None),
     ("xtask", &[], None),
 ];
 

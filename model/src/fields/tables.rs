@@ -20,7 +20,7 @@ const META: Shape = Fields(&[
     ("uid", Any),
 ]);
 
-pub(super) const SERVICE: Shape = Fields(&[
+pub(crate) const SERVICE: Shape = Fields(&[
     ("apiVersion", Any),
     ("kind", Any),
     ("metadata", META),
@@ -78,7 +78,7 @@ const SERVICE_SPEC: Shape = Fields(&[
     ("type", Any),
 ]);
 
-pub(super) const ENDPOINT_SLICE: Shape = Fields(&[
+pub(crate) const ENDPOINT_SLICE: Shape = Fields(&[
     ("addressType", Any),
     ("apiVersion", Any),
     (
@@ -115,7 +115,7 @@ pub(super) const ENDPOINT_SLICE: Shape = Fields(&[
 
 const NAMED: Shape = Fields(&[("name", Any)]);
 
-pub(super) const NODE: Shape = Fields(&[
+pub(crate) const NODE: Shape = Fields(&[
     ("apiVersion", Any),
     ("kind", Any),
     ("metadata", META),

@@ -13,11 +13,11 @@ fn names(store: &Store) -> Vec<String> {
 }
 
 fn list(store: &mut Store, services: impl IntoIterator<Item = String>) -> Option<Relist> {
-    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Init(Kind::Service.into()));
     for name in services {
         store.feed(Event::Apply(service(&name, "10.96.0.1")));
     }
-    store.feed(Event::InitDone(Kind::Service))
+    store.feed(Event::InitDone(Kind::Service.into()))
 }
 
 fn many(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
@@ -25,16 +25,23 @@ fn many(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
 }
 
 #[test]
-fn nothing_is_synced_before_every_kind_was_listed() {
+fn an_unlisted_kind_holds_up_only_those_who_need_it() {
     let mut store = Store::new("n");
-    for kind in Kind::ALL {
-        assert!(store.view().synced().is_none());
-        store.feed(Event::Init(kind));
-        store.feed(Event::InitDone(kind));
-    }
-    assert!(store.view().synced().is_some());
-    assert!(store.commit().1.synced, "said once");
-    assert!(!store.commit().1.synced);
+    let [service, node] = [Stream::all(Kind::Service), Stream::all(Kind::Node)];
+    let synced = |store: &Store, needs: &[Stream]| {
+        store.view().synced(needs).map(|synced| synced.streams().to_vec())
+    };
+    store.feed(Event::Init(service.clone()));
+    assert_eq!(synced(&store, &[service.clone()]), None);
+    store.feed(Event::InitDone(service.clone()));
+    assert_eq!(synced(&store, &[service.clone()]), Some(vec![service.clone()]));
+    assert_eq!(synced(&store, &[service.clone(), node.clone()]), None, "nodes are forbidden");
+    assert!(store.view().listed(&service) && !store.view().listed(&node));
+    store.feed(Event::InitDone(node.clone()));
+    assert!(synced(&store, &[service.clone(), node]).is_some());
+    let narrow = Stream::in_namespace(Kind::Service, "d");
+    store.feed(Event::Init(narrow.clone()));
+    assert!(!store.view().listed(&narrow) && synced(&store, &[service]).is_some());
 }
 
 #[test]
@@ -56,9 +63,9 @@ fn a_bad_version_keeps_the_last_good_one_also_over_a_relist() {
     list(&mut store, many(0..2));
     let key = Key { kind: Kind::Service, name: ObjectName::new("d", "s0000") };
     let problem = Problem::new(Some(key.clone()), "spec", "why", "what");
-    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Init(Kind::Service.into()));
     store.feed(Event::Bad(key.clone(), problem));
-    store.feed(Event::InitDone(Kind::Service));
+    store.feed(Event::InitDone(Kind::Service.into()));
     assert_eq!(names(&store), ["s0000"], "the bad one stays, the one that is gone goes");
     assert_eq!(store.problems().count(), 1);
     store.feed(Event::Apply(service("s0000", "10.96.0.2")));
@@ -69,12 +76,12 @@ fn a_bad_version_keeps_the_last_good_one_also_over_a_relist() {
 fn a_list_that_would_remove_much_waits_for_a_second_one_that_agrees() {
     let mut store = Store::new("n");
     assert_eq!(list(&mut store, many(0..100)), None);
-    assert_eq!(list(&mut store, many(0..40)), Some(Relist(Kind::Service)));
+    assert_eq!(list(&mut store, many(0..40)), Some(Relist(Kind::Service.into())));
     assert_eq!(names(&store).len(), 100, "held back");
-    assert_eq!(store.braked().collect::<Vec<_>>(), [(Kind::Service, 60)]);
+    assert_eq!(store.braked().collect::<Vec<_>>(), [(&Stream::all(Kind::Service), 60)]);
     assert_eq!(list(&mut store, many(0..100)), None);
     assert!(names(&store).len() == 100 && store.braked().count() == 0, "the second disagrees");
-    assert_eq!(list(&mut store, many(0..40)), Some(Relist(Kind::Service)));
+    assert_eq!(list(&mut store, many(0..40)), Some(Relist(Kind::Service.into())));
     assert_eq!(list(&mut store, many(0..40)), None);
     assert_eq!(names(&store).len(), 40, "the second agrees");
     assert_eq!(list(&mut store, many(0..30)), None, "ten of forty are not much");
@@ -103,8 +110,12 @@ fn slices_are_found_by_the_service_they_name_now() {
 fn a_second_list_that_lacks_other_objects_does_not_agree() {
     let mut store = Store::new("n");
     list(&mut store, many(0..200));
-    assert_eq!(list(&mut store, many(0..100)), Some(Relist(Kind::Service)));
-    assert_eq!(list(&mut store, many(100..200)), Some(Relist(Kind::Service)), "the other half");
+    assert_eq!(list(&mut store, many(0..100)), Some(Relist(Kind::Service.into())));
+    assert_eq!(
+        list(&mut store, many(100..200)),
+        Some(Relist(Kind::Service.into())),
+        "the other half"
+    );
     assert_eq!(names(&store).len(), 200);
     store.feed(Event::Delete(Kind::Service, ObjectName::new("d", "s0000")));
     assert_eq!(names(&store).len(), 199, "a deletion that is said needs no list");
@@ -124,18 +135,18 @@ fn the_first_list_and_small_ones_are_not_braked() {
     list(&mut store, many(0..200));
     assert_eq!(list(&mut store, many(0..140)), None, "thirty percent");
     list(&mut store, many(0..200));
-    assert_eq!(list(&mut store, many(0..139)), Some(Relist(Kind::Service)));
+    assert_eq!(list(&mut store, many(0..139)), Some(Relist(Kind::Service.into())));
 }
 
 #[test]
 fn a_list_that_begins_again_forgets_what_the_first_one_had() {
     let mut store = Store::new("n");
-    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Init(Kind::Service.into()));
     store.feed(Event::Apply(service("a", "10.96.0.1")));
-    store.feed(Event::Init(Kind::Service));
+    store.feed(Event::Init(Kind::Service.into()));
     store.feed(Event::Apply(service("b", "10.96.0.1")));
     assert_eq!(names(&store), ["a", "b"], "nothing goes before the end");
-    store.feed(Event::InitDone(Kind::Service));
+    store.feed(Event::InitDone(Kind::Service.into()));
     assert_eq!(names(&store), ["b"]);
     store.feed(Event::Delete(Kind::Service, ObjectName::new("d", "never seen")));
     assert_eq!(names(&store), ["b"]);
@@ -161,15 +172,11 @@ fn a_new_version_of_the_same_content_is_no_change() {
 #[test]
 fn a_node_of_another_name_is_not_ours_and_said() {
     let mut store = Store::new("worker-1");
-    assert_eq!(store.view().own_node_problem(), None, "not before everything was listed");
-    for kind in Kind::ALL {
-        store.feed(Event::Init(kind));
-        if kind == Kind::Node {
-            let json = br#"{"metadata":{"name":"Worker-1.example.org"}}"#;
-            store.feed(Event::Apply(decode(Kind::Node, json).unwrap()));
-        }
-        store.feed(Event::InitDone(kind));
-    }
+    assert_eq!(store.view().own_node_problem(), None, "not before the nodes were listed");
+    store.feed(Event::Init(Kind::Node.into()));
+    let json = br#"{"metadata":{"name":"Worker-1.example.org"}}"#;
+    store.feed(Event::Apply(decode(Kind::Node, json).unwrap()));
+    store.feed(Event::InitDone(Kind::Node.into()));
     assert!(store.view().own_node().is_none());
     let problem = store.view().own_node_problem().unwrap().to_string();
     assert!(problem.starts_with("Node worker-1: ") && problem.contains("Worker-1.example.org"));

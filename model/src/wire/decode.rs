@@ -1,11 +1,9 @@
 //! One object.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{map::map, node, service, slice, wrong_type::explain};
+use super::{map::map, wrong_type::explain};
 use crate::{Key, Kind, Object, ObjectName, Problem};
 
 /// An object that cannot be understood, and its key when at least that could be read.
@@ -64,37 +62,29 @@ pub fn identify(json: &[u8]) -> Option<(String, ObjectName)> {
 /// # Errors
 /// When it cannot be understood; its key is in the error if it can be read at all.
 pub fn decode(kind: Kind, json: &[u8]) -> Result<Object, Bad> {
-    let object = match kind {
-        Kind::Service => read(json)
-            .and_then(|wire| service::convert(wire).map_err(Wrong::Object))
-            .map(|service| Object::Service(Arc::new(service))),
-        Kind::EndpointSlice => read(json)
-            .and_then(|wire| slice::convert(wire).map_err(Wrong::Object))
-            .map(|slice| Object::EndpointSlice(Arc::new(slice))),
-        Kind::Node => read(json)
-            .and_then(|wire| node::convert(wire).map_err(Wrong::Object))
-            .map(|node| Object::Node(Arc::new(node))),
-    };
-    object.map_err(|wrong| bad(kind, json, wrong))
+    (kind.row().decode)(json).map_err(|wrong| bad(kind, json, wrong))
 }
 
-enum Wrong {
+/// Why an object cannot be understood.
+#[derive(Debug)]
+pub(crate) enum Wrong {
     Json(serde_json::Error),
     Object(Problem),
 }
 
-fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Wrong> {
+/// Reads what a kind's object is on the wire, and makes of it what is kept.
+pub(crate) fn read<'a, W: Deserialize<'a>, T>(
+    json: &'a [u8],
+    convert: impl FnOnce(W) -> Result<T, Problem>,
+) -> Result<T, Wrong> {
     let mut from = serde_json::Deserializer::from_slice(json);
-    map(&mut from).and_then(|wire| from.end().map(|()| wire)).map_err(Wrong::Json)
+    let wire = map(&mut from).and_then(|wire| from.end().map(|()| wire)).map_err(Wrong::Json)?;
+    convert(wire).map_err(Wrong::Object)
 }
 
 fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
     let key = identify(json).map(|(_, mut name)| {
-        if kind == Kind::Node {
-            name.namespace = "".into();
-        } else if name.namespace.is_empty() {
-            name.namespace = "default".into();
-        }
+        name.namespace = kind.complete_namespace(Some(&name.namespace)).into();
         Key { kind, name }
     });
     let problem = match wrong {

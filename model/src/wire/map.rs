@@ -138,5 +138,5 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// What `metadata.labels` is read as: [`Texts`], or all of them for Pods.
+/// What `metadata.labels` is read as: [`Texts`], or all of them.
 pub(super) type AllTexts = BTreeMap<String, String>;

@@ -41,19 +41,13 @@ pub(super) struct Notes {
 
 impl Notes {
     /// The object's name; an object without one cannot be kept.
-    pub(super) fn begin(kind: Kind, meta: &WireMeta) -> Result<Self, Problem> {
+    pub(super) fn begin<L: Default>(kind: Kind, meta: &WireMeta<L>) -> Result<Self, Problem> {
         let name = meta.name.as_deref().unwrap_or_default();
         if name.is_empty() {
             let why = format!("a {kind} without a name");
             return Err(Problem::new(None, "metadata.name", &why, "give it a name"));
         }
-        let namespace = match kind {
-            Kind::Node => "",
-            Kind::Service | Kind::EndpointSlice => match meta.namespace.as_deref() {
-                None | Some("") => "default",
-                Some(namespace) => namespace,
-            },
-        };
+        let namespace = kind.complete_namespace(meta.namespace.as_deref());
         let key = Key { kind, name: ObjectName::new(namespace, name) };
         Ok(Self { key, problems: Vec::new() })
     }
@@ -113,7 +107,7 @@ impl Notes {
         port
     }
 
-    pub(super) fn finish(self, wire: WireMeta) -> Meta {
+    pub(super) fn finish<L: Default>(self, wire: WireMeta<L>) -> Meta {
         Meta {
             name: self.key.name,
             uid: wire.uid.unwrap_or_default().into(),

@@ -9,13 +9,14 @@ mod decode;
 mod list;
 mod map;
 mod meta;
-mod node;
+pub(crate) mod node;
 pub mod pod;
-mod service;
-mod slice;
+pub(crate) mod service;
+pub(crate) mod slice;
 mod wrong_type;
 
 pub(crate) use address::readable_address;
 pub use decode::{Bad, decode, identify};
+pub(crate) use decode::{Wrong, read};
 pub use list::{ListMeta, decode_list};
 pub(crate) use slice::SERVICE_LABEL;

@@ -15,7 +15,7 @@ const ADDRESSES_MAX: usize = 64;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct WireNode {
+pub(crate) struct WireNode {
     #[serde(deserialize_with = "map")]
     metadata: WireMeta,
     #[serde(deserialize_with = "map_or_null")]
@@ -51,7 +51,7 @@ struct Address {
     address: Option<String>,
 }
 
-pub(super) fn convert(wire: WireNode) -> Result<Node, Problem> {
+pub(crate) fn convert(wire: WireNode) -> Result<Node, Problem> {
     let WireNode { metadata, spec, status } = wire;
     let mut notes = Notes::begin(Kind::Node, &metadata)?;
     let addresses = addresses(status.and_then(|status| status.addresses), &mut notes);

@@ -23,7 +23,7 @@ const AFFINITY_SECONDS_MAX: u32 = 86_400;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct WireService {
+pub(crate) struct WireService {
     #[serde(deserialize_with = "map")]
     metadata: WireMeta,
     #[serde(deserialize_with = "map_or_null")]
@@ -101,7 +101,7 @@ struct Ingress {
     ip_mode: Option<String>,
 }
 
-pub(super) fn convert(wire: WireService) -> Result<Service, Problem> {
+pub(crate) fn convert(wire: WireService) -> Result<Service, Problem> {
     let WireService { metadata, spec, status } = wire;
     let mut notes = Notes::begin(Kind::Service, &metadata)?;
     let spec = spec.unwrap_or_default();

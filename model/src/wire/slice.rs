@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct WireSlice<'a> {
+pub(crate) struct WireSlice<'a> {
     #[serde(deserialize_with = "map")]
     metadata: WireMeta,
     address_type: Option<String>,
@@ -73,7 +73,7 @@ struct Port {
 /// The field of a slice's problem that it belongs to no Service.
 pub(crate) const SERVICE_LABEL: &str = "metadata.labels";
 
-pub(super) fn convert(wire: WireSlice<'_>) -> Result<EndpointSlice, Problem> {
+pub(crate) fn convert(wire: WireSlice<'_>) -> Result<EndpointSlice, Problem> {
     let WireSlice { metadata, address_type, endpoints, ports } = wire;
     let mut notes = Notes::begin(Kind::EndpointSlice, &metadata)?;
     let Some(service) = metadata.label("kubernetes.io/service-name").filter(|s| !s.is_empty())

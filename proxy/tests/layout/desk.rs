@@ -13,8 +13,8 @@ use towpath_image::{
         SetWord,
     },
 };
-use towpath_model::{Event, Kind, ObjectName, Store, Synced};
-use towpath_proxy::{FrontendTarget, Layout, PlanDelta, PlannedRecord, PlannedSet};
+use towpath_model::{Event, ObjectName, Store, Synced};
+use towpath_proxy::{FrontendTarget, Layout, NEEDS, PlanDelta, PlannedRecord, PlannedSet};
 
 /// What one Service wants: the last bytes of its backends, affinity, and how many frontends.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -33,10 +33,10 @@ pub(crate) fn want(cluster: impl IntoIterator<Item = u8>) -> Want {
 /// Every kind was listed.
 pub(crate) fn synced() -> Synced {
     let mut store = Store::new("n0");
-    for kind in Kind::ALL {
-        store.feed(Event::InitDone(kind));
+    for stream in NEEDS {
+        store.feed(Event::InitDone(stream));
     }
-    store.view().synced().unwrap()
+    store.view().synced(&NEEDS).unwrap()
 }
 
 pub(crate) fn backend(last: u8) -> BackendRecord {

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
-use towpath_model::{Event, Kind, Store};
-use towpath_proxy::{Layout, PlanDelta, ServicePlan, plan};
+use towpath_model::{Event, Store};
+use towpath_proxy::{Layout, NEEDS, PlanDelta, ServicePlan, plan};
 
 use crate::{
     answers::{self, Answer, Branches},
@@ -37,9 +37,9 @@ impl Bench {
             node_addresses: 50,
         });
         let mut store = Store::new("n0");
-        for kind in Kind::ALL {
-            store.feed(Event::Init(kind));
-            store.feed(Event::InitDone(kind));
+        for stream in NEEDS {
+            store.feed(Event::Init(stream.clone()));
+            store.feed(Event::InitDone(stream));
         }
         let layout = Layout::adopt(kernel.image.clone());
         Self { store, plan: empty_plan(), layout, kernel, now: 1 }
@@ -56,7 +56,7 @@ impl Bench {
 
     fn publish(&mut self, delta: &PlanDelta) {
         self.now += 1_100;
-        let synced = self.store.view().synced();
+        let synced = self.store.view().synced(&NEEDS);
         let batch = self.layout.lay_out(delta, synced.as_ref(), self.now);
         let applied = self.kernel.apply(&batch);
         assert_eq!(applied.failure, None);

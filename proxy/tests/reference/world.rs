@@ -137,14 +137,14 @@ impl World {
 
     /// A kind is listed again, and one of its objects was deleted meanwhile.
     fn relist(&mut self, random: &mut Random) -> Vec<Event> {
-        let mut events = vec![Event::Init(Kind::EndpointSlice)];
+        let mut events = vec![Event::Init(Kind::EndpointSlice.into())];
         if let Some(lost) = self.slices.keys().nth(random.below(6)).cloned() {
             self.slices.remove(&lost);
         }
         events.extend(
             self.slices.values().map(|s| Event::Apply(Object::EndpointSlice(Arc::clone(s)))),
         );
-        events.push(Event::InitDone(Kind::EndpointSlice));
+        events.push(Event::InitDone(Kind::EndpointSlice.into()));
         events
     }
 }

@@ -12,7 +12,7 @@ use towpath_image::{
     },
 };
 use towpath_model::{Event, Kind, ObjectName, Store, decode};
-use towpath_proxy::{Layout, PlanDelta, ProxyConfig, ServicePlan, plan};
+use towpath_proxy::{Layout, NEEDS, PlanDelta, ProxyConfig, ServicePlan, plan};
 
 /// What a socket gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,9 +71,9 @@ impl Bench {
     pub(crate) fn new(capacities: Capacities) -> Self {
         let kernel = FakeKernel::new(capacities);
         let mut store = Store::new("n0");
-        for kind in Kind::ALL {
-            store.feed(Event::Init(kind));
-            store.feed(Event::InitDone(kind));
+        for stream in NEEDS {
+            store.feed(Event::Init(stream.clone()));
+            store.feed(Event::InitDone(stream));
         }
         Self {
             store,
@@ -120,7 +120,7 @@ impl Bench {
     }
 
     pub(crate) fn publish(&mut self, delta: &PlanDelta) -> Batch<ServiceOp> {
-        let synced = self.store.view().synced();
+        let synced = self.store.view().synced(&NEEDS);
         let batch = self.layout.lay_out(delta, synced.as_ref(), self.now);
         let applied = self.kernel.apply(&batch);
         self.layout.settle(&batch, &applied, self.now);

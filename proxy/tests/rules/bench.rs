@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
 use towpath_model::{Event, Kind, Protocol, Store, decode, service::Cidr};
 use towpath_proxy::{
-    Answer as Explained, Layout, ProxyConfig, Question, ServicePlan, explain, plan,
+    Answer as Explained, Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan,
 };
 
 use crate::{answers::Answer, kernel::ask, world::Probe};
@@ -103,8 +103,8 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new() -> Self {
         let mut store = Store::new("n0");
-        for kind in Kind::ALL {
-            store.feed(Event::InitDone(kind));
+        for stream in NEEDS {
+            store.feed(Event::InitDone(stream));
         }
         let config = ProxyConfig {
             external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
@@ -120,14 +120,14 @@ impl Bench {
     /// Objects as the API server would send them; what cannot be read is left out.
     pub(crate) fn say(&mut self, objects: &[Value]) {
         for object in objects {
-            let kind = Kind::ALL.into_iter().find(|k| object["kind"] == k.as_str()).unwrap();
+            let kind = Kind::of_name(object["kind"].as_str().unwrap()).unwrap();
             if let Ok(object) = decode(kind, object.to_string().as_bytes()) {
                 self.store.feed(Event::Apply(object));
             }
         }
         let (view, changes) = self.store.commit();
         let (delta, _) = plan(&view, &changes, &mut self.plan);
-        let batch = self.layout.lay_out(&delta, view.synced().as_ref(), 1);
+        let batch = self.layout.lay_out(&delta, view.synced(&NEEDS).as_ref(), 1);
         let applied = self.kernel.apply(&batch);
         assert_eq!(applied.failure, None);
         self.layout.settle(&batch, &applied, 1);

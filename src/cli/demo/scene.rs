@@ -20,7 +20,7 @@ use towpath_testbed::{
 };
 
 use super::report::Report;
-use crate::{admin::api::StatusReply, cli::client};
+use crate::{api::StatusReply, cli::client};
 
 /// Addresses of the demo's Services, by family.
 pub(super) const WEB: [&str; 2] = ["10.96.0.10", "fd00:96::10"];

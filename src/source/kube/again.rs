@@ -145,7 +145,7 @@ impl Again {
 }
 
 async fn look(api: &Api, kind: Kind, name: &ObjectName, silence: Duration) -> Looked {
-    let target = request::path(kind, Some(name));
+    let target = request::object(kind, name);
     let (_, client) = api.client();
     let response = match request::get(&client, &target, silence).await {
         Ok(response) => response,

@@ -101,7 +101,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{config::Access, reconcile::Clock, source::kube::Patience};
+    use crate::{clock::SystemClock, config::Access, source::kube::Patience};
 
     /// Asks a server that gives these answers, one for each connection.
     async fn asked(answers: Vec<(&'static str, &'static str)>, patience: Duration) -> Cluster {
@@ -133,7 +133,8 @@ mod tests {
             access: Access::Kubeconfig(kubeconfig),
             api_servers: Vec::new(),
             run_dir: dir.path().to_owned(),
-            clock: Clock::start(),
+            node_name: "n".to_owned(),
+            clock: SystemClock::start(),
             patience: Patience {
                 wait_min: Duration::from_millis(10),
                 wait_max: Duration::from_millis(20),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use towpath_model::{Kind, Problem};
+use towpath_model::{Problem, Stream};
 
 use super::lines::TooLong;
 use crate::source::LoopEnded;
@@ -47,14 +47,19 @@ impl Ended {
     pub(super) fn loses_the_version(&self) -> bool {
         match self {
             Self::Gone(_) | Self::Unreadable(_) | Self::Asked => true,
-            // The server does not know this version, or not yet: its past was replaced.
-            Self::Status(StatusCode::GATEWAY_TIMEOUT, why, _) => why.contains("Too large resource"),
+            _ if self.is_of_another_past() => true,
             Self::Status(code, ..) => matches!(
                 *code,
                 StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY
             ),
             _ => false,
         }
+    }
+
+    /// The server does not know this version, or not yet: its past was replaced.
+    pub(super) fn is_of_another_past(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::GATEWAY_TIMEOUT, why, _)
+            if why.contains("Too large resource"))
     }
 
     /// Credentials or certificates may have been replaced on disk.
@@ -73,8 +78,8 @@ impl Ended {
 
     /// What `status` says while it is so. Refusals are said at once, because they do not pass by
     /// themselves; others once they are `lasting`.
-    pub(super) fn problem(&self, kind: Kind, lasting: bool) -> Option<Problem> {
-        let what = resource(kind);
+    pub(super) fn problem(&self, stream: &Stream, lasting: bool) -> Option<Problem> {
+        let what = resource(stream);
         let action = match self {
             Self::Status(StatusCode::UNAUTHORIZED, ..) => {
                 "check the credentials of this daemon (token, certificate, kubeconfig); they are \
@@ -96,13 +101,10 @@ impl Ended {
     }
 }
 
-/// The API's plural of a kind.
-pub(super) const fn resource(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "services",
-        Kind::EndpointSlice => "endpointslices",
-        Kind::Node => "nodes",
-    }
+/// A stream, called by the API's plural: `pods (namespace shop)`.
+pub(super) fn resource(stream: &Stream) -> String {
+    let (row, name) = (stream.kind.row(), stream.to_string());
+    format!("{}{}", row.plural, name.strip_prefix(row.name).unwrap_or_default())
 }
 
 /// An error with its causes, in one line.

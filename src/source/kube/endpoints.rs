@@ -12,7 +12,9 @@ use std::{
     path::Path,
 };
 
-use towpath_model::{EndpointSlice, Event, Family, Kind, Object, ObjectName, Problem};
+use towpath_model::{
+    EndpointSlice, Event, Family, Kind, Object, ObjectName, Problem, Scope, Stream,
+};
 
 use crate::state_file;
 
@@ -58,7 +60,7 @@ impl Endpoints {
     /// Takes what concerns them; answers whether the addresses are others now.
     pub(super) fn hear(&mut self, event: &Event) -> bool {
         match event {
-            Event::Init(Kind::EndpointSlice) => self.seen = Some(BTreeSet::new()),
+            Event::Init(stream) if lists_them(stream) => self.seen = Some(BTreeSet::new()),
             Event::Apply(Object::EndpointSlice(slice)) => return self.apply(slice),
             Event::Bad(key, _) if key.kind == Kind::EndpointSlice => {
                 if let Some(seen) = &mut self.seen {
@@ -68,7 +70,7 @@ impl Endpoints {
             Event::Delete(Kind::EndpointSlice, name) if self.slices.contains_key(name) => {
                 return self.change(|this| drop(this.slices.remove(name)));
             }
-            Event::InitDone(Kind::EndpointSlice) => return self.change(Self::end_list),
+            Event::InitDone(stream) if lists_them(stream) => return self.change(Self::end_list),
             _ => {}
         }
         false
@@ -112,6 +114,16 @@ impl Endpoints {
         }
         before != self.addresses()
     }
+}
+
+/// Whether a list of this stream has the slices of the API server, if there are any.
+fn lists_them(stream: &Stream) -> bool {
+    stream.kind == Kind::EndpointSlice
+        && match &stream.scope {
+            Scope::All | Scope::Selected { .. } => true,
+            Scope::Namespace(namespace) => **namespace == *"default",
+            Scope::Named(_) | Scope::Node => false,
+        }
 }
 
 /// The slices that kube-apiserver's endpoint reconciler writes (pkg/controlplane/reconcilers): one

@@ -1,4 +1,4 @@
-//! The API server as a source: one list-and-watch loop per kind.
+//! The API server as a source: one list-and-watch loop per stream.
 //!
 //! `kube` gives configuration, authentication and TLS; the loop is ours, because `kube`'s own repeats
 //! a refused streaming list for ever and loses a whole list to one bad object (operations.md 1.1).
@@ -18,24 +18,26 @@ mod request;
 mod stream;
 mod supervise;
 mod turns;
+mod versions;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use http::Uri;
-use tokio::task::JoinSet;
-use towpath_model::{Kind, Problem};
+use tokio::task::{AbortHandle, JoinSet};
+use towpath_model::{Event, Problem, Relist, Stream};
 
 pub use cluster::{Cluster, cluster};
 pub use configuration::ConnectError;
+use watch::Shared;
 
-use super::{Feed, Health, LoopEnded, Relists};
-use crate::{config::Access, reconcile::Clock};
+use super::{Feed, Health, LoopEnded, Relists, Wants};
+use crate::{clock::SystemClock, config::Access};
 
 /// How the API server is reached and how patient the loops are.
 #[derive(Clone, Debug)]
@@ -46,8 +48,10 @@ pub struct KubeSettings {
     pub api_servers: Vec<Uri>,
     /// Where the real endpoints of `default/kubernetes` are remembered.
     pub run_dir: PathBuf,
+    /// This node's name.
+    pub node_name: String,
     /// The daemon's clock.
-    pub clock: Clock,
+    pub clock: SystemClock,
     /// Waiting times.
     pub patience: Patience,
 }
@@ -67,6 +71,9 @@ pub struct Patience {
     /// An object that could not be understood is looked at again after this long; the wait doubles
     /// up to 32 times as long.
     pub look_again: Duration,
+    /// A kind that the server does not know is asked for again after this long, and up to half as long
+    /// again.
+    pub absent: Duration,
 }
 
 impl Default for Patience {
@@ -77,79 +84,120 @@ impl Default for Patience {
             wait_max: Duration::from_secs(30),
             watch: Duration::from_secs(300),
             look_again: Duration::from_secs(10),
+            absent: Duration::from_secs(60),
         }
     }
 }
 
-/// Feeds the loop until it ends.
+/// Feeds the loop until it ends, with the streams that are wanted.
 ///
 /// # Errors
 /// When the configuration for reaching the API server cannot be read at all.
 pub async fn run(
     settings: KubeSettings,
     feed: Feed,
+    mut wants: Wants,
     mut relists: Relists,
     health: Health,
 ) -> Result<(), ConnectError> {
     let api = Arc::new(address::Api::new(&settings, health.clone()).await?);
-    let mut doubts = BTreeMap::new();
-    let mut kinds = JoinSet::new();
-    for kind in Kind::ALL {
-        let doubt = Arc::new(doubt::Doubt::default());
-        doubts.insert(kind, Arc::clone(&doubt));
-        let (api, feed, settings) = (Arc::clone(&api), feed.clone(), settings.clone());
-        kinds.spawn(supervised(kind, api, feed, doubt, health.clone(), settings));
-    }
+    let shared = Shared { api, feed, health, settings, versions: Arc::default() };
+    let mut streams = Streams { shared, begun: BTreeMap::new(), loops: JoinSet::new() };
+    let mut wanted = Some(wants.borrow_and_update().clone());
     loop {
+        if let Some(wanted) = wanted.take()
+            && let Err(LoopEnded) = streams.follow(wanted).await
+        {
+            return Ok(());
+        }
         tokio::select! {
+            // Without a sender nothing else will be wanted.
+            Ok(()) = wants.changed() => wanted = Some(wants.borrow_and_update().clone()),
             relist = relists.recv() => match relist {
-                Some(relist) => {
-                    if let Some(doubt) = doubts.get(&relist.0) {
-                        doubt.raise();
+                Some(Relist(stream)) => {
+                    if let Some(begun) = streams.begun.get(&stream) {
+                        begun.doubt.raise();
                     }
                 }
                 None => return Ok(()),
             },
             // The loops end with the control loop only.
-            _ended = kinds.join_next() => return Ok(()),
+            Some(_ended) = streams.loops.join_next() => return Ok(()),
         }
     }
 }
 
-/// The loop of a kind, started again when it breaks down. It lists everything then, which the store
-/// takes as a difference: nothing is lost.
-async fn supervised(
-    kind: Kind,
-    api: Arc<address::Api>,
-    feed: Feed,
+/// The streams that are heard.
+struct Streams {
+    shared: Shared,
+    begun: BTreeMap<Stream, Begun>,
+    loops: JoinSet<LoopEnded>,
+}
+
+struct Begun {
     doubt: Arc<doubt::Doubt>,
-    health: Health,
-    settings: KubeSettings,
-) -> LoopEnded {
-    let backoff = backoff::Backoff::new(settings.patience.wait_min, settings.patience.wait_max);
-    let start = || {
-        let (api, feed, doubt) = (Arc::clone(&api), feed.clone(), Arc::clone(&doubt));
-        watch::Watch::new(kind, api, feed, doubt, health.clone(), settings.clone()).run()
-    };
+    task: AbortHandle,
+}
+
+impl Streams {
+    /// Ends what is not wanted any more, and begins what is.
+    async fn follow(&mut self, wanted: BTreeSet<Stream>) -> Result<(), LoopEnded> {
+        let unwanted: Vec<Stream> =
+            self.begun.keys().filter(|stream| !wanted.contains(stream)).cloned().collect();
+        for stream in unwanted {
+            self.end(stream).await?;
+        }
+        for stream in wanted {
+            if !self.begun.contains_key(&stream) {
+                let doubt = Arc::new(doubt::Doubt::default());
+                let watch = supervised(stream.clone(), Arc::clone(&doubt), self.shared.clone());
+                let task = self.loops.spawn(watch);
+                self.begun.insert(stream, Begun { doubt, task });
+            }
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, stream: Stream) -> Result<(), LoopEnded> {
+        let Some(Begun { task, .. }) = self.begun.remove(&stream) else { return Ok(()) };
+        task.abort();
+        // Nothing of it may come after its end.
+        while let Some(ended) = self.loops.join_next_with_id().await {
+            match ended {
+                Err(error) if error.id() == task.id() => break,
+                Ok(_) | Err(_) => return Err(LoopEnded),
+            }
+        }
+        let Shared { feed, health, versions, .. } = &self.shared;
+        versions.forget(&stream);
+        health.forget(&stream);
+        health.note(stream.to_string(), Vec::new());
+        health.note(broken_down(&stream), Vec::new());
+        feed.send(vec![Event::End(stream)]).await
+    }
+}
+
+/// The loop of a stream, started again when it breaks down. It lists everything then, which the store
+/// takes as a difference: nothing is lost.
+async fn supervised(stream: Stream, doubt: Arc<doubt::Doubt>, shared: Shared) -> LoopEnded {
+    let patience = shared.settings.patience;
+    let backoff = backoff::Backoff::new(patience.wait_min, patience.wait_max);
+    let start = || watch::Watch::new(stream.clone(), Arc::clone(&doubt), shared.clone()).run();
     let report = |times: u64, why: &str| {
         doubt.break_down();
-        let of_kind = health.of(kind);
-        of_kind.restarts.store(times, Ordering::Relaxed);
-        of_kind.connected.store(false, Ordering::Relaxed);
-        let what = format!("watch of {}", ended::resource(kind));
+        let health = shared.health.of(&stream);
+        health.restarts.store(times, Ordering::Relaxed);
+        health.connected.store(false, Ordering::Relaxed);
+        let what = format!("watch of {}", ended::resource(&stream));
         let why = format!("broke down and was started again, {times} times so far: {why}");
         let action = "this is a defect of Towpath: please report it with the log";
-        tracing::error!(%kind, times, reason = why, "the watch broke down");
-        health.note(broken_down(kind), vec![Problem::new(None, &what, &why, action)]);
+        tracing::error!(%stream, times, reason = why, "the watch broke down");
+        shared.health.note(broken_down(&stream), vec![Problem::new(None, &what, &why, action)]);
     };
     supervise::supervise(backoff, start, report).await
 }
 
-/// Origin of the notes of break-downs: they stay until the daemon ends.
-const fn broken_down(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Service => "broken down: Service",
-        Kind::EndpointSlice => "broken down: EndpointSlice",
-        Kind::Node => "broken down: Node",
-    }
+/// Origin of the notes of break-downs: they stay until the stream ends.
+fn broken_down(stream: &Stream) -> String {
+    format!("broken down: {stream}")
 }

@@ -37,9 +37,13 @@ impl Watch {
             if !first {
                 query.push(format!("continue={}", request::escaped(&token)));
             } else if quorum.is_none() {
-                query.push("resourceVersion=0".to_owned());
+                let version = self.list_version(quorum);
+                query.push(format!("resourceVersion={version}"));
+                if version != "0" {
+                    query.push("resourceVersionMatch=NotOlderThan".to_owned());
+                }
             }
-            let target = format!("{}?{}", request::path(self.kind, None), query.join("&"));
+            let target = format!("{}{}", self.target(), query.join("&"));
             let response = request::get(client, &target, silence).await.inspect_err(|ended| {
                 // Lists that take longer than a token lives would never end.
                 self.no_pages |= !first && matches!(ended, Ended::Gone(_));
@@ -48,7 +52,7 @@ impl Watch {
             let mut events = Vec::new();
             if first {
                 self.again.forget_all();
-                events.push(Event::Init(self.kind));
+                events.push(Event::Init(self.stream.clone()));
             }
             let meta = self.read_page(&body, &mut events)?;
             if meta.resource_version.is_empty() {
@@ -61,6 +65,7 @@ impl Watch {
                 events.extend(self.end_of_list());
                 self.send(events).await?;
                 self.delivered(quorum);
+                self.versions.reached(&self.stream, &meta.resource_version);
                 self.no_pages = false;
                 *stand = Stand::Watch { version: meta.resource_version };
                 return Ok(());
@@ -74,7 +79,7 @@ impl Watch {
         json: &[u8],
         events: &mut Vec<Event>,
     ) -> Result<towpath_model::wire::ListMeta, Ended> {
-        let meta = decode_list(self.kind, json, |item| {
+        let meta = decode_list(self.stream.kind, json, |item| {
             let event = match item.map(Event::Apply).or_else(event_of_bad) {
                 Ok(event) => event,
                 Err(problem) => {

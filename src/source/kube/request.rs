@@ -6,9 +6,9 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
 use tokio::time;
-use towpath_model::{Kind, ObjectName};
+use towpath_model::{Kind, ObjectName, Scope, Stream};
 
-use super::ended::{Ended, of_request, resource};
+use super::ended::{Ended, of_request};
 
 /// What is read of an answer that is a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -18,22 +18,37 @@ const SILENCES_OF_AN_ANSWER: u32 = 4;
 /// A server that asks for more time than this is asked again all the same.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// The path of a kind, or of one object.
-pub(super) fn path(kind: Kind, name: Option<&ObjectName>) -> String {
-    let group = match kind {
-        Kind::Service | Kind::Node => "/api/v1",
-        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1",
-    };
-    let what = resource(kind);
-    match name {
-        None => format!("{group}/{what}"),
-        Some(name) if name.namespace.is_empty() => {
-            format!("{group}/{what}/{}", escaped(&name.name))
+/// Where a stream is listed and watched, up to where the rest of the query follows. `node`: this node.
+pub(super) fn stream(stream: &Stream, node: &str) -> String {
+    let (kind, query) = (stream.kind, |name: &str, text: &str| match text {
+        "" => String::new(),
+        text => format!("{name}={}&", escaped(text)),
+    });
+    let field = |name: &str, value: &str| query("fieldSelector", &format!("{name}={value}"));
+    match &stream.scope {
+        Scope::All => format!("{}?", path(kind, "")),
+        Scope::Namespace(namespace) => format!("{}?", path(kind, namespace)),
+        Scope::Named(ObjectName { namespace, name }) => {
+            format!("{}?{}", path(kind, namespace), field("metadata.name", name))
         }
-        Some(name) => {
-            let (namespace, name) = (escaped(&name.namespace), escaped(&name.name));
-            format!("{group}/namespaces/{namespace}/{what}/{name}")
+        Scope::Node => format!("{}?{}", path(kind, ""), field("spec.nodeName", node)),
+        Scope::Selected { labels, fields } => {
+            let (labels, fields) = (query("labelSelector", labels), query("fieldSelector", fields));
+            format!("{}?{labels}{fields}", path(kind, ""))
         }
+    }
+}
+
+/// Where one object is.
+pub(super) fn object(kind: Kind, name: &ObjectName) -> String {
+    format!("{}/{}", path(kind, &name.namespace), escaped(&name.name))
+}
+
+fn path(kind: Kind, namespace: &str) -> String {
+    let (root, plural) = (kind.row().root(), kind.row().plural);
+    match namespace {
+        "" => format!("{root}/{plural}"),
+        namespace => format!("{root}/namespaces/{}/{plural}", escaped(namespace)),
     }
 }
 
@@ -125,7 +140,7 @@ mod tests {
     #[test]
     fn nothing_that_a_server_calls_its_objects_leaves_their_place() {
         let of = |namespace: &str, name: &str| {
-            path(Kind::EndpointSlice, Some(&ObjectName::new(namespace, name)))
+            object(Kind::EndpointSlice, &ObjectName::new(namespace, name))
         };
         let base = "/apis/discovery.k8s.io/v1/namespaces";
         assert_eq!(of("shop", "cart-7x.y"), format!("{base}/shop/endpointslices/cart-7x.y"));
@@ -133,8 +148,43 @@ mod tests {
             of("..", "a/../b?x#y z"),
             format!("{base}/%2E%2E/endpointslices/a%2F..%2Fb%3Fx%23y%20z")
         );
-        assert_eq!(path(Kind::Node, Some(&ObjectName::new("", "n"))), "/api/v1/nodes/n");
-        assert_eq!(path(Kind::Service, None), "/api/v1/services");
+        assert_eq!(object(Kind::Node, &ObjectName::new("", "n")), "/api/v1/nodes/n");
+    }
+
+    #[test]
+    fn a_scope_is_a_path_and_selectors() {
+        let of = |kind, scope| stream(&Stream { kind, scope }, "n&1");
+        let slices = "/apis/discovery.k8s.io/v1";
+        let selected = |labels, fields| Scope::Selected { labels, fields };
+        for (found, expected) in [
+            (of(Kind::Service, Scope::All), "/api/v1/services?".to_owned()),
+            (
+                of(Kind::EndpointSlice, Scope::Namespace("a b".into())),
+                format!("{slices}/namespaces/a%20b/endpointslices?"),
+            ),
+            (
+                of(Kind::Service, Scope::Named(ObjectName::new("shop", "cart"))),
+                "/api/v1/namespaces/shop/services?fieldSelector=metadata.name%3Dcart&".to_owned(),
+            ),
+            (
+                of(Kind::Node, Scope::Named(ObjectName::new("", "n"))),
+                "/api/v1/nodes?fieldSelector=metadata.name%3Dn&".to_owned(),
+            ),
+            (
+                of(Kind::Service, Scope::Node),
+                "/api/v1/services?fieldSelector=spec.nodeName%3Dn%261&".to_owned(),
+            ),
+            (
+                of(Kind::Service, selected("a in (b)", "c=d")),
+                "/api/v1/services?labelSelector=a%20in%20%28b%29&fieldSelector=c%3Dd&".to_owned(),
+            ),
+            (
+                of(Kind::Service, selected("", "c=d")),
+                "/api/v1/services?fieldSelector=c%3Dd&".to_owned(),
+            ),
+        ] {
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

@@ -39,12 +39,12 @@ impl Watch {
             }
             Stand::List => {
                 let quorum = self.quorum();
-                query.push_str(if quorum.is_some() { "" } else { "0" });
+                query.push_str(&self.list_version(quorum));
                 query.push_str("&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
                 Phase::List(quorum)
             }
         };
-        let target = format!("{}?{query}", request::path(self.kind, None));
+        let target = format!("{}{query}", self.target());
         let response = match request::get(client, &target, patience.silence).await {
             Err(Ended::Status(
                 StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY,
@@ -57,7 +57,7 @@ impl Watch {
             self.health.lists.fetch_add(1, Ordering::Relaxed);
             self.again.forget_all();
             self.nameless = false;
-            self.send(vec![Event::Init(self.kind)]).await?;
+            self.send(vec![Event::Init(self.stream.clone())]).await?;
         }
         self.opened(phase == Phase::Watch);
         // A server that does not end the watch when it was asked to is left, a while later.
@@ -100,7 +100,7 @@ impl Watch {
             let frame = frame.map_err(|error| Ended::Broken(error.to_string()))?;
             let Some(chunk) = frame.data_ref() else { continue };
             let mut said = Vec::new();
-            let whole = lines.take(chunk, |line| said.push(read(self.kind, line)));
+            let whole = lines.take(chunk, |line| said.push(read(self.stream.kind, line)));
             // Half a line says nothing: a server that sends a byte now and then is silent.
             if !said.is_empty() {
                 heard = time::Instant::now();
@@ -164,6 +164,9 @@ impl Watch {
         self.send(events).await?;
         if let Some(quorum) = delivered {
             self.delivered(quorum);
+        }
+        if let Stand::Watch { version } = &*stand {
+            self.versions.reached(&self.stream, version);
         }
         ended
     }

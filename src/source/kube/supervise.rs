@@ -1,48 +1,37 @@
 //! A loop that breaks down is started again, and it is said.
 
-use std::{future::Future, time::Instant};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, time::Instant};
 
-use tokio::task::{JoinError, JoinSet};
+use futures_util::FutureExt as _;
 
 use super::backoff::{Backoff, Next};
 use crate::source::LoopEnded;
 
 /// Runs `start` again and again until it ends by itself; after every panic `report` is called with
 /// how many there were, and the reason. It stops together with its caller.
-pub(super) async fn supervise<Run>(
+pub(super) async fn supervise<Run: Future<Output = LoopEnded>>(
     mut backoff: Backoff,
     mut start: impl FnMut() -> Run,
     mut report: impl FnMut(u64, &str),
-) -> LoopEnded
-where
-    Run: Future<Output = LoopEnded> + Send + 'static,
-{
+) -> LoopEnded {
     let mut times = 0;
     loop {
         let began = Instant::now();
-        // A set of one: it aborts what runs in it when this future is dropped.
-        let mut task = JoinSet::new();
-        task.spawn(start());
-        let error = match task.join_next().await {
-            Some(Err(error)) if error.is_panic() => error,
-            Some(Ok(ended)) => return ended,
-            // The runtime stops.
-            Some(Err(_)) | None => return LoopEnded,
+        // Safe: what panicked is dropped, and what it shares is behind locks.
+        let panic = match AssertUnwindSafe(start()).catch_unwind().await {
+            Ok(ended) => return ended,
+            Err(panic) => panic,
         };
         times += 1;
-        report(times, &reason(error));
+        report(times, reason(&*panic));
         tokio::time::sleep(backoff.after_failure(began.elapsed(), Next::List)).await;
     }
 }
 
-fn reason(error: JoinError) -> String {
-    let panic = match error.try_into_panic() {
-        Ok(panic) => panic,
-        Err(error) => return error.to_string(),
-    };
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a panic without a message".to_owned())
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message")
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! One kind: list, then watch, for ever.
+//! One stream: list, then watch, for ever.
 
 use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+use http::StatusCode;
 use tokio::time;
-use towpath_model::{Event, Kind, Object};
+use towpath_model::{Event, Object, Stream};
 
 use super::{
     KubeSettings,
@@ -15,20 +16,33 @@ use super::{
     backoff::{Backoff, Next},
     doubt::{Doubt, Ticket},
     ended::Ended,
+    request,
+    versions::Versions,
 };
-use crate::source::{Feed, Health, KindHealth, LoopEnded};
+use crate::source::{Feed, Health, LoopEnded, StreamHealth};
 
 /// So many failures one after another are said in `status`.
 const LASTING: u32 = 5;
 
-/// The loop of one kind.
+/// What the loops of all streams share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) api: Arc<Api>,
+    pub(super) feed: Feed,
+    pub(super) health: Health,
+    pub(super) settings: KubeSettings,
+    pub(super) versions: Arc<Versions>,
+}
+
+/// The loop of one stream.
 pub(super) struct Watch {
-    pub(super) kind: Kind,
+    pub(super) stream: Stream,
     pub(super) api: Arc<Api>,
     pub(super) feed: Feed,
     pub(super) doubt: Arc<Doubt>,
-    pub(super) health: Arc<KindHealth>,
+    pub(super) health: Arc<StreamHealth>,
     pub(super) settings: KubeSettings,
+    pub(super) versions: Arc<Versions>,
     pub(super) backoff: Backoff,
     pub(super) again: Again,
     /// The server refuses streaming lists.
@@ -38,6 +52,10 @@ pub(super) struct Watch {
     /// The list under way had an object without a name.
     pub(super) nameless: bool,
     notes: Health,
+    /// The server does not have what other streams have heard: its past was replaced.
+    replaced: bool,
+    /// The wishes that the last list that was asked for can fulfil.
+    asked: Option<Ticket>,
     /// Failures since something was heard.
     failures: u32,
     /// When this turn began, and when something was heard in it.
@@ -54,22 +72,18 @@ pub(super) enum Stand {
 }
 
 impl Watch {
-    pub(super) fn new(
-        kind: Kind,
-        api: Arc<Api>,
-        feed: Feed,
-        doubt: Arc<Doubt>,
-        notes: Health,
-        settings: KubeSettings,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, doubt: Arc<Doubt>, shared: Shared) -> Self {
+        let Shared { api, feed, health: notes, settings, versions } = shared;
         let patience = settings.patience;
-        let again = Again::new(kind, Arc::clone(&api), patience.look_again, patience.silence);
+        let again =
+            Again::new(stream.kind, Arc::clone(&api), patience.look_again, patience.silence);
         Self {
-            kind,
+            health: notes.of(&stream),
+            stream,
             api,
             feed,
             doubt,
-            health: notes.of(kind),
+            versions,
             backoff: Backoff::new(patience.wait_min, patience.wait_max),
             settings,
             again,
@@ -77,6 +91,8 @@ impl Watch {
             no_pages: false,
             nameless: false,
             notes,
+            replaced: false,
+            asked: None,
             failures: 0,
             began: Instant::now(),
             heard: None,
@@ -102,14 +118,20 @@ impl Watch {
                 Ended::Loop(ended) => return ended,
                 Ended::Asked => continue,
                 Ended::NoStreaming(why) => {
-                    tracing::info!(kind = %self.kind, why, "falling back to paged lists");
+                    tracing::info!(stream = %self.stream, why, "falling back to paged lists");
                     self.no_streaming = true;
                     continue;
                 }
                 Ended::End => self.after_end(),
                 Ended::Gone(why) => {
-                    tracing::info!(kind = %self.kind, why, "listing again");
+                    tracing::info!(stream = %self.stream, why, "listing again");
                     self.after_end_of_version()
+                }
+                Ended::Status(StatusCode::NOT_FOUND, ..) if self.stream.kind.row().optional => {
+                    match self.absent().await {
+                        Ok(()) => continue,
+                        Err(ended) => return ended,
+                    }
                 }
                 failure => {
                     let next = if matches!(stand, Stand::List) { Next::List } else { Next::Watch };
@@ -133,12 +155,27 @@ impl Watch {
         self.backoff.after_end(self.doubt.since_listed(self.now_ms()), Next::List)
     }
 
+    /// The server does not know the kind; it is asked again later, or as soon as that is doubted.
+    async fn absent(&mut self) -> Result<(), LoopEnded> {
+        self.send(vec![Event::Absent(self.stream.kind)]).await?;
+        let asked = self.asked.take();
+        self.delivered(asked);
+        self.health.heard(self.now_ms());
+        let wait = self.settings.patience.absent.mul_f64(1.0 + 0.5 * self.backoff.share());
+        let doubt = Arc::clone(&self.doubt);
+        tokio::select! {
+            rested = self.rest(wait) => rested,
+            () = doubt.is_raised() => Ok(()),
+        }
+    }
+
     async fn after_failure(&mut self, ended: &Ended, number: u64, next: Next) -> Duration {
         self.health.errors.fetch_add(1, Ordering::Relaxed);
         self.failures = self.failures.saturating_add(1);
-        if let Some(problem) = ended.problem(self.kind, self.failures >= LASTING) {
-            self.notes.note(self.kind.as_str(), vec![problem]);
+        if let Some(problem) = ended.problem(&self.stream, self.failures >= LASTING) {
+            self.notes.note(self.stream.to_string(), vec![problem]);
         }
+        self.replaced |= ended.is_of_another_past();
         let mut number = Some(number);
         if ended.blames_the_address() {
             number = number.and_then(|number| self.api.failed(number));
@@ -158,7 +195,7 @@ impl Watch {
             wait = wait.max(after.mul_f64(1.0 + 0.5 * self.backoff.share()));
         }
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(kind = %self.kind, wait_ms, reason = %ended, "the watch broke");
+        tracing::warn!(stream = %self.stream, wait_ms, reason = %ended, "the watch broke");
         wait
     }
 
@@ -214,25 +251,42 @@ impl Watch {
     /// An object that cannot even be named.
     pub(super) fn is_nameless(&self, problem: &towpath_model::Problem) {
         self.health.bad_objects.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(kind = %self.kind, %problem, "an object without a name");
+        tracing::warn!(stream = %self.stream, %problem, "an object without a name");
     }
 
     /// What ends a list. Nothing that was known may go because of a list with an object that could
     /// not even be named: it may be the very one. What is really gone goes with the next list.
     pub(super) fn end_of_list(&mut self) -> Option<Event> {
         let doubtful = std::mem::take(&mut self.nameless) && self.doubt.was_listed();
-        (!doubtful).then_some(Event::InitDone(self.kind))
+        (!doubtful).then_some(Event::InitDone(self.stream.clone()))
     }
 
     /// The end of a list was sent; `quorum`: which wishes it fulfils.
     pub(super) fn delivered(&mut self, quorum: Option<Ticket>) {
+        self.replaced = false;
         self.doubt.delivered(quorum, self.now_ms());
         self.healthy();
     }
 
     /// Which wishes the next list can fulfil; `None`: it may be a cached one.
-    pub(super) fn quorum(&self) -> Option<Ticket> {
-        self.doubt.wants_quorum(self.now_ms()).then(|| self.doubt.ticket())
+    pub(super) fn quorum(&mut self) -> Option<Ticket> {
+        self.asked = self.doubt.wants_quorum(self.now_ms()).then(|| self.doubt.ticket());
+        self.asked
+    }
+
+    /// The version that a list is asked for: the newest, or out of a cache one that is not behind what
+    /// other streams of the kind have said. They may be about the same objects.
+    pub(super) fn list_version(&self, quorum: Option<Ticket>) -> String {
+        match quorum {
+            Some(_) => String::new(),
+            None if self.replaced => "0".to_owned(),
+            None => self.versions.of_others(&self.stream).to_string(),
+        }
+    }
+
+    /// What is asked, up to where the rest of the query follows.
+    pub(super) fn target(&self) -> String {
+        request::stream(&self.stream, &self.settings.node_name)
     }
 
     /// The server took the request. A watch is connected from here on, a list when it has begun.
@@ -253,7 +307,7 @@ impl Watch {
     /// A list was delivered, or a watch is open: whatever was wrong is over.
     pub(super) fn healthy(&mut self) {
         if std::mem::take(&mut self.failures) > 0 {
-            self.notes.note(self.kind.as_str(), Vec::new());
+            self.notes.note(self.stream.to_string(), Vec::new());
         }
     }
 

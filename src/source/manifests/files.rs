@@ -1,7 +1,7 @@
 //! The files of the directory: what is in them now, or was when they last could be read.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -11,7 +11,7 @@ use std::{
 
 use nix::fcntl::OFlag;
 use serde_json::{Value, json};
-use towpath_model::Problem;
+use towpath_model::{Kind, Problem, Stream};
 
 use super::{
     kept::Kept,
@@ -87,6 +87,8 @@ pub(super) struct Files {
     swept: bool,
     known: BTreeMap<PathBuf, Known>,
     problem: Option<Problem>,
+    /// Kinds whose objects are kept.
+    kinds: BTreeSet<Kind>,
     /// What there is too much of.
     beyond: Vec<Problem>,
 }
@@ -100,6 +102,7 @@ impl Files {
             swept: false,
             known: BTreeMap::new(),
             problem: None,
+            kinds: BTreeSet::new(),
             beyond: Vec::new(),
         }
     }
@@ -107,6 +110,17 @@ impl Files {
     /// The directory could be read when it was last looked at.
     pub(super) const fn readable(&self) -> bool {
         self.problem.is_none()
+    }
+
+    /// Keeps what these streams need. Answers whether everything is to be read again for that.
+    pub(super) fn read_kinds_of(&mut self, wanted: &BTreeSet<Stream>) -> bool {
+        let before = self.kinds.len();
+        self.kinds.extend(wanted.iter().map(|stream| stream.kind));
+        let more = self.kinds.len() > before;
+        for known in self.known.values_mut().filter(|_| more) {
+            known.stamp = None;
+        }
+        more && !self.known.is_empty()
     }
 
     /// Looks again. `written`: does somebody have this file open for writing?
@@ -138,7 +152,7 @@ impl Files {
                 self.known.remove(&path);
                 continue;
             };
-            let result = read(&path);
+            let result = read(&path, &self.kinds);
             let known = self.known.entry(path.clone()).or_default();
             let first = known.stamp.is_none();
             let (documents, problem) = match result {
@@ -301,7 +315,7 @@ impl Found {
 }
 
 /// The documents of a file, as far as they matter.
-fn read(path: &Path) -> Result<Vec<Value>, Wrong> {
+fn read(path: &Path, kinds: &BTreeSet<Kind>) -> Result<Vec<Value>, Wrong> {
     let wrong = |why: String| Wrong { why, action: "correct it".to_owned() };
     // Whatever else bears such a name: opening a pipe must not wait, and a device never ends.
     let file = fs::OpenOptions::new()
@@ -332,10 +346,10 @@ fn read(path: &Path) -> Result<Vec<Value>, Wrong> {
         let listed = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
         match document.get_mut("items").filter(|_| listed).map(Value::take) {
             Some(Value::Array(items)) => {
-                flat.extend(items.into_iter().filter_map(what_matters));
+                flat.extend(items.into_iter().filter_map(|item| what_matters(item, kinds)));
             }
             _ if document.is_null() => {}
-            _ => flat.extend(what_matters(document)),
+            _ => flat.extend(what_matters(document, kinds)),
         }
     }
     Ok(flat)
@@ -344,9 +358,15 @@ fn read(path: &Path) -> Result<Vec<Value>, Wrong> {
 /// What is kept of a document, in memory and on disk: all of it when it is read, nothing of a kind
 /// that is not (a directory may hold far more of those, and their secrets), and of one that is wrong
 /// what names it.
-fn what_matters(document: Value) -> Option<Value> {
+fn what_matters(document: Value, wanted: &BTreeSet<Kind>) -> Option<Value> {
     match kinds::read_as(&document, "") {
-        Ok(read) => read.map(|_kind| document),
+        // Services, slices and what they are made of are always needed.
+        Ok(Some(kind)) => {
+            let made = ["Service", "EndpointSlice", "Node", "Pod"].contains(&kind);
+            let kept = made || Kind::of_name(kind).is_some_and(|kind| wanted.contains(&kind));
+            kept.then_some(document)
+        }
+        Ok(None) => None,
         Err(_said_later) => {
             let metadata = &document["metadata"];
             Some(json!({

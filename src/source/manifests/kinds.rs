@@ -2,12 +2,16 @@
 //! without one, a typing error would silently take a whole object away.
 
 use serde_json::Value;
+use towpath_model::ROWS;
 
 use super::names;
 use crate::config::nearest;
 
-/// Kinds that are read.
-const READ: [&str; 4] = ["Service", "EndpointSlice", "Node", "Pod"];
+/// The kind of this name that is read, and its `apiVersion`. Slices are made of Pods.
+fn read(name: &str) -> Option<(&'static str, &'static str)> {
+    let row = ROWS.iter().find(|row| row.name == name);
+    row.map(|row| (row.name, row.api_version)).or_else(|| (name == "Pod").then_some(("Pod", "v1")))
+}
 
 /// Kinds that a controller would turn into Pods: there is none here.
 const CONTROLLED: [&str; 7] = [
@@ -61,7 +65,10 @@ const UNUSED: [&str; 36] = [
 ];
 
 /// Groups of the kinds that are read or need a controller, apart from the core group.
-const GROUPS: [&str; 3] = ["apps", "batch", "discovery.k8s.io"];
+fn groups() -> Vec<&'static str> {
+    let read = ROWS.iter().filter_map(|row| Some(row.api_version.split_once('/')?.0));
+    ["apps", "batch"].into_iter().chain(read).collect()
+}
 
 /// Other groups without a dot. There are no more: a custom resource's group is a domain.
 const PLAIN_GROUPS: [&str; 3] = ["autoscaling", "extensions", "policy"];
@@ -85,11 +92,12 @@ pub(super) fn read_as(document: &Value, name: &str) -> Result<Option<&'static st
     };
     let written = document["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = written.split_once('/').unwrap_or(("", written));
-    let read = READ.into_iter().find(|known| *known == kind);
+    let (read, whole) = read(kind).unzip();
+    let groups = groups();
     let controlled = CONTROLLED.contains(&kind);
     let kind = names::shown(kind);
-    if !group.is_empty() && !GROUPS.contains(&group) {
-        let meant = nearest(group, &GROUPS).filter(|_| read.is_some() || controlled);
+    if !group.is_empty() && !groups.contains(&group) {
+        let meant = nearest(group, &groups).filter(|_| read.is_some() || controlled);
         let exists = group.contains('.') || PLAIN_GROUPS.contains(&group);
         let action = match meant {
             Some(meant) => format!("did you mean {meant:?}?"),
@@ -100,7 +108,7 @@ pub(super) fn read_as(document: &Value, name: &str) -> Result<Option<&'static st
         let why = format!("{kind} {name}: there is no API group {group:?}; it has no effect");
         return wrong(why, &action);
     }
-    let whole = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "v1" };
+    let whole = whole.unwrap_or("v1");
     // What is not written is clear; of a slice, so is the group.
     let clear = ["", "v1", whole].contains(&written);
     if read.is_some() && !clear {
@@ -125,7 +133,8 @@ pub(super) fn read_as(document: &Value, name: &str) -> Result<Option<&'static st
         let why = format!("a {kind} has no list of items; it has no effect");
         return wrong(why, "add its items");
     }
-    let known: Vec<&str> = [&READ[..], &CONTROLLED, &UNUSED, &["Endpoints"]].concat();
+    let mut known: Vec<&str> = [&CONTROLLED[..], &UNUSED, &["Endpoints", "Pod"]].concat();
+    known.extend(ROWS.iter().map(|row| row.name));
     let action = match nearest(&kind, &known) {
         Some(meant) => format!("did you mean {meant:?}?"),
         None => "correct it; a custom resource has its group in apiVersion".to_owned(),
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_towpath_does_not_need_is_no_problem() {
-        for kind in UNUSED {
+        for kind in UNUSED.iter().filter(|kind| read(kind).is_none()) {
             assert_eq!(judged("v1", kind), Ok(None), "{kind}");
         }
         for (version, kind) in [
@@ -192,10 +201,10 @@ mod tests {
         ] {
             assert_eq!(judged(version, kind), Ok(None), "{version} {kind}");
         }
-        for kind in READ {
-            assert_eq!(judged("v1", kind), Ok(Some(kind)));
+        for row in ROWS {
+            assert_eq!(judged(row.api_version, row.name), Ok(Some(row.name)));
         }
-        assert_eq!(judged("discovery.k8s.io/v1", "EndpointSlice"), Ok(Some("EndpointSlice")));
+        assert_eq!(judged("v1", "Pod"), Ok(Some("Pod")));
     }
 
     #[test]

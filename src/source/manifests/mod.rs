@@ -17,17 +17,17 @@ mod world;
 pub use apart::{Overlap, apart};
 pub use second_look::SECOND_LOOK;
 
-use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use files::{Files, SETTLE, Scan, WRITER_MAX};
 use kept::Kept;
 use notices::Notices;
 use second_look::SecondLooks;
 use tokio::{task, time};
-use towpath_model::{Kind, service::Cidr};
+use towpath_model::{Event, Stream, service::Cidr};
 
-use super::{Feed, Health, LoopEnded, Relists};
-use crate::reconcile::Clock;
+use super::{Feed, Health, LoopEnded, Relists, Wants};
+use crate::clock::SystemClock;
 
 /// What the source needs to know.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct ManifestSettings {
     /// This node's name.
     pub node_name: String,
     /// The daemon's clock.
-    pub clock: Clock,
+    pub clock: SystemClock,
     /// How long a second list waits: [`SECOND_LOOK`], but in tests.
     pub second_look: Duration,
 }
@@ -49,13 +49,14 @@ pub struct ManifestSettings {
 /// A change that no notification told of (network file systems, lost events) is found by then.
 const RESCAN: Duration = Duration::from_secs(2);
 
-/// Feeds the loop until it ends.
+/// Feeds the loop until it ends, with the streams that are wanted.
 ///
 /// # Errors
 /// When the loop has ended.
 pub async fn run(
     settings: ManifestSettings,
     feed: Feed,
+    mut wants: Wants,
     mut relists: Relists,
     health: Health,
 ) -> Result<(), LoopEnded> {
@@ -63,9 +64,9 @@ pub async fn run(
     let mut notices = Notices::of(&settings.dir);
     let mut files = Files::new(settings.dir.clone(), Kept::new(&settings.run_dir));
     let mut world = world::World::new(&settings);
-    for kind in Kind::ALL {
-        health.of(kind).lists.fetch_add(1, Ordering::Relaxed);
-    }
+    let mut begun = BTreeSet::new();
+    let mut wanted = wants.borrow_and_update().clone();
+    files.read_kinds_of(&wanted);
     // What is there at the start is published as a whole, too. A directory that cannot be read says
     // nothing: an empty list would take away what an earlier daemon left in force.
     let mut changing = loop {
@@ -82,14 +83,13 @@ pub async fn run(
             Scan::Same => break false,
         }
     };
-    world.update(&files);
-    feed.send(world.everything()).await?;
+    feed.send(follow(&mut begun, &wanted, &mut world, &files, &health)).await?;
     let mut rescan = time::interval(RESCAN);
     let mut owed = SecondLooks::new(settings.second_look);
     loop {
         health.note("manifests", files.problems().chain(world.problems()).cloned().collect());
-        for kind in Kind::ALL {
-            let health = health.of(kind);
+        for stream in &begun {
+            let health = health.of(stream);
             if files.readable() {
                 health.heard(settings.clock.now_ms());
             } else {
@@ -101,9 +101,18 @@ pub async fn run(
             () = time::sleep(SETTLE), if changing => {}
             () = notices.next() => {}
             () = owed.wait(), if files.readable() && !changing => {}
+            // Without a sender nothing else will be wanted.
+            Ok(()) = wants.changed() => {
+                wanted = wants.borrow_and_update().clone();
+                changing |= files.read_kinds_of(&wanted);
+                if !changing {
+                    feed.send(follow(&mut begun, &wanted, &mut world, &files, &health)).await?;
+                    continue;
+                }
+            }
             relist = relists.recv() => match relist {
                 Some(relist) => {
-                    owed.ask(relist.0);
+                    owed.ask(relist.0.kind);
                     continue;
                 }
                 None => return Ok(()),
@@ -120,7 +129,10 @@ pub async fn run(
                 let mut events = world.update(&files);
                 let count = |kind| before.get(&kind).copied().unwrap_or(0);
                 for kind in owed.temper(&mut events, count) {
-                    events.extend(world.everything_of(kind));
+                    events.extend(world.lists_of(kind));
+                }
+                if begun != wanted {
+                    events.extend(follow(&mut begun, &wanted, &mut world, &files, &health));
                 }
                 if !events.is_empty() {
                     feed.send(events).await?;
@@ -131,11 +143,35 @@ pub async fn run(
             // A file that never rests holds up no list for ever.
             let late = if changing { WRITER_MAX } else { Duration::ZERO };
             for kind in owed.take_due(late) {
-                health.of(kind).lists.fetch_add(1, Ordering::Relaxed);
-                feed.send(world.everything_of(kind)).await?;
+                for stream in begun.iter().filter(|stream| stream.kind == kind) {
+                    health.of(stream).lists.fetch_add(1, Ordering::Relaxed);
+                }
+                feed.send(world.lists_of(kind)).await?;
             }
         }
     }
+}
+
+/// Ends what is not wanted any more, and begins what is.
+fn follow(
+    begun: &mut BTreeSet<Stream>,
+    wanted: &BTreeSet<Stream>,
+    world: &mut world::World,
+    files: &Files,
+    health: &Health,
+) -> Vec<Event> {
+    world.want(wanted, files);
+    let mut events = Vec::new();
+    for stream in begun.difference(wanted) {
+        health.forget(stream);
+        events.push(Event::End(stream.clone()));
+    }
+    for stream in wanted.difference(begun) {
+        health.of(stream).lists.fetch_add(1, Ordering::Relaxed);
+        events.extend(world.list(stream));
+    }
+    begun.clone_from(wanted);
+    events
 }
 
 /// Looks at the directory, on a thread that may wait for a disk.

@@ -1,20 +1,22 @@
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
-use tokio::sync::mpsc;
-use towpath_model::{ObjectName, Store};
+use tokio::sync::{mpsc, watch};
+use towpath_model::{Kind, ObjectName, Store};
+use towpath_proxy::NEEDS;
 
 use super::*;
-use crate::reconcile::Wake;
 
 mod gone;
 mod refused;
+mod streams;
 
 /// A source on a directory, and a store that hears it.
 struct Bed {
     store: Store,
-    inbox: mpsc::Receiver<Wake>,
+    inbox: mpsc::Receiver<Vec<Event>>,
     health: Health,
     relists: mpsc::Sender<towpath_model::Relist>,
+    wants: watch::Sender<BTreeSet<Stream>>,
 }
 
 impl Bed {
@@ -28,11 +30,12 @@ impl Bed {
             cluster_ip_ranges: vec![range("10.96.0.0/16"), range("fd00:96::/112")],
             run_dir: run_dir.to_owned(),
             node_name: "here".to_owned(),
-            clock: Clock::start(),
+            clock: SystemClock::start(),
             second_look: Duration::from_secs(1),
         };
-        tokio::spawn(run(settings, Feed::new(wakes), asked, health.clone()));
-        Self { store: Store::new("here"), inbox, health, relists }
+        let (wants, wanted) = watch::channel(BTreeSet::from(NEEDS));
+        tokio::spawn(run(settings, Feed::new(wakes), wanted, asked, health.clone()));
+        Self { store: Store::new("here"), inbox, health, relists, wants }
     }
 
     /// Waits until the store looks as wanted.
@@ -49,12 +52,12 @@ impl Bed {
             assert!(!left.is_zero(), "{what} never came; problems: {problems:#?}");
             let step = left.min(Duration::from_millis(50));
             match time::timeout(step, self.inbox.recv()).await {
-                Ok(Some(Wake::Events(events))) => events.into_iter().for_each(|event| {
+                Ok(Some(events)) => events.into_iter().for_each(|event| {
                     if let Some(relist) = self.store.feed(event) {
                         self.relists.try_send(relist).unwrap();
                     }
                 }),
-                Ok(other) => panic!("{other:?}"),
+                Ok(None) => panic!("the source has ended"),
                 Err(_quiet) => {}
             }
         }
@@ -93,7 +96,7 @@ async fn a_person_writes_what_they_would_apply() {
     fs::write(dir.path().join("web.yaml"), SERVICE).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
     bed.until("the Service with one endpoint", |s, _| {
-        s.view().synced().is_some() && endpoints(s, "web") == 1 && ip(s, "web").is_some()
+        s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1 && ip(s, "web").is_some()
     })
     .await;
     assert_eq!(bed.store.view().own_node().unwrap().meta.name.to_string(), "here");
@@ -182,7 +185,7 @@ async fn a_directory_that_goes_away_keeps_the_node_served() {
     fs::rename(&dir, parent.path().join("gone")).unwrap();
     let health = bed.health.clone();
     let streams = |open: bool| {
-        Kind::ALL.iter().all(|kind| health.of(*kind).connected.load(Ordering::Relaxed) == open)
+        NEEDS.iter().all(|needed| health.of(needed.kind).connected.load(Ordering::Relaxed) == open)
     };
     bed.until("the problem, and no stream open", |s, problems| {
         endpoints(s, "web") == 1
@@ -204,7 +207,8 @@ async fn half_a_file_is_never_taken_for_the_whole() {
     let path = dir.path().join("web.yaml");
     fs::write(&path, SERVICE).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("one endpoint", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+    bed.until("one endpoint", |s, _| s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1)
+        .await;
     // A slow writer: truncates, writes the Service, thinks, writes the Pod.
     let pod = SERVICE.split_once("---").unwrap().1;
     let more = format!("{SERVICE}---{}", pod.replace("web-1", "web-2").replace("0.5", "0.6"));
@@ -213,7 +217,7 @@ async fn half_a_file_is_never_taken_for_the_whole() {
     for part in [&more[..half], &more[half..]] {
         let thinks = time::Instant::now() + Duration::from_millis(300);
         while time::Instant::now() < thinks {
-            if let Ok(Some(Wake::Events(events))) =
+            if let Ok(Some(events)) =
                 time::timeout(Duration::from_millis(20), bed.inbox.recv()).await
             {
                 panic!("half a file was published: {events:?}");
@@ -239,7 +243,7 @@ async fn a_link_into_nothing_is_read_once_it_leads_to_something() {
     let (path, real) = (dir.path().join("web.yaml"), run.path().join("real.yaml"));
     std::os::unix::fs::symlink(&real, &path).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("an empty world", |s, _| s.view().synced().is_some()).await;
+    bed.until("an empty world", |s, _| s.view().synced(&NEEDS).is_some()).await;
     fs::write(&real, SERVICE).unwrap();
     bed.until("one endpoint", |s, _| endpoints(s, "web") == 1).await;
 }
@@ -256,7 +260,8 @@ async fn a_directory_that_is_not_there_at_the_start_says_nothing() {
     assert!(quiet.is_err(), "{quiet:?}");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("web.yaml"), SERVICE).unwrap();
-    bed.until("the Service", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+    bed.until("the Service", |s, _| s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1)
+        .await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use towpath_model::{
-    Event, Key, Kind, Object, ObjectName, Problem, decode,
+    Event, Key, Kind, Object, ObjectName, Problem, Stream, decode,
     synth::{Allocator, slices},
     unknown_fields,
     wire::pod::{Pod, decode_pod},
@@ -24,6 +24,8 @@ pub(super) struct World {
     allocator: Allocator,
     run_dir: PathBuf,
     node_name: String,
+    /// What is to be said of all this.
+    wanted: BTreeSet<Stream>,
     published: BTreeMap<Key, Object>,
     /// Objects whose newest version cannot be read.
     bad: BTreeMap<Key, Problem>,
@@ -37,6 +39,8 @@ struct Sorted {
     slices: Vec<Value>,
     nodes: Vec<Value>,
     pods: Vec<Pod>,
+    /// Of kinds that are said as they are written.
+    others: Vec<(Kind, Value)>,
     seen: BTreeSet<(String, String)>,
 }
 
@@ -47,6 +51,7 @@ impl World {
             allocator: Allocator::new(&settings.cluster_ip_ranges, kept),
             run_dir: settings.run_dir.clone(),
             node_name: settings.node_name.clone(),
+            wanted: BTreeSet::new(),
             published: BTreeMap::new(),
             bad: BTreeMap::new(),
             problems: Vec::new(),
@@ -87,7 +92,8 @@ impl World {
         let services = sorted.services.iter().map(|json| (Kind::Service, json));
         let written = sorted.slices.iter().chain(&made).map(|json| (Kind::EndpointSlice, json));
         let nodes = sorted.nodes.iter().map(|json| (Kind::Node, json));
-        for (kind, json) in services.chain(written).chain(nodes) {
+        let others = sorted.others.iter().map(|(kind, json)| (*kind, json));
+        for (kind, json) in services.chain(written).chain(nodes).chain(others) {
             let read = decode(kind, json.to_string().as_bytes());
             let read = read.map_err(|bad| (bad.key, bad.problem)).and_then(|object| {
                 let key = object.key();
@@ -113,6 +119,8 @@ impl World {
                 }
             }
         }
+        current.retain(|_, object| self.wants(object));
+        unread.retain(|key, _| self.may_want(key));
         for key in self.published.keys().filter(|key| !current.contains_key(key)) {
             events.push(Event::Delete(key.kind, key.name.clone()));
         }
@@ -134,19 +142,39 @@ impl World {
         events
     }
 
-    /// Everything, as full lists.
-    pub(super) fn everything(&self) -> Vec<Event> {
-        Kind::ALL.into_iter().flat_map(|kind| self.everything_of(kind)).collect()
+    /// From now on these streams are said; what is different with that is in their lists.
+    pub(super) fn want(&mut self, wanted: &BTreeSet<Stream>, files: &Files) {
+        self.wanted.clone_from(wanted);
+        self.update(files);
     }
 
-    /// One kind, as a full list.
-    pub(super) fn everything_of(&self, kind: Kind) -> Vec<Event> {
-        let objects = self.published.values().filter(|object| object.kind() == kind);
-        let mut events = vec![Event::Init(kind)];
+    fn wants(&self, object: &Object) -> bool {
+        self.wanted.iter().any(|stream| self.covers(stream, object))
+    }
+
+    fn may_want(&self, key: &Key) -> bool {
+        self.wanted.iter().any(|stream| may_cover(stream, key))
+    }
+
+    fn covers(&self, stream: &Stream, object: &Object) -> bool {
+        let here = Some(object.node() == Some(&*self.node_name));
+        stream.kind == object.kind() && stream.scope.covers(&object.meta().name, here) == Some(true)
+    }
+
+    /// Every stream of a kind that is wanted, as full lists.
+    pub(super) fn lists_of(&self, kind: Kind) -> Vec<Event> {
+        let of_kind = self.wanted.iter().filter(|stream| stream.kind == kind);
+        of_kind.flat_map(|stream| self.list(stream)).collect()
+    }
+
+    /// One stream, as a full list.
+    pub(super) fn list(&self, stream: &Stream) -> Vec<Event> {
+        let objects = self.published.values().filter(|object| self.covers(stream, object));
+        let mut events = vec![Event::Init(stream.clone())];
         events.extend(objects.map(|object| Event::Apply(object.clone())));
-        let bad = self.bad.iter().filter(|(key, _)| key.kind == kind);
+        let bad = self.bad.iter().filter(|(key, _)| may_cover(stream, key));
         events.extend(bad.map(|(key, problem)| Event::Bad(key.clone(), problem.clone())));
-        events.push(Event::InitDone(kind));
+        events.push(Event::InitDone(stream.clone()));
         events
     }
 }
@@ -154,8 +182,10 @@ impl World {
 impl Sorted {
     fn take(&mut self, path: &Path, document: &Value, problems: &mut Vec<Problem>) {
         let name = document["metadata"]["name"].as_str().unwrap_or_default();
+        let kind = Kind::of_name(document["kind"].as_str().unwrap_or_default());
+        let namespaced = kind.is_none_or(|kind| kind.row().namespaced);
         let namespace = match document["metadata"]["namespace"].as_str() {
-            _ if document["kind"] == "Node" => "",
+            _ if !namespaced => "",
             None | Some("") => "default",
             Some(namespace) => namespace,
         };
@@ -184,8 +214,12 @@ impl Sorted {
         // A slip of the pen harms nothing else of the object, and is said.
         problems.extend(unknown_fields(kind, document));
         let mut document = document.clone();
-        if kind != "Node" && document["metadata"].is_object() {
-            document["metadata"]["namespace"] = namespace.into();
+        if let Some(metadata) = document["metadata"].as_object_mut() {
+            if namespaced {
+                metadata.insert("namespace".to_owned(), namespace.into());
+            }
+            // Of a cluster that it was copied from. Here the last that was written is the newest.
+            metadata.remove("resourceVersion");
         }
         match kind {
             "Service" => {
@@ -197,7 +231,7 @@ impl Sorted {
             }
             "EndpointSlice" => self.slices.push(document),
             "Node" => self.nodes.push(document),
-            _ => match decode_pod(document.to_string().as_bytes()) {
+            "Pod" => match decode_pod(document.to_string().as_bytes()) {
                 Ok(pod) => {
                     problems.extend(pod.problems.iter().cloned());
                     self.pods.push(pod);
@@ -207,8 +241,13 @@ impl Sorted {
                     problems.push(problem(path, &why, &wrong.action));
                 }
             },
+            other => self.others.extend(Kind::of_name(other).map(|kind| (kind, document))),
         }
     }
+}
+
+fn may_cover(stream: &Stream, key: &Key) -> bool {
+    stream.kind == key.kind && stream.scope.covers(&key.name, None) != Some(false)
 }
 
 /// An API server refuses it, but of Services that have no address of their own.

@@ -5,7 +5,6 @@ use tokio::sync::mpsc;
 use towpath_model::{Event, NodeFact};
 
 use super::*;
-use crate::reconcile::Wake;
 
 #[test]
 fn what_others_can_not_reach_is_left_out() {
@@ -39,9 +38,9 @@ fn the_local_end_of_a_point_to_point_link_is_ours() {
     assert_eq!(own_address(&message), None, "somebody else has this address");
 }
 
-async fn heard(wakes: &mut mpsc::Receiver<Wake>) -> Vec<IpAddr> {
-    let wake = tokio::time::timeout(Duration::from_secs(5), wakes.recv()).await.unwrap().unwrap();
-    let Wake::Events(events) = wake else { panic!("{wake:?}") };
+async fn heard(wakes: &mut mpsc::Receiver<Vec<Event>>) -> Vec<IpAddr> {
+    let heard = tokio::time::timeout(Duration::from_secs(5), wakes.recv()).await;
+    let events = heard.unwrap().unwrap();
     let [Event::Local(NodeFact::Addresses(addresses))] = &events[..] else { panic!("{events:?}") };
     addresses.clone()
 }

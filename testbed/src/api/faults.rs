@@ -1,7 +1,7 @@
 //! What goes wrong on request.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::sync::watch;
 
 /// Switches. All are off at first.
@@ -26,6 +27,8 @@ pub struct Faults {
     garbage: AtomicBool,
     /// Milliseconds between bookmarks of a quiet stream.
     bookmarks_ms: AtomicU64,
+    /// Resources that are refused, and with which code.
+    refused: Mutex<BTreeMap<String, StatusCode>>,
     /// Objects (`namespace/name`) that are sent damaged.
     corrupt: Mutex<BTreeSet<String>>,
     /// Changes whenever all streams are to be cut.
@@ -41,6 +44,7 @@ impl Default for Faults {
             too_many: AtomicU64::default(),
             garbage: AtomicBool::default(),
             bookmarks_ms: AtomicU64::new(5_000),
+            refused: Mutex::default(),
             corrupt: Mutex::default(),
             generation: watch::Sender::new(0),
         }
@@ -78,6 +82,15 @@ impl Faults {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         self.bookmarks_ms.store(every_ms.max(1), Ordering::Relaxed);
     }
+    /// Refuses a resource, such as `pods`: with 403 nobody may read it, with 404 there is no such one.
+    pub fn refuse(&self, resource: &str, code: Option<StatusCode>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match code {
+            Some(code) => drop(refused.insert(resource.to_owned(), code)),
+            None => drop(refused.remove(resource)),
+        }
+        self.drop_streams();
+    }
     /// Sends this object damaged (its spec is a number), or as it is again.
     pub fn corrupt(&self, name: &str, on: bool) {
         let mut corrupt = self.corrupt.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,6 +119,9 @@ impl Faults {
     }
     pub(super) fn bookmarks_every(&self) -> Duration {
         Duration::from_millis(self.bookmarks_ms.load(Ordering::Relaxed))
+    }
+    pub(super) fn refuses(&self, resource: &str) -> Option<StatusCode> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(resource).copied()
     }
     pub(super) fn is_corrupt(&self, name: &str) -> bool {
         self.corrupt.lock().unwrap_or_else(PoisonError::into_inner).contains(name)

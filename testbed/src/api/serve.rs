@@ -64,6 +64,9 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
     let Some(target) = Target::parse(&path) else {
         return status(StatusCode::NOT_FOUND, "no such resource");
     };
+    if let Some(code) = shared.faults.refuses(&target.resource) {
+        return status(code, &format!("{} are refused", target.resource));
+    }
     let query = query(request.uri().query().unwrap_or_default());
     match (request.method(), &target.name) {
         (&Method::GET, None) if query.get("watch").is_some_and(|w| w == "1" || w == "true") => {
@@ -107,8 +110,12 @@ pub(super) struct Target {
 
 impl Target {
     fn parse(path: &str) -> Option<Self> {
-        let groups = ["/api/v1/", "/apis/discovery.k8s.io/v1/", "/apis/networking.k8s.io/v1/"];
-        let rest = groups.iter().find_map(|group| path.strip_prefix(group))?;
+        let (version, rest) = match path.strip_prefix("/apis/") {
+            // Group and version.
+            Some(path) => path.split_at(path.match_indices('/').nth(1)?.0),
+            None => ("v1", path.strip_prefix("/api/v1")?),
+        };
+        let rest = rest.strip_prefix('/')?;
         let mut parts = rest.trim_end_matches('/').split('/');
         let mut resource = parts.next()?;
         let mut namespace = "";
@@ -118,6 +125,9 @@ impl Target {
             && let Some(inner) = parts.next()
         {
             (namespace, resource, name) = (within, inner, parts.next());
+        }
+        if super::store::kind_of(resource).is_none_or(|(_, api)| api != version) {
+            return None;
         }
         Some(Self {
             resource: resource.to_owned(),
@@ -150,9 +160,19 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A list is wanted of a version that is still to come.
+pub(super) fn too_new(query: &BTreeMap<String, String>, version: u64) -> Option<Response<Body>> {
+    let wanted: u64 = query.get("resourceVersion")?.parse().ok()?;
+    let why = format!("Too large resource version: {wanted}, current: {version}");
+    (wanted > version).then(|| status(StatusCode::GATEWAY_TIMEOUT, &why))
+}
+
 /// Pages: `continue` is the key after which the page begins.
 fn list(target: &Target, query: &BTreeMap<String, String>, shared: &Shared) -> Response<Body> {
     let (all, version) = shared.objects.list(&target.resource);
+    if let Some(refusal) = too_new(query, version) {
+        return refusal;
+    }
     let limit = query.get("limit").and_then(|l| l.parse().ok()).unwrap_or(usize::MAX);
     let after = query.get("continue").cloned();
     let selector = Selector::of(query, &target.namespace);

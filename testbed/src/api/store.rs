@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
+use towpath_model::ROWS;
 
 /// Happenings that a watch can go on from.
 const LOG: usize = 50_000;
@@ -42,19 +43,22 @@ pub(crate) struct Objects {
     latest: watch::Sender<u64>,
 }
 
-/// What is kept: kind, the plural that paths use, and the version of the API that it belongs to.
-const RESOURCES: [(&str, &str, &str); 6] = [
-    ("Service", "services", "v1"),
-    ("EndpointSlice", "endpointslices", "discovery.k8s.io/v1"),
-    ("Node", "nodes", "v1"),
+/// Kept besides what the daemon reads.
+const MORE: [(&str, &str, &str); 3] = [
     ("Pod", "pods", "v1"),
     ("Namespace", "namespaces", "v1"),
     ("ServiceCIDR", "servicecidrs", "networking.k8s.io/v1"),
 ];
 
+/// What is kept: kind, the plural that paths use, and the version of the API that it belongs to.
+pub(super) fn resources() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let read = ROWS.iter().map(|row| (row.name, row.plural, row.api_version));
+    read.chain(MORE)
+}
+
 /// Kind and API version of a resource's objects.
 pub(super) fn kind_of(resource: &str) -> Option<(&'static str, &'static str)> {
-    let found = RESOURCES.iter().find(|(_, plural, _)| *plural == resource)?;
+    let found = resources().find(|(_, plural, _)| *plural == resource)?;
     Some((found.0, found.2))
 }
 
@@ -70,8 +74,7 @@ impl Objects {
 
     pub(crate) fn put(&self, mut object: Value) -> Result<()> {
         let kind = object["kind"].as_str().context("an object without a kind")?;
-        let Some((_, resource, api)) = RESOURCES.iter().copied().find(|(own, ..)| *own == kind)
-        else {
+        let Some((_, resource, api)) = resources().find(|(own, ..)| *own == kind) else {
             bail!("{kind} is not kept here")
         };
         object["apiVersion"] = api.into();

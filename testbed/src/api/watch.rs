@@ -12,7 +12,7 @@ use tokio::{sync::watch, time};
 use super::{
     Shared,
     select::Selector,
-    serve::{Body, Target, body, damaged, status},
+    serve::{self, Body, Target, body, damaged, status},
     store::Happening,
 };
 
@@ -53,6 +53,9 @@ pub(super) fn watch(
     } else {
         (Vec::new(), wanted)
     };
+    if let Some(refusal) = serve::too_new(query, version).filter(|_| streams_list) {
+        return refusal;
+    }
     let selector = Selector::of(query, &target.namespace);
     initial.retain(|(_, json)| selector.matches(json));
     initial.reverse();

@@ -19,8 +19,8 @@ fn gone(name: &str) -> Event {
     Event::Delete(Kind::EndpointSlice, ObjectName::new("default", name))
 }
 
-const INIT: Event = Event::Init(Kind::EndpointSlice);
-const DONE: Event = Event::InitDone(Kind::EndpointSlice);
+const INIT: Event = Event::Init(Stream::all(Kind::EndpointSlice));
+const DONE: Event = Event::InitDone(Stream::all(Kind::EndpointSlice));
 
 /// After these events, with `9.9.9.9:1` remembered: the addresses, without their port 6443.
 #[track_caller]

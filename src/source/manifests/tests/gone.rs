@@ -1,6 +1,7 @@
 //! Files and directories that go: on purpose, or not.
 
 use towpath_model::Event;
+use towpath_proxy::NEEDS;
 
 use super::*;
 
@@ -18,10 +19,11 @@ async fn much_that_is_gone_goes_when_a_second_look_finds_the_same() {
     };
     (0..80).for_each(write);
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("all of them", |s, _| s.view().synced().is_some() && services(s) == 80).await;
+    bed.until("all of them", |s, _| s.view().synced(&NEEDS).is_some() && services(s) == 80).await;
     // Gone, and back before the second look; changes meanwhile are taken.
     (0..56).for_each(|at| fs::remove_file(file(at)).unwrap());
-    bed.until("the brake", |s, _| s.braked().any(|doubted| doubted == (Kind::Service, 56))).await;
+    bed.until("the brake", |s, _| s.braked().any(|doubted| doubted == (&Kind::Service.into(), 56)))
+        .await;
     assert_eq!(services(&bed.store), 80);
     write(80);
     bed.until("a new one, and nothing gone", |s, _| services(s) == 81 && s.braked().count() > 0)
@@ -48,19 +50,20 @@ async fn a_list_that_is_asked_for_is_made_later_and_of_what_is_there_then() {
     let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(dir.path().join("web.yaml"), SERVICE).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("the Service", |s, _| s.view().synced().is_some() && endpoints(s, "web") == 1).await;
+    bed.until("the Service", |s, _| s.view().synced(&NEEDS).is_some() && endpoints(s, "web") == 1)
+        .await;
     let asked = time::Instant::now();
-    bed.relists.try_send(towpath_model::Relist(Kind::Service)).unwrap();
+    bed.relists.try_send(towpath_model::Relist(Kind::Service.into())).unwrap();
     fs::write(dir.path().join("api.yaml"), SERVICE.replace("web", "api")).unwrap();
     let mut seen = Vec::new();
-    while !seen.contains(&Event::InitDone(Kind::Service)) {
+    while !seen.contains(&Event::InitDone(Kind::Service.into())) {
         match time::timeout(Duration::from_secs(10), bed.inbox.recv()).await {
-            Ok(Some(Wake::Events(events))) => seen.extend(events),
+            Ok(Some(events)) => seen.extend(events),
             other => panic!("{other:?}"),
         }
     }
     assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
-    let list = seen.iter().skip_while(|event| **event != Event::Init(Kind::Service));
+    let list = seen.iter().skip_while(|event| **event != Event::Init(Kind::Service.into()));
     assert_eq!(list.count(), 4, "both of them: {seen:#?}");
 }
 
@@ -78,7 +81,7 @@ async fn a_directory_that_was_unmounted_is_one_that_went_away() {
     fs::rename(&below, &dir).unwrap();
     let health = bed.health.clone();
     let streams = |open: bool| {
-        Kind::ALL.iter().all(|kind| health.of(*kind).connected.load(Ordering::Relaxed) == open)
+        NEEDS.iter().all(|needed| health.of(needed.kind).connected.load(Ordering::Relaxed) == open)
     };
     bed.until("the problem, and no stream open", |s, problems| {
         endpoints(s, "web") == 1
@@ -107,7 +110,8 @@ async fn the_copy_of_a_file_that_went_while_no_daemon_ran_brings_nothing_back() 
     drop(bed);
     fs::remove_file(&path).unwrap();
     let mut bed = Bed::start(dir.path(), run.path());
-    bed.until("an empty world", |s, _| s.view().synced().is_some() && ip(s, "web").is_none()).await;
+    bed.until("an empty world", |s, _| s.view().synced(&NEEDS).is_some() && ip(s, "web").is_none())
+        .await;
     for broken in ["}{ : [", "}{ : [["] {
         fs::write(&path, broken).unwrap();
         bed.until("the problem, without a promise", |s, problems| {

@@ -19,11 +19,8 @@ use std::{
 
 use towpath_ebpf::Peers;
 
-use super::stale_sockets::StaleSockets;
-use crate::{
-    admin::{Metrics, api::StaleUdpReply},
-    reconcile::{self, Asker},
-};
+use super::{ServiceMetrics, Services, answers, stale_sockets::StaleSockets};
+use crate::{api::StaleUdpReply, metrics::number, reconcile::AreaAsker};
 
 /// Time between two looks, at least: endpoints go one by one in a rollout.
 const REST: Duration = Duration::from_millis(200);
@@ -32,15 +29,15 @@ const COUNT: Duration = Duration::from_secs(60);
 
 /// What was found so far, for `status`.
 #[derive(Debug, Default)]
-pub(super) struct StaleUdp {
+pub(crate) struct StaleUdp {
     looks: AtomicU64,
     ended: AtomicU64,
     in_pods: AtomicU64,
 }
 
 impl StaleUdp {
-    /// `None`: nobody has looked yet.
-    pub(super) fn reply(&self) -> Option<StaleUdpReply> {
+    /// `None`: no sweep was made yet.
+    pub(crate) fn reply(&self) -> Option<StaleUdpReply> {
         (self.looks.load(Ordering::Relaxed) > 0).then(|| StaleUdpReply {
             ended: self.ended.load(Ordering::Relaxed),
             in_pods_at_most: self.in_pods.load(Ordering::Relaxed),
@@ -48,17 +45,17 @@ impl StaleUdp {
     }
 }
 
-/// Who looks.
-pub(super) struct Sweeper {
-    pub(super) peers: Peers,
-    pub(super) asker: Asker,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) found: Arc<StaleUdp>,
+/// Looks for them.
+pub(crate) struct Sweeper {
+    pub(crate) peers: Peers,
+    pub(crate) asker: AreaAsker<Services>,
+    pub(crate) metrics: Arc<ServiceMetrics>,
+    pub(crate) found: Arc<StaleUdp>,
 }
 
 impl Sweeper {
     /// Looks on a thread of its own whenever it is told to; ends with the loop.
-    pub(super) fn start(self, told: mpsc::Receiver<()>) -> std::io::Result<thread::JoinHandle<()>> {
+    pub(crate) fn start(self, told: mpsc::Receiver<()>) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("stale-udp".into()).spawn(move || {
             let mut sockets = StaleSockets::default();
             let mut ended = BTreeMap::new();
@@ -84,7 +81,7 @@ impl Sweeper {
         };
         let endpoints: BTreeSet<SocketAddr> = sent.iter().map(|(_, to)| *to).collect();
         // Not known before everything was listed: then nothing is stale.
-        let Some(unused) = reconcile::unused_udp(&self.asker, endpoints) else { return };
+        let Some(unused) = answers::unused_udp(&self.asker, endpoints) else { return };
         let backends = unused.iter().map(|to| (to.ip(), to.port())).collect();
         let mut tried = BTreeMap::new();
         let ours = |cookie, (ip, port)| {
@@ -111,7 +108,7 @@ impl Sweeper {
         // A socket that connected again, or whose record is gone, has nothing to do with its past.
         ended.retain(|cookie, to| stale.get(cookie) == Some(to));
         let left = (stale.len() - ended.len()) as u64;
-        self.metrics.stale_udp.set(i64::try_from(left).unwrap_or(i64::MAX));
+        self.metrics.stale_udp.set(number(left));
         self.found.in_pods.store(left, Ordering::Relaxed);
         self.found.looks.fetch_add(1, Ordering::Relaxed);
     }

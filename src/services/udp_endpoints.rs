@@ -15,14 +15,14 @@ use towpath_proxy::ServicePlan;
 
 /// UDP endpoints per Service, and how many Services use each.
 #[derive(Debug, Default)]
-pub(super) struct UdpEndpoints {
+pub(crate) struct UdpEndpoints {
     of_service: BTreeMap<ObjectName, Box<[SocketAddr]>>,
     users: BTreeMap<SocketAddr, u32>,
 }
 
 impl UdpEndpoints {
     /// Looks at one Service again. Answers whether an endpoint is used by nobody any more.
-    pub(super) fn update(
+    pub(crate) fn update(
         &mut self,
         name: &ObjectName,
         plan: &ServicePlan,
@@ -50,7 +50,7 @@ impl UdpEndpoints {
     }
 
     /// Does any Service use it?
-    pub(super) fn contains(&self, endpoint: &SocketAddr) -> bool {
+    pub(crate) fn contains(&self, endpoint: &SocketAddr) -> bool {
         self.users.contains_key(endpoint)
     }
 }

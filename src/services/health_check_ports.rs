@@ -9,14 +9,13 @@ use std::{
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use towpath_proxy::HealthCheck;
 
-use super::{
-    Admin,
-    connections::Places,
-    http::{Answer, Asked, json, not_found},
-    ports,
+use crate::{
+    admin::{Answer, Asked, Places, Servers, json, not_found, serve_port},
+    clock::SystemClock,
+    vitals::Vitals,
 };
 
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
@@ -29,12 +28,23 @@ const DESCRIPTORS: u64 = 32;
 /// What `status` calls the ports for which there are no descriptors.
 const LEFT_OUT: &str = "healthCheckNodePorts";
 
+/// What the listeners answer from.
+#[derive(Clone, Debug)]
+pub struct HealthChecks {
+    /// healthCheckNodePorts to serve.
+    pub wanted: watch::Receiver<Vec<HealthCheck>>,
+    /// Is the proxy healthy?
+    pub vitals: Arc<Vitals>,
+    /// The daemon's clock.
+    pub clock: SystemClock,
+}
+
 /// Opens and closes listeners as the plan says, until the loop ends.
-pub(super) async fn serve(admin: Arc<Admin>) {
-    let mut wanted = admin.health_checks.clone();
+pub async fn serve(servers: Arc<Servers>, checks: HealthChecks) {
+    let mut wanted = checks.wanted.clone();
     let mut open: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
     loop {
-        let most = usize::try_from(admin.descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
+        let most = usize::try_from(servers.descriptors / DESCRIPTORS).unwrap_or(usize::MAX);
         let mut ports: BTreeSet<u16> =
             wanted.borrow_and_update().iter().map(|check| check.port).collect();
         let all = ports.len();
@@ -42,18 +52,20 @@ pub(super) async fn serve(admin: Arc<Admin>) {
         let (open_now, fresh): (Vec<u16>, Vec<u16>) =
             ports.iter().partition(|port| open.contains_key(*port));
         ports = open_now.into_iter().chain(fresh).take(most).collect();
-        admin.ports.left_out(LEFT_OUT, (all > ports.len()).then(|| too_many(all, most, &admin)));
+        let why = (all > ports.len()).then(|| too_many(all, most, servers.descriptors));
+        servers.ports.left_out(LEFT_OUT, why);
         open.retain(|port, server| {
             // One that ended by itself (it never should) is opened anew.
             let keep = ports.contains(port) && !server.is_finished();
             if !keep {
                 server.abort();
-                admin.ports.closed(&listener(*port));
+                servers.ports.closed(&listener(*port));
             }
             keep
         });
         for port in ports {
-            open.entry(port).or_insert_with(|| tokio::spawn(answer_on(port, Arc::clone(&admin))));
+            let answers = || tokio::spawn(answer_on(port, Arc::clone(&servers), checks.clone()));
+            open.entry(port).or_insert_with(answers);
         }
         if wanted.changed().await.is_err() {
             break;
@@ -62,11 +74,10 @@ pub(super) async fn serve(admin: Arc<Admin>) {
     open.values().for_each(JoinHandle::abort);
 }
 
-fn too_many(all: usize, most: usize, admin: &Admin) -> String {
+fn too_many(all: usize, most: usize, descriptors: u64) -> String {
     format!(
-        "{most} of {all} are served: this process may have {} open files, and more would leave none to \
-         the rest of it; raise the limit (LimitNOFILE, ulimit -n) and restart",
-        admin.descriptors
+        "{most} of {all} are served: this process may have {descriptors} open files, and more would \
+         leave none to the rest of it; raise the limit (LimitNOFILE, ulimit -n) and restart"
     )
 }
 
@@ -75,19 +86,19 @@ fn listener(port: u16) -> String {
     format!("healthCheckNodePort {port}")
 }
 
-async fn answer_on(port: u16, admin: Arc<Admin>) {
-    let asked = Arc::clone(&admin);
+async fn answer_on(port: u16, servers: Arc<Servers>, checks: HealthChecks) {
     let handler = move |_any_path: Asked| {
-        let healthy = asked.vitals.healthy(asked.clock.now_ms());
-        let checks = asked.health_checks.borrow();
-        let check = checks.iter().find(|check| check.port == port);
+        let healthy = checks.vitals.healthy(checks.clock.now_ms());
+        let all = checks.wanted.borrow();
+        let check = all.iter().find(|check| check.port == port);
         std::future::ready(match check {
             Some(check) => answer(check, healthy),
             None => not_found("nothing: the Service is gone"),
         })
     };
     let address = SocketAddr::new(any_address(), port);
-    ports::serve(admin, listener(port), "health_check_node_port", address, PLACES, handler).await;
+    let group = "health_check_node_port";
+    serve_port(servers, listener(port), group, address, PLACES, handler).await;
 }
 
 /// Both families, where the machine has IPv6.

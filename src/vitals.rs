@@ -19,17 +19,17 @@ const HANGS_MS: u64 = 10_000;
 const REFUSES_MS: u64 = 60_000;
 
 impl Vitals {
-    pub(super) fn ticked(&self, now: u64) {
+    pub(crate) fn ticked(&self, now: u64) {
         self.ticked_ms.store(now, Ordering::Relaxed);
     }
 
     /// The loop has ended by a panic: nobody need wait for its silence.
-    pub(super) fn died(&self) {
+    pub(crate) fn died(&self) {
         self.dead.store(true, Ordering::Relaxed);
     }
 
     /// The kernel was written, or refused to be.
-    pub(super) fn settled(&self, now: u64, refused: bool) {
+    pub(crate) fn settled(&self, now: u64, refused: bool) {
         self.settled_ms.store(now, Ordering::Relaxed);
         let since = if refused {
             let known = self.refuses_since_ms.load(Ordering::Relaxed);

@@ -1,41 +1,54 @@
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Instant,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
+use tokio::sync::mpsc;
 use towpath_image::{
     Image as _, Kernel as _, ServiceOp,
     datapath::{BackendRecord, FrontendWord, ServiceRecord},
 };
-use towpath_model::Event;
+use towpath_model::{Event, Kind};
 
 use super::*;
 use crate::{
-    admin::Metrics,
-    reconcile::{
-        self,
-        desk::{Desk, SharedKernel, lists, service, slice},
+    agent::Daemon,
+    clock::ManualClock,
+    metrics::Registry,
+    reconcile::{self, Asker, Auditor, Finding, State, Wake, audit},
+    services::{
+        self, ServiceMetrics,
+        fixture::{self, Fixture, SharedKernel, lists, service, slice},
     },
 };
 
-/// A loop that runs, and who audits it.
+/// A loop that runs, and what audits it.
 struct Running {
     kernel: SharedKernel,
-    metrics: Arc<Metrics>,
-    asker: Asker,
-    auditor: Auditor,
-    wakes: tokio::sync::mpsc::Sender<Wake>,
-    looping: thread::JoinHandle<State>,
+    registry: Registry,
+    metrics: Arc<ServiceMetrics>,
+    asker: Asker<Daemon>,
+    audit: ServiceAudit,
+    clock: ManualClock,
+    wakes: mpsc::Sender<Wake<Daemon>>,
+    looping: thread::JoinHandle<State<Daemon>>,
 }
 
-fn run(desk: Desk) -> Running {
-    let Desk { kernel, state, metrics, wakes, inbox, .. } = desk;
+fn run(fixture: Fixture) -> Running {
+    let Fixture { kernel, state, registry, metrics, wakes, inbox, clock, .. } = fixture;
     let asker = Asker::new(wakes.clone());
-    let mut beside = kernel.clone();
-    let read = Box::new(move || beside.read());
-    let auditor = Auditor { asker: asker.clone(), read, clock: state.clock };
+    let audit = ServiceAudit { asker: asker.area(), read: reader(&kernel) };
     let looping = reconcile::start(state, inbox).unwrap();
-    Running { kernel, metrics, asker, auditor, wakes, looping }
+    Running { kernel, registry, metrics, asker, audit, clock, wakes, looping }
+}
+
+fn reader(kernel: &SharedKernel) -> Reader {
+    let mut beside = kernel.clone();
+    Box::new(move || beside.read())
 }
 
 impl Running {
@@ -44,7 +57,8 @@ impl Running {
     }
 
     fn audit(&mut self) -> Vec<String> {
-        self.auditor.audit(Duration::from_millis(10)).unwrap().differences
+        let pause = Duration::from_millis(10);
+        audit(&mut self.audit, &self.clock, pause).unwrap().differences
     }
 }
 
@@ -75,9 +89,8 @@ fn cluster(number: u32) -> Vec<Event> {
             "metadata": meta(&format!("svc-{n:05}-x")), "addressType": "IPv4",
             "ports": [{ "name": "http", "port": 8080 }], "endpoints": endpoints,
         });
-        let (services, slices) = (towpath_model::Kind::Service, towpath_model::Kind::EndpointSlice);
-        objects.push(Event::Apply(reconcile::desk::object(services, &service)));
-        objects.push(Event::Apply(reconcile::desk::object(slices, &slice)));
+        objects.push(Event::Apply(fixture::object(Kind::Service, &service)));
+        objects.push(Event::Apply(fixture::object(Kind::EndpointSlice, &slice)));
     }
     for n in 0..number / 10 {
         let address = format!("172.16.{}.{}", n / 250, n % 250 + 1);
@@ -85,14 +98,14 @@ fn cluster(number: u32) -> Vec<Event> {
             "metadata": { "name": format!("node-{n}") },
             "status": { "addresses": [{ "type": "InternalIP", "address": address }] },
         });
-        objects.push(Event::Apply(reconcile::desk::object(towpath_model::Kind::Node, &node)));
+        objects.push(Event::Apply(fixture::object(Kind::Node, &node)));
     }
     lists(objects)
 }
 
 #[test]
 fn what_is_as_it_must_be_has_no_difference_also_while_it_changes() {
-    let mut running = run(Desk::new());
+    let mut running = run(Fixture::new());
     running.say(cluster(300));
     let stop = Arc::new(AtomicBool::new(false));
     let churn = {
@@ -115,19 +128,19 @@ fn what_is_as_it_must_be_has_no_difference_also_while_it_changes() {
 
 #[test]
 fn whatever_was_changed_behind_our_back_is_found_and_repaired() {
-    let mut running = run(Desk::new());
+    let mut running = run(Fixture::new());
     running.say(lists(vec![service("a", 1), slice("a", &[1, 2]), service("b", 2)]));
     assert_eq!(running.audit(), Vec::<String>::new());
-    let frontends = running.kernel.hand().image.frontends.len();
+    let frontends = running.kernel.maps().image.frontends.len();
     for (damage, said) in DAMAGES {
-        let damage = damage(&running.kernel.hand().image);
-        running.kernel.hand().image.apply(&damage).unwrap();
+        let damage = damage(&running.kernel.maps().image);
+        running.kernel.maps().image.apply(&damage).unwrap();
         let differences = running.audit();
         assert!(differences.iter().any(|line| line.contains(said)), "{said}: {differences:?}");
-        let finding = Finding { at_ms: 1, differences };
+        let finding = Finding { area: Services::NAME, at_ms: 1, differences };
         running.wakes.blocking_send(Wake::Audited(finding)).unwrap();
         assert_eq!(running.audit(), Vec::<String>::new(), "after {damage:?}");
-        let held = running.kernel.hand().image.frontends.len();
+        let held = running.kernel.maps().image.frontends.len();
         assert_eq!(held, frontends, "after {damage:?}");
     }
 }
@@ -186,45 +199,42 @@ fn record(image: &ServiceImage) -> (u32, ServiceRecord) {
 
 #[test]
 fn the_thread_ends_with_the_loop() {
-    let running = run(Desk::new());
-    let auditing = running.auditor.start().unwrap();
+    let running = run(Fixture::new());
+    let auditor = Auditor::new(vec![Box::new(running.audit)], Arc::new(running.clock));
+    let asker = running.asker.clone();
+    let auditing = auditor.start(move || asker.is_over(), |_finding| ()).unwrap();
     running.wakes.blocking_send(Wake::Stop).unwrap();
     running.looping.join().unwrap();
     let began = Instant::now();
     while !auditing.is_finished() {
-        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(began.elapsed() < Duration::from_secs(60));
         thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// The longest time, in microseconds of the loop's own processor time, that one question took.
-fn longest_question(running: &Running, all: &impl Fn(&Asker)) -> u64 {
-    // A second queue in front of the loop's, that measures every question on its way through.
-    let (wakes, mut inbox) = tokio::sync::mpsc::channel::<Wake>(16);
-    let (forward, longest) = (running.wakes.clone(), Arc::new(AtomicU64::new(0)));
-    let seen = Arc::clone(&longest);
-    let forwarding = thread::spawn(move || {
-        while let Some(wake) = inbox.blocking_recv() {
-            let Wake::Ask(question) = wake else { continue };
-            let seen = Arc::clone(&seen);
-            let measured = move |state: &State| {
-                let began = thread_time();
-                question(state);
-                let took = thread_time().saturating_sub(began);
-                seen.fetch_max(took.as_micros().try_into().unwrap(), Ordering::Relaxed);
-            };
-            forward.blocking_send(Wake::Ask(Box::new(measured))).unwrap();
-        }
+fn longest_question(running: &Running, all: &impl Fn(&AreaAsker<Services>)) -> u64 {
+    let longest = Arc::new(AtomicU64::new(0));
+    let (seen, wakes) = (Arc::clone(&longest), Mutex::new(running.wakes.clone()));
+    let asker = AreaAsker::through(move |question| {
+        let seen = Arc::clone(&seen);
+        let measured = move |state: &State<Daemon>| {
+            let runner = state.areas().services.as_ref().unwrap();
+            let began = thread_time();
+            question(&Asked { view: state.view(), runner, now: state.now() });
+            let took = thread_time().saturating_sub(began);
+            seen.fetch_max(took.as_micros().try_into().unwrap(), Ordering::Relaxed);
+        };
+        wakes.lock().unwrap().blocking_send(Wake::Ask(Box::new(measured))).is_ok()
     });
-    all(&Asker::new(wakes));
-    forwarding.join().unwrap();
+    all(&asker);
     // The last one is answered before it is measured: one more, and it was.
     running.asker.ask(|_| ()).unwrap();
     longest.load(Ordering::Relaxed)
 }
 
 /// The least of several: cold caches and neighbours come and go, what the code does stays.
-fn least_longest(running: &Running, all: impl Fn(&Asker)) -> u64 {
+fn least_longest(running: &Running, all: impl Fn(&AreaAsker<Services>)) -> u64 {
     (0..5).map(|_| longest_question(running, &all)).min().unwrap()
 }
 
@@ -236,38 +246,36 @@ fn thread_time() -> Duration {
 
 #[test]
 fn nothing_that_is_asked_of_the_largest_cluster_holds_up_a_change() {
-    let running = run(Desk::new());
+    let running = run(Fixture::new());
     running.say(cluster(10_000));
-    let name = |services: &crate::admin::api::ServicesReply| services.services.len();
-    assert_eq!(reconcile::services(&running.asker, None).as_ref().map(name), Some(10_000));
-    let clock = running.auditor.clock;
+    let name = |services: &crate::api::services::ServicesReply| services.services.len();
+    let all = services::services(&running.asker.area(), None);
+    assert_eq!(all.as_ref().map(name), Some(10_000));
     let audit = least_longest(&running, |asker| {
-        let mut beside = running.kernel.clone();
-        let read = Box::new(move || beside.read());
-        let mut auditor = Auditor { asker: asker.clone(), read, clock };
-        let finding = auditor.audit(Duration::ZERO).unwrap();
+        let mut audit = ServiceAudit { asker: asker.clone(), read: reader(&running.kernel) };
+        let finding = reconcile::audit(&mut audit, &running.clock, Duration::ZERO).unwrap();
         assert_eq!(finding.differences, Vec::<String>::new());
     });
     let gather = least_longest(&running, |asker| {
-        reconcile::gather(asker, &running.metrics, 0).unwrap();
+        services::gather(asker, &running.metrics).unwrap();
     });
     let status = least_longest(&running, |asker| {
-        asker.ask(reconcile::status).unwrap();
+        asker.ask(services::maps).unwrap();
     });
     let services = least_longest(&running, |asker| {
-        assert_eq!(reconcile::services(asker, Some("svc-09999")).as_ref().map(name), Some(1));
-        reconcile::services(asker, None).unwrap();
+        assert_eq!(services::services(asker, Some("svc-09999")).as_ref().map(name), Some(1));
+        services::services(asker, None).unwrap();
     });
     let all = [("audit", audit), ("metrics", gather), ("status", status), ("services", services)];
-    let whole = longest_question(&running, &|asker: &Asker| {
-        asker.ask(|state| state.plan.differences(&state.store.view())).unwrap();
+    let whole = longest_question(&running, &|asker| {
+        asker.ask(|asked| asked.runner.area().plan.differences(&asked.view)).unwrap();
     });
     println!("longest portions: {all:?} us; the plan alone, in one piece: {whole} us");
     for (what, longest) in all {
         assert!(longest < 2_000, "{what}: {longest} us");
     }
-    // What is gathered in portions is what there is: index + 1 for each record (see the desk).
-    let text = String::from_utf8(running.metrics.text()).unwrap();
+    // What is gathered in portions is what there is: index + 1 for each record (see the fixture).
+    let text = String::from_utf8(running.registry.text()).unwrap();
     let sum: u64 = (1..=10_000).sum();
     let wanted = format!("towpath_socket_verdicts{{verdict=\"translated\"}} {sum}\n");
     assert!(text.contains(&wanted), "{text}");

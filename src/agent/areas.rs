@@ -1,0 +1,35 @@
+//! The areas of the daemon. The order of the fields is the order in which they write: a later one may
+//! lead traffic to what an earlier one decides about.
+
+use crate::{
+    reconcile::{Areas, Has, Runner, Running},
+    services::Services,
+};
+
+/// Every area; `None`: switched off.
+pub struct Daemon {
+    /// Service routing for sockets.
+    pub services: Option<Runner<Services>>,
+}
+
+impl Areas for Daemon {
+    fn each(&self, each: &mut dyn FnMut(&dyn Running)) {
+        let Self { services } = self;
+        if let Some(services) = services {
+            each(services);
+        }
+    }
+
+    fn each_mut(&mut self, each: &mut dyn FnMut(&mut dyn Running)) {
+        let Self { services } = self;
+        if let Some(services) = services {
+            each(services);
+        }
+    }
+}
+
+impl Has<Services> for Daemon {
+    fn runner(&self) -> Option<&Runner<Services>> {
+        self.services.as_ref()
+    }
+}

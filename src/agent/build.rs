@@ -1,0 +1,235 @@
+//! Builds what runs beside the source: the loop with its areas, what watches it, the admin servers.
+
+use std::sync::{Arc, mpsc as std_mpsc};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::{mpsc, watch};
+use towpath_ebpf::{LiveMaps, MapsReader, Opened, Peers};
+use towpath_image::{Programs, ServiceImage};
+use towpath_model::{Relist, Store};
+use towpath_proxy::{HealthCheck, ProxyConfig, Share};
+
+use super::{
+    Daemon,
+    answers::{Answers, Gather},
+    descriptors,
+    metrics::Metrics,
+    threads::Threads,
+};
+use crate::{
+    admin::{self, Admin, Listener, Ports, Route, Servers},
+    clock::SystemClock,
+    config::{Config, SourceConfig},
+    reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
+    services::{
+        self, HealthChecks, ServiceAudit, ServiceMetrics, ServiceOutputs, Services, StaleUdp,
+        Sweeper,
+    },
+    source::{Health, Wants},
+    vitals::Vitals,
+};
+
+/// What no area serves yet.
+const NOT_SERVED: &str = "NetworkPolicy, DNS and Ingress";
+/// Name of the loop's thread.
+pub(super) const LOOP: &str = "reconcile";
+/// Name of the admin servers' thread.
+pub(super) const ADMIN: &str = "admin";
+
+/// What runs before any source does.
+pub(super) struct Running {
+    pub(super) wakes: mpsc::Sender<Wake<Daemon>>,
+    pub(super) relists: mpsc::Receiver<Relist>,
+    pub(super) wants: Wants,
+    pub(super) health: Health,
+    /// True: the listeners close, what is being answered is answered.
+    pub(super) drain: watch::Sender<bool>,
+    pub(super) threads: Threads,
+}
+
+/// What looks at Services beside the loop.
+struct ServiceObservers {
+    reader: MapsReader<ServiceImage>,
+    peers: Peers,
+    map_bytes: u64,
+    udp_gone: std_mpsc::Receiver<()>,
+    health_checks: watch::Receiver<Vec<HealthCheck>>,
+}
+
+/// The loop, and everything that looks at it.
+pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Result<Running> {
+    let metrics = Metrics::new().context("metrics")?;
+    let vitals = Arc::new(Vitals::default());
+    let mut threads = Threads::default();
+    let (services, observers) =
+        services(config, opened.services, &metrics.services, &vitals, clock)?;
+    let areas = Daemon { services: Some(Runner::new(services)) };
+    let (wakes, inbox) = mpsc::channel(reconcile::QUEUE);
+    let (relists_out, relists) = mpsc::channel(16);
+    let (streams, wants) = watch::channel(areas.streams());
+    let outputs = Outputs {
+        relists: relists_out,
+        streams,
+        graces: graces(&mut threads, wakes.clone(), clock)?,
+        metrics: Arc::clone(&metrics.reconcile),
+        vitals: Arc::clone(&vitals),
+    };
+    let store = Store::new(&config.node_name);
+    let programs: Box<dyn Programs> = Box::new(opened.programs);
+    let state = State::new(Arc::new(clock), store, areas, programs, outputs);
+    threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
+    let asker = Asker::new(wakes.clone());
+    let health = Health::default();
+    let (drain, draining) = watch::channel(false);
+    let admin = Watching { config, asker, health: &health, vitals, metrics, clock };
+    admin.start(&mut threads, observers, draining)?;
+    Ok(Running { wakes, relists, wants, health, drain, threads })
+}
+
+/// The area of Services, over what its maps hold.
+fn services(
+    config: &Config,
+    maps: LiveMaps<ServiceImage>,
+    metrics: &Arc<ServiceMetrics>,
+    vitals: &Arc<Vitals>,
+    clock: SystemClock,
+) -> Result<(Services, ServiceObservers)> {
+    let (udp_gone_out, udp_gone) = std_mpsc::sync_channel(1);
+    let (checks, health_checks) = watch::channel(Vec::new());
+    let observers = ServiceObservers {
+        reader: maps.reader(),
+        peers: maps.peers(),
+        map_bytes: maps.bytes(),
+        udp_gone,
+        health_checks,
+    };
+    let proxy = ProxyConfig {
+        external_ips: config.services.external_ips.clone(),
+        share: Share::of(&config.kernel.capacities),
+    };
+    let outputs = ServiceOutputs {
+        health_checks: checks,
+        udp_gone: Some(udp_gone_out),
+        metrics: Arc::clone(metrics),
+        vitals: Arc::clone(vitals),
+    };
+    Ok((Services::new(proxy, Box::new(maps), outputs, &clock)?, observers))
+}
+
+/// Starts the thread that waits for grace periods.
+fn graces(
+    threads: &mut Threads,
+    wakes: mpsc::Sender<Wake<Daemon>>,
+    clock: SystemClock,
+) -> Result<Graces> {
+    let (graces, requests) = Graces::channel();
+    let over = move |began| wakes.blocking_send(Wake::Graced(began)).is_ok();
+    threads.add("grace", requests.serve(Arc::new(clock), towpath_ebpf::grace, over)?);
+    Ok(graces)
+}
+
+/// What watches the loop: audits, sweeps, questions.
+struct Watching<'a> {
+    config: &'a Config,
+    asker: Asker<Daemon>,
+    health: &'a Health,
+    vitals: Arc<Vitals>,
+    metrics: Metrics,
+    clock: SystemClock,
+}
+
+impl Watching<'_> {
+    fn start(
+        self,
+        threads: &mut Threads,
+        observers: ServiceObservers,
+        draining: watch::Receiver<bool>,
+    ) -> Result<()> {
+        let ServiceObservers { reader, peers, map_bytes, udp_gone, health_checks } = observers;
+        self.audits(threads, reader)?;
+        let stale_udp = Arc::new(StaleUdp::default());
+        let sweeper = Sweeper {
+            peers,
+            asker: self.asker.area(),
+            metrics: Arc::clone(&self.metrics.services),
+            found: Arc::clone(&stale_udp),
+        };
+        threads.add("stale-udp", sweeper.start(udp_gone)?);
+        let ports = Arc::new(Ports::default());
+        let answers = Arc::new(Answers {
+            asker: self.asker.clone(),
+            health: self.health.clone(),
+            clock: self.clock,
+            node: self.config.node_name.clone(),
+            source: match self.config.source {
+                SourceConfig::Kube { .. } => "kube",
+                SourceConfig::Manifests { .. } => "manifests",
+            },
+            map_bytes,
+            ports: Arc::clone(&ports),
+            stale_udp,
+            not_served: {
+                let all = services::NOT_SERVED.into_iter().chain([NOT_SERVED]);
+                all.map(str::to_owned).collect()
+            },
+        });
+        let (admin, listeners) = self.admin(answers, health_checks, ports, draining);
+        let admin = admin::start(admin, listeners).context("starting the admin servers")?;
+        threads.add(ADMIN, admin);
+        Ok(())
+    }
+
+    fn audits(&self, threads: &mut Threads, reader: MapsReader<ServiceImage>) -> Result<()> {
+        let read = Box::new(move || reader.read());
+        let services = ServiceAudit { asker: self.asker.area(), read };
+        let auditor = Auditor::new(vec![Box::new(services)], Arc::new(self.clock));
+        let (over, report) = (self.asker.clone(), self.asker.clone());
+        let report = move |finding| {
+            // A loop that has ended needs no audit.
+            let _told = report.tell(Wake::Audited(finding));
+        };
+        threads.add("audit", auditor.start(move || over.is_over(), report)?);
+        Ok(())
+    }
+
+    fn admin(
+        self,
+        answers: Arc<Answers>,
+        wanted: watch::Receiver<Vec<HealthCheck>>,
+        ports: Arc<Ports>,
+        draining: watch::Receiver<bool>,
+    ) -> (Admin, Vec<Listener>) {
+        let gather = Gather {
+            answers: Arc::clone(&answers),
+            services_asker: self.asker.area(),
+            source: self.metrics.source,
+            reconcile: self.metrics.reconcile,
+            services: self.metrics.services,
+            problems: self.metrics.problems,
+        };
+        let checks = HealthChecks { wanted, vitals: Arc::clone(&self.vitals), clock: self.clock };
+        let services_asker = self.asker.area();
+        let health_checks: Listener =
+            Box::new(move |servers| Box::pin(services::serve_health_checks(servers, checks)));
+        let admin = Admin {
+            config: self.config.admin.clone(),
+            vitals: self.vitals,
+            registry: self.metrics.registry,
+            clock: self.clock,
+            routes: vec![
+                Route::json("/v1/status", move |_| answers.status()),
+                Route::json("/v1/services", move |asked| {
+                    services::services(&services_asker, asked.get("name").as_deref())
+                }),
+            ],
+            gather: Box::new(move || gather.gather()),
+            servers: Arc::new(Servers {
+                ports,
+                metrics: self.metrics.admin,
+                descriptors: descriptors::limit(),
+                draining,
+            }),
+        };
+        (admin, vec![health_checks])
+    }
+}
