@@ -128,6 +128,10 @@ mod tests {
         programs.fail_after(0, refused());
         assert_eq!(programs.heal(), Err(refused()));
         assert_eq!(programs.heal(), Ok(vec!["connect4".to_owned()]));
+        assert!(all.iter().all(|what| programs.detach(what)));
+        programs.fail_after(0, refused());
+        assert_eq!(programs.heal(), Err(refused()), "the others come back all the same");
+        assert_eq!(programs.heal().map(|back| back.len()), Ok(1));
         programs.unhealed = Some(refused());
         assert_eq!((programs.heal(), programs.heal()), (Err(refused()), Ok(Vec::new())));
     }
