@@ -205,7 +205,7 @@ fn programs_are_replaced_under_connects_without_a_gap() {
         (client.join().expect("the client"), backend.to_string())
     });
     let total: u64 = asked.values().sum();
-    assert!(total > 500 && asked.get(&by) == Some(&total), "the VIP never answers: {asked:?}");
+    assert!(total > 100 && asked.get(&by) == Some(&total), "the VIP never answers: {asked:?}");
     assert_eq!(plane.bed.attached(), 8);
 }
 

@@ -116,7 +116,7 @@ fn every_answer_was_right_at_some_instant() {
         (connects.join().expect("clients"), datagrams.join().expect("clients"))
     });
     let generations = done.load(Ordering::SeqCst);
-    assert!(generations > 20, "only {generations} sets were published");
+    assert!(generations > 8, "only {generations} sets were published");
     for (asked, names) in [connects, datagrams] {
         assert!(asked > 1000 && names == usize::from(SERVERS), "{asked} asked, {names} names");
     }

@@ -7,7 +7,7 @@ use towpath_testbed::{
 };
 
 use crate::support::{
-    Bed, NOBODY_UDP, TARGET, reaches, reaches_udp, service, settles, to, who_udp,
+    Bed, NOBODY_UDP, TARGET, reaches, reaches_udp, service, settles, settles_udp, to,
 };
 
 const IP: &str = "10.96.10.1";
@@ -172,8 +172,7 @@ fn affinity_holds_for_node_ports_and_datagrams() {
         reaches(&mut bed.pods[0], node, &all);
         bed.api.put(service("s", IP, spec("ClientIP"))).unwrap();
         settles(&mut bed.pods[0], node, &all);
-        let datagrams = who_udp(&mut bed.pods[0], node);
-        assert!(datagrams.len() == 1 && datagrams.iter().all(|name| name.starts_with("pod-")));
+        settles_udp(&mut bed.pods[0], node, &all);
     }
 }
 

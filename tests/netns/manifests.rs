@@ -1,7 +1,6 @@
 //! An online shop without a cluster: a directory of manifests in, packets out.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     path::Path,
     process::{Child, Command},
@@ -12,7 +11,7 @@ use std::{
 use serde_json::Value;
 use towpath_testbed::{Cluster, Wiring, probe::Agent};
 
-use crate::support::{PATIENCE, TOWPATH, reaches, to, who};
+use crate::support::{PATIENCE, TOWPATH, reaches, settles, to};
 
 /// Ends with the test.
 struct Daemon(Child);
@@ -101,8 +100,7 @@ fn a_shop_runs_on_a_directory_of_manifests() {
     // An allocated address, with affinity: one endpoint for one client.
     let cart = given(&cluster, 0, "shop/cart");
     assert!(cart.starts_with("10.96."), "{cart}");
-    let served: BTreeSet<String> = who(&mut customer, to(&cart, 80));
-    assert!(served.len() == 1 && served.iter().all(|name| name.starts_with("pod-")), "{served:?}");
+    settles(&mut customer, to(&cart, 80), &["pod-1-2", "pod-1-3", "pod-2-2"]);
 
     // The address is kept when the daemon is started anew.
     drop(first);

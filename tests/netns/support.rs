@@ -206,7 +206,7 @@ pub(crate) fn who(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
 }
 
 /// The same with datagrams, each of a new socket; connected and unconnected in turn.
-pub(crate) fn who_udp(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
+fn who_udp(agent: &mut Agent, to: SocketAddr) -> BTreeSet<String> {
     who_over(agent, |turn| {
         let connected = turn % 2 == 0;
         Ask::Udp { to, connected, mapped: false, keep: None, timeout_ms: LOOK_MS }
@@ -247,9 +247,20 @@ pub(crate) fn reaches_udp(agent: &mut Agent, to: SocketAddr, wanted: &[&str]) {
 /// Waits until one of these alone answers; says which.
 #[track_caller]
 pub(crate) fn settles(agent: &mut Agent, to: SocketAddr, among: &[&str]) -> String {
+    settles_on(to, among, || who(agent, to))
+}
+
+/// The same with datagrams.
+#[track_caller]
+pub(crate) fn settles_udp(agent: &mut Agent, to: SocketAddr, among: &[&str]) -> String {
+    settles_on(to, among, || who_udp(agent, to))
+}
+
+#[track_caller]
+fn settles_on(to: SocketAddr, among: &[&str], mut who: impl FnMut() -> BTreeSet<String>) -> String {
     let began = Instant::now();
     loop {
-        let mut found = who(agent, to);
+        let mut found = who();
         if found.len() == 1 && found.iter().all(|name| among.contains(&name.as_str())) {
             return found.pop_first().unwrap();
         }

@@ -227,12 +227,12 @@ impl Allocator {
         add(&mut families, service.ip_families.iter().copied().chain(of_ips));
         let configured = self.ips.families();
         match written.spec.ip_family_policy {
-            Some(FamilyPolicy::RequireDualStack) => {
+            Some(FamilyPolicy::RequireDual) => {
                 add(&mut families, configured);
                 add(&mut families, [Family::V4, Family::V6]);
             }
-            Some(FamilyPolicy::PreferDualStack) => add(&mut families, configured),
-            Some(FamilyPolicy::SingleStack) | None if !families.is_empty() => {}
+            Some(FamilyPolicy::PreferDual) => add(&mut families, configured),
+            Some(FamilyPolicy::Single) | None if !families.is_empty() => {}
             // A headless Service without a selector is dual-stack unless it says otherwise.
             None if service.headless && service.selector.is_empty() => families = configured,
             _ => families.extend(configured.first()),

@@ -57,9 +57,12 @@ struct Port {
 /// `spec.ipFamilyPolicy`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 pub(super) enum FamilyPolicy {
-    SingleStack,
-    PreferDualStack,
-    RequireDualStack,
+    #[serde(rename = "SingleStack")]
+    Single,
+    #[serde(rename = "PreferDualStack")]
+    PreferDual,
+    #[serde(rename = "RequireDualStack")]
+    RequireDual,
 }
 
 /// `spec.trafficDistribution`: which hints ready endpoints get (KEP-3015).

@@ -226,7 +226,7 @@ fn what_cannot_be_read_owns_what_its_last_version_had_and_nothing_else() {
             let said = refused(&allocator.fill_all(&mut [service("b", thief)], &unread));
             assert!(said.len() == 1 && said[0].contains("belongs to Service d/a"), "{said:?}");
         }
-        allocator = Allocator::new(&allocator.ips.ranges().to_vec(), allocator.kept().clone());
+        allocator = Allocator::new(allocator.ips.ranges(), allocator.kept().clone());
     }
     // It is gone.
     let mut heir = [service("b", spec("10.96.0.2", 30082))];
