@@ -35,8 +35,8 @@ pub struct Store {
     unreadable: Kinds,
     /// Streams whose list ended since the last commit.
     ended: BTreeSet<Stream>,
-    /// Lists to ask for with the next events.
-    owed: Vec<Relist>,
+    /// Streams to list again, which is asked for with the next events: a list brings some itself.
+    owed: BTreeSet<Stream>,
 }
 
 impl Store {
@@ -52,37 +52,34 @@ impl Store {
             bad: BTreeMap::new(),
             unreadable: Kinds::default(),
             ended: BTreeSet::new(),
-            owed: Vec::new(),
+            owed: BTreeSet::new(),
         }
     }
 
     /// Takes one event. An answer asks the source of that stream to list it again.
     pub fn feed(&mut self, event: Event) -> Option<Relist> {
+        let mut relist = None;
         match event {
-            Event::Init(stream) => self.streams.begin(stream),
-            Event::Apply(object) => self.apply(object),
-            Event::Bad(key, problem) => {
-                let here = self.runs_here(&key);
-                for listing in self.streams.listings(key.kind, &key.name, here) {
-                    listing.seen.insert(key.name.clone());
-                }
-                self.unreadable = self.unreadable.with(key.kind);
-                let kept = self.tables.of(key.kind).kept(&key.name).is_some();
-                // A slice that never named a Service was understood, and is nothing.
-                let said = kept || *problem.field != *SERVICE_LABEL;
-                let problem = if said { problem.in_force(kept) } else { problem };
-                self.bad.insert(key, problem);
+            Event::Init(stream) => {
+                self.owed.remove(&stream);
+                self.streams.begin(stream);
             }
-            Event::Delete(kind, name) => self.delete(&Key { kind, name }),
-            Event::InitDone(stream) => return self.end_list(&stream),
-            Event::Absent(kind) => return self.absent(kind),
+            Event::Apply(object) => self.apply(object),
+            Event::Bad(key, problem) => self.cannot_read(key, problem),
+            Event::Delete(kind, name) => {
+                let key = Key { kind, name };
+                self.mend(&key);
+                self.remove(&key);
+            }
+            Event::InitDone(stream) => relist = self.end_list(&stream),
+            Event::Absent(kind) => relist = self.absent(kind),
             Event::End(stream) => self.end(&stream),
             Event::Local(NodeFact::Addresses(addresses)) => {
                 self.local_changed |= self.local_addresses != addresses;
                 self.local_addresses = addresses;
             }
         }
-        self.owed.pop()
+        relist.or_else(|| self.owed.pop_first().map(Relist))
     }
 
     /// Everything fed so far, and what it changed since the last commit.
@@ -150,12 +147,24 @@ impl Store {
         }
     }
 
-    fn delete(&mut self, key: &Key) {
+    fn cannot_read(&mut self, key: Key, problem: Problem) {
+        let here = self.runs_here(&key);
+        for listing in self.streams.listings(key.kind, &key.name, here) {
+            listing.seen.insert(key.name.clone());
+        }
+        self.unreadable = self.unreadable.with(key.kind);
+        let kept = self.tables.of(key.kind).kept(&key.name).is_some();
+        // A slice that never named a Service was understood, and is nothing.
+        let said = kept || *problem.field != *SERVICE_LABEL;
+        let problem = if said { problem.in_force(kept) } else { problem };
+        self.bad.insert(key, problem);
+    }
+
+    fn remove(&mut self, key: &Key) {
         let here = self.runs_here(key);
         for listing in self.streams.listings(key.kind, &key.name, here) {
             listing.older.remove(&key.name);
         }
-        self.mend(key);
         self.tables.of_mut(key.kind).remove(&key.name);
     }
 
@@ -196,8 +205,8 @@ impl Store {
             !seen.contains(&key.name)
                 && covered.unwrap_or_else(|| !store.streams.cover_by_name(key))
         });
-        for name in &gone {
-            self.tables.of_mut(kind).remove(name);
+        for name in gone {
+            self.remove(&Key { kind, name });
         }
         None
     }
@@ -206,7 +215,8 @@ impl Store {
     /// behind, and it does not catch up any more: the others are listed again.
     fn end(&mut self, stream: &Stream) {
         let kind = stream.kind;
-        self.owed.extend(self.streams.end(stream).into_iter().map(Relist));
+        self.owed.remove(stream);
+        self.owed.extend(self.streams.end(stream));
         let only_of_it = |store: &Self, key: &Key| {
             let here = store.runs_here(key);
             stream.scope.covers(&key.name, here) != Some(false) && !store.streams.cover(key, here)
@@ -214,7 +224,7 @@ impl Store {
         for name in self.tables.of(kind).covered(&stream.scope, &self.own_node.name) {
             let key = Key { kind, name };
             if only_of_it(self, &key) {
-                self.tables.of_mut(kind).remove(&key.name);
+                self.remove(&key);
             }
         }
         self.forget_bad(kind, only_of_it);
