@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR, Stream,
-    View,
+    Change, ConfigMap, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR,
+    Stream, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},
@@ -198,6 +198,10 @@ kinds! {
     Namespace namespaces namespace {
         plural: "namespaces", api_version: "v1", namespaced: false,
         optional: false, fields: &tables::NAMESPACE, convert: wire::namespace::convert,
+    }
+    ConfigMap config_maps config_map {
+        plural: "configmaps", api_version: "v1", namespaced: true,
+        optional: false, fields: &tables::CONFIG_MAP, convert: wire::config_map::convert,
     }
 }
 

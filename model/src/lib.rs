@@ -6,6 +6,7 @@
 
 mod brake;
 mod changes;
+mod config_map;
 mod event;
 mod fields;
 mod kinds;
@@ -27,6 +28,7 @@ pub mod wire;
 
 pub use brake::{Removals, is_suspicious};
 pub use changes::Change;
+pub use config_map::ConfigMap;
 pub use event::{Event, NodeFact, Relist};
 pub use fields::unknown_fields;
 pub use kinds::{Changes, Kind, Kinds, Object, ROWS, Row};

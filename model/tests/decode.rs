@@ -277,3 +277,29 @@ fn a_namespace_has_all_its_labels_and_its_name_among_them() {
     let named = r#"{"metadata":{"name":"x","labels":{"kubernetes.io/metadata.name":"y"}}}"#;
     assert_eq!(read(named).label("kubernetes.io/metadata.name"), Some("y"), "as it is written");
 }
+
+#[test]
+fn of_a_config_map_the_texts_are_kept_up_to_a_limit() {
+    let read = |data: &str| {
+        let json = format!(r#"{{"metadata":{{"name":"c","namespace":"n"}},"data":{data}}}"#);
+        match decode(Kind::ConfigMap, json.as_bytes()) {
+            Ok(Object::ConfigMap(map)) => map,
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = read(r#"{"Corefile":".:53 {\n}","a":""}"#);
+    assert_eq!(
+        (plain.get("Corefile"), plain.get("a"), plain.get("b")),
+        (Some(".:53 {\n}"), Some(""), None)
+    );
+    assert_eq!(read("null").data.len(), 0);
+    let large = "x".repeat(200 << 10);
+    let large = read(&format!(r#"{{"a":"{large}","b":"{large}","c":"small"}}"#));
+    assert_eq!((large.get("a").map(str::len), large.get("b")), (Some(200 << 10), None));
+    assert_eq!(large.get("c"), Some("small"), "what is left has room");
+    let problem = large.meta.problems[0].to_string();
+    assert!(
+        problem.starts_with("ConfigMap n/c: data.b: ") && problem.contains("256 KiB"),
+        "{problem}"
+    );
+}

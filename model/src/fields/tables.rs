@@ -160,6 +160,15 @@ pub(crate) const NAMESPACE: Shape = Fields(&[
     ("status", Fields(&[("conditions", Any), ("phase", Any)])),
 ]);
 
+pub(crate) const CONFIG_MAP: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("binaryData", Any),
+    ("data", Any),
+    ("immutable", Any),
+    ("kind", Any),
+    ("metadata", META),
+]);
+
 pub(crate) const SERVICE_CIDR: Shape = Fields(&[
     ("apiVersion", Any),
     ("kind", Any),

@@ -5,6 +5,7 @@
 //! understood is reported by name and never harms another.
 
 mod address;
+pub(crate) mod config_map;
 mod decode;
 mod list;
 mod map;
