@@ -1,6 +1,6 @@
 //! ConfigMap, trimmed.
 
-use crate::{Meta, store::Kept};
+use crate::{Meta, store::kept_by_meta};
 
 /// A ConfigMap.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,8 +20,4 @@ impl ConfigMap {
     }
 }
 
-impl Kept for ConfigMap {
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-}
+kept_by_meta!(ConfigMap);

@@ -23,33 +23,20 @@ pub(crate) enum Shape {
     List(&'static Self),
 }
 
-/// Every unknown field of an object, with the name that was probably meant. Kinds: Service,
-/// EndpointSlice, Node, Pod (of its spec and status the first level only); of any other kind
-/// nothing is known and nothing is said.
+/// Every unknown field of an object, with the name that was probably meant. Of a Pod's spec and status
+/// only the first level is known; of kinds without a row nothing is, and nothing is said.
 #[must_use]
 pub fn unknown_fields(kind: &str, object: &Value) -> Vec<Problem> {
-    let (shape, kind_of_key) = match Kind::of_name(kind) {
-        Some(kind) => (kind.row().fields, Some(kind)),
-        None if kind == "Pod" => (&tables::POD, None),
-        None => return Vec::new(),
-    };
-    let name = name_of(kind_of_key, object);
-    // A Pod has no key; the path says which object it is.
-    let path = if kind_of_key.is_none() { format!("{kind} {name}: ") } else { String::new() };
-    let about = kind_of_key.map(|kind| Key { kind, name });
-    let mut walk = Walk { about, problems: Vec::new(), path };
-    walk.value(shape, object);
+    let Some(kind) = Kind::of_name(kind) else { return Vec::new() };
+    let about = Some(Key { kind, name: name_of(kind, object) });
+    let mut walk = Walk { about, problems: Vec::new(), path: String::new() };
+    walk.value(kind.row().fields, object);
     walk.problems
 }
 
-fn name_of(kind: Option<Kind>, object: &Value) -> ObjectName {
+fn name_of(kind: Kind, object: &Value) -> ObjectName {
     let part = |part: &str| object["metadata"][part].as_str().filter(|text| !text.is_empty());
-    let namespace = part("namespace");
-    let namespace = match kind {
-        Some(kind) => kind.complete_namespace(namespace),
-        None => namespace.unwrap_or("default"),
-    };
-    ObjectName::new(namespace, part("name").unwrap_or("?"))
+    ObjectName::new(kind.complete_namespace(part("namespace")), part("name").unwrap_or("?"))
 }
 
 struct Walk {
@@ -64,7 +51,7 @@ impl Walk {
             (Shape::Fields(known), Value::Object(fields)) => {
                 for (name, value) in fields {
                     let before = self.path.len();
-                    if !self.path.is_empty() && !self.path.ends_with(' ') {
+                    if !self.path.is_empty() {
                         self.path.push('.');
                     }
                     self.path.extend(name.chars().take(64));
@@ -141,8 +128,8 @@ mod tests {
             "Pod",
             json!({"metadata": {"name": "p"}, "spec": {"nodename": "n"}, "status": {"podIps": []}}),
             &[
-                ("Pod default/p: spec.nodename", "did you mean \"nodeName\"?"),
-                ("Pod default/p: status.podIps", "did you mean \"podIPs\"?"),
+                ("spec.nodename", "did you mean \"nodeName\"?"),
+                ("status.podIps", "did you mean \"podIPs\"?"),
             ],
         );
     }

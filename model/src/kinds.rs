@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, ConfigMap, EndpointSlice, Key, Meta, Namespace, Node, ObjectName, Service, ServiceCIDR,
+    Change, ConfigMap, EndpointSlice, Key, Namespace, Node, ObjectName, Pod, Service, ServiceCIDR,
     Stream, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
@@ -203,6 +203,10 @@ kinds! {
         plural: "configmaps", api_version: "v1", namespaced: true,
         optional: false, fields: &tables::CONFIG_MAP, convert: wire::config_map::convert,
     }
+    Pod pods pod {
+        plural: "pods", api_version: "v1", namespaced: true,
+        optional: false, fields: &tables::POD, convert: wire::pod::convert,
+    }
 }
 
 impl Kind {
@@ -241,16 +245,22 @@ impl fmt::Display for Kind {
 }
 
 impl Object {
-    /// Its metadata.
+    /// Its name.
     #[must_use]
-    pub fn meta(&self) -> &Meta {
-        self.kept().meta()
+    pub fn name(&self) -> &ObjectName {
+        self.kept().name()
+    }
+
+    /// Its version as a number: versions of a kind can be compared (KEP-5504).
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        self.kept().version()
     }
 
     /// Its key.
     #[must_use]
     pub fn key(&self) -> Key {
-        Key { kind: self.kind(), name: self.meta().name.clone() }
+        Key { kind: self.kind(), name: self.name().clone() }
     }
 
     /// The node that it runs on, for kinds that do.

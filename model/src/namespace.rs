@@ -1,6 +1,6 @@
 //! Namespace, trimmed.
 
-use crate::{Meta, store::Kept};
+use crate::{Meta, store::kept_by_meta};
 
 /// A Namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,8 +23,4 @@ impl Namespace {
     }
 }
 
-impl Kept for Namespace {
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-}
+kept_by_meta!(Namespace);

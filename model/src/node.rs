@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{Meta, store::Kept};
+use crate::{Meta, store::kept_by_meta};
 
 /// A Node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,8 +17,4 @@ pub struct Node {
     pub going_away: bool,
 }
 
-impl Kept for Node {
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-}
+kept_by_meta!(Node);

@@ -75,19 +75,6 @@ impl PartialEq for Meta {
     }
 }
 
-impl Meta {
-    /// The version as a number: versions of a kind can be compared (KEP-5504).
-    #[must_use]
-    pub fn version(&self) -> Option<u64> {
-        self.resource_version.parse().ok()
-    }
-
-    /// Is it known to be of an older version?
-    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
-        self.version().zip(other.version()).is_some_and(|(this, other)| this < other)
-    }
-}
-
 /// IP family.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[expect(missing_docs, reason = "the variants are the names")]

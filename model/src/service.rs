@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Family, Meta, Protocol, store::Kept};
+use crate::{Family, Meta, Protocol, store::kept_by_meta};
 
 /// A Service.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,11 +46,7 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
 }
 
-impl Kept for Service {
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-}
+kept_by_meta!(Service);
 
 /// `spec.type`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

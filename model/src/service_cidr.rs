@@ -1,6 +1,6 @@
 //! ServiceCIDR, trimmed.
 
-use crate::{Meta, service::Cidr, store::Kept};
+use crate::{Meta, service::Cidr, store::kept_by_meta};
 
 /// A ServiceCIDR: blocks that clusterIPs are allocated from (KEP-1880).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,8 +15,4 @@ pub struct ServiceCIDR {
     pub going_away: bool,
 }
 
-impl Kept for ServiceCIDR {
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-}
+kept_by_meta!(ServiceCIDR);

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{Family, Meta, ObjectName, Protocol, store::Kept};
+use crate::{Family, Meta, ObjectName, Protocol, store::kept_by_meta};
 
 /// An EndpointSlice with the label `kubernetes.io/service-name`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,15 +26,7 @@ pub struct EndpointSlice {
     pub triggered: Option<Box<str>>,
 }
 
-impl Kept for EndpointSlice {
-    fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    fn owner(&self) -> Option<&ObjectName> {
-        Some(&self.service)
-    }
-}
+kept_by_meta!(EndpointSlice, owner: service);
 
 /// One port of a slice.
 #[derive(Clone, PartialEq, Eq, Debug)]

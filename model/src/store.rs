@@ -1,5 +1,6 @@
 //! Events in, views and changes out.
 
+mod pool;
 mod streams;
 mod table;
 
@@ -13,8 +14,10 @@ use crate::{
     View, brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
 };
 
+pub(crate) use pool::Pool;
 use streams::{Listing, Streams};
-pub(crate) use table::{AnyTable, Kept, Table};
+use table::is_older;
+pub(crate) use table::{AnyTable, Kept, Table, kept_by_meta};
 
 /// Keeps what the sources said.
 ///
@@ -125,14 +128,10 @@ impl Store {
     }
 
     fn apply(&mut self, object: Object) {
-        let (kind, name) = (object.kind(), object.meta().name.clone());
+        let (kind, name) = (object.kind(), object.name().clone());
         let here = Some(object.node() == Some(&*self.own_node.name));
         let is_older = self.streams.overlap(kind)
-            && self
-                .tables
-                .of(kind)
-                .kept(&name)
-                .is_some_and(|kept| object.meta().is_older_than(kept.meta()));
+            && self.tables.of(kind).kept(&name).is_some_and(|kept| is_older(object.kept(), kept));
         for listing in self.streams.listings(kind, &name, here) {
             listing.seen.insert(name.clone());
             if is_older {

@@ -303,3 +303,31 @@ fn of_a_config_map_the_texts_are_kept_up_to_a_limit() {
         "{problem}"
     );
 }
+
+#[test]
+fn a_pod_is_kept_with_what_policies_and_names_need() {
+    let read = |rest: &str| {
+        let json = format!(r#"{{"metadata":{{"name":"p","labels":{{"b":"2","a":"1"}}}}{rest}}}"#);
+        match decode(Kind::Pod, json.as_bytes()) {
+            Ok(Object::Pod(pod)) => pod,
+            other => panic!("{other:?}"),
+        }
+    };
+    let full = read(
+        r#","spec":{"nodeName":"n","hostNetwork":true,"containers":[{"ports":[{"name":"http","containerPort":80},{"containerPort":81}]}]},
+        "status":{"phase":"Succeeded","podIPs":[{"ip":"fd00::1"},{"ip":"10.0.0.1"}],"conditions":[{"type":"Ready","status":"False"}]}"#,
+    );
+    let ips: Vec<_> = full.ips().map(|ip| ip.to_string()).collect();
+    assert_eq!(ips, ["10.0.0.1", "fd00::1"]);
+    assert_eq!(
+        (full.label("a"), full.label("c"), full.node.as_deref()),
+        (Some("1"), None, Some("n"))
+    );
+    assert_eq!(full.template.ports.iter().map(|port| port.port).collect::<Vec<_>>(), [80]);
+    let state = full.state();
+    assert!(!state.ready && state.finished && state.host_network && !state.terminating);
+    let plain = read(r#","status":{"podIP":"10.0.0.256"}"#);
+    assert_eq!((plain.ips().count(), plain.node.as_deref(), plain.state().ready), (0, None, true));
+    let problem = plain.template.problems[0].to_string();
+    assert!(problem.starts_with("Pod default/p: status.podIPs: "), "{problem}");
+}

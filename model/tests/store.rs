@@ -100,7 +100,7 @@ fn everything(view: View<'_>) -> BTreeMap<(Kind, ObjectName), Object> {
     let slices = view.slices().map(|o| Object::EndpointSlice(Arc::clone(o)));
     let nodes = view.nodes().map(|o| Object::Node(Arc::clone(o)));
     let all = services.chain(slices).chain(nodes);
-    all.map(|object| ((object.kind(), object.meta().name.clone()), object)).collect()
+    all.map(|object| ((object.kind(), object.name().clone()), object)).collect()
 }
 
 /// Follows changes: each starts at what the one before it left.

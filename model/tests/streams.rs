@@ -3,21 +3,25 @@
 //! back to an older version but at the end of a list, or before a list that was asked for.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use towpath_model::{Event, Kind, Object, ObjectName, Relist, Scope, Store, Stream, decode};
 
 /// The kind of these tests.
-const KIND: Kind = Kind::Service;
+const KIND: Kind = Kind::Pod;
 
-fn scopes() -> [Scope; 5] {
+fn scopes() -> [Scope; 6] {
     [
         Scope::All,
         Scope::Namespace("a".into()),
         Scope::Namespace("b".into()),
         Scope::Named(ObjectName::new("a", "x0")),
         Scope::Named(ObjectName::new("b", "x1")),
+        Scope::Node,
     ]
 }
 
@@ -36,7 +40,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let stream = 0..5u8;
+    let stream = 0..6u8;
     let step = prop_oneof![
         8 => (0..6u8, 0..3u8).prop_map(|(number, variant)| Step::Put(number, variant)),
         4 => (0..6u8).prop_map(Step::Delete),
@@ -52,16 +56,26 @@ fn name(number: u8) -> ObjectName {
     ObjectName::new(if number < 3 { "a" } else { "b" }, &format!("x{}", number % 3))
 }
 
-fn object(number: u8, variant: u8, uid: u64, version: u64) -> Object {
+fn object(number: u8, variant: u8, version: u64) -> Object {
     let name = name(number);
     let json = format!(
-        r#"{{"metadata":{{"name":"{}","namespace":"{}","uid":"u{uid}","resourceVersion":"{version}"}},
-            "spec":{{"clusterIP":"10.96.0.{}"}}}}"#,
+        r#"{{"metadata":{{"name":"{}","namespace":"{}","resourceVersion":"{version}"}},
+            "spec":{{"nodeName":"{}"}},"status":{{"podIP":"10.244.0.{}"}}}}"#,
         name.name,
         name.namespace,
+        if runs_here(&name) { "n" } else { "m" },
         variant + 1
     );
     decode(KIND, json.as_bytes()).unwrap()
+}
+
+/// Objects do not move from node to node.
+fn runs_here(name: &ObjectName) -> bool {
+    &*name.name != "x1"
+}
+
+fn covers(stream: &Stream, name: &ObjectName) -> bool {
+    stream.scope.covers(name, Some(runs_here(name))) == Some(true)
 }
 
 type Objects = BTreeMap<ObjectName, Object>;
@@ -77,13 +91,8 @@ struct Server {
 
 impl Server {
     fn put(&mut self, number: u8, variant: u8) {
-        let known = self.objects.get(&name(number)).cloned();
         self.remember();
-        let uid = match &known {
-            Some(object) => object.meta().uid.trim_start_matches('u').parse().unwrap(),
-            None => self.version,
-        };
-        let object = object(number, variant, uid, self.version);
+        let object = object(number, variant, self.version);
         self.objects.insert(name(number), object.clone());
         self.log.push((self.version, Event::Apply(object)));
     }
@@ -150,22 +159,22 @@ impl Cluster {
         if let Some(Relist(stream)) = self.store.feed(event) {
             self.relists.insert(stream);
         }
-        for service in self.store.view().services() {
-            let (name, version) = (&service.meta.name, service.meta.version().unwrap());
+        for pod in self.store.view().pods() {
+            let (name, version) = (&pod.name, Object::Pod(Arc::clone(pod)).version().unwrap());
             let known = self.known.insert(name.clone(), version);
             let back = known.is_some_and(|known| known > version);
             let excused = self.restored || !self.relists.is_empty();
             assert!(excused || !back, "{name} went back to {version}");
         }
         let view = self.store.view();
-        self.known.retain(|name, _| view.service(name).is_some());
+        self.known.retain(|name, _| view.pod(name).is_some());
     }
 
     /// A list is never older than what any stream has heard: the source sees to that.
     fn list(&mut self, stream: &Stream) {
         self.relists.remove(stream);
         self.say(Event::Init(stream.clone()));
-        let covered = |name: &ObjectName| stream.scope.covers(name, None) == Some(true);
+        let covered = |name: &ObjectName| covers(stream, name);
         let all = self.server.objects.iter().filter(|(name, _)| covered(name));
         let list = all.map(|(_, object)| object.clone()).collect();
         let version = self.server.version;
@@ -190,11 +199,11 @@ impl Cluster {
         }
         let covered = |event: &Event| {
             let name = match event {
-                Event::Apply(object) => &object.meta().name,
+                Event::Apply(object) => object.name(),
                 Event::Delete(_, name) => name,
                 _ => return false,
             };
-            stream.scope.covers(name, None) == Some(true)
+            covers(stream, name)
         };
         let mut news = self.server.log.iter().filter(|(version, _)| *version > watcher.version);
         let Some((version, event)) = news.find(|(_, event)| covered(event)) else { return false };
@@ -236,14 +245,11 @@ impl Cluster {
     }
 
     fn check(&self) {
-        let covered = |name: &ObjectName| {
-            self.watchers.keys().any(|stream| stream.scope.covers(name, None) == Some(true))
-        };
+        let covered = |name: &ObjectName| self.watchers.keys().any(|stream| covers(stream, name));
         let expected = self.server.objects.iter().filter(|(name, _)| covered(name));
         let view = self.store.view();
-        let found: Vec<_> = view.services().cloned().map(Object::Service).collect();
-        let called =
-            |object: &Object| format!("{} {}", object.key(), object.meta().resource_version);
+        let found: Vec<_> = view.pods().cloned().map(Object::Pod).collect();
+        let called = |object: &Object| format!("{} {}", object.key(), object.version().unwrap());
         let names = found.iter().map(called).collect::<Vec<_>>();
         assert!(found.iter().eq(expected.map(|(_, object)| object)), "{names:?}");
         for stream in self.watchers.keys() {

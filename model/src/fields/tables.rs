@@ -177,7 +177,7 @@ pub(crate) const SERVICE_CIDR: Shape = Fields(&[
     ("status", Fields(&[("conditions", Any)])),
 ]);
 
-pub(super) const POD: Shape = Fields(&[
+pub(crate) const POD: Shape = Fields(&[
     ("apiVersion", Any),
     ("kind", Any),
     ("metadata", META),

@@ -6,11 +6,16 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Change, Meta, ObjectName, Problem, Scope};
+use super::pool::Pool;
+use crate::{Change, ObjectName, Problem, Scope};
 
 /// What the store asks of an object.
 pub(crate) trait Kept {
-    fn meta(&self) -> &Meta;
+    fn name(&self) -> &ObjectName;
+    /// The version as a number: versions of a kind can be compared (KEP-5504).
+    fn version(&self) -> Option<u64>;
+    /// What was wrong with it and could be read around.
+    fn problems(&self) -> &[Problem];
     /// What it belongs to, for kinds that are looked up by that.
     fn owner(&self) -> Option<&ObjectName> {
         None
@@ -19,6 +24,38 @@ pub(crate) trait Kept {
     fn node(&self) -> Option<&str> {
         None
     }
+    /// Exchanges what it has in common with others for what is kept of that.
+    fn share(_this: &mut Arc<Self>, _pool: &mut Pool)
+    where
+        Self: Sized,
+    {
+    }
+}
+
+/// [`Kept`] for a type with a field `meta`; `owner`: the field that says what it belongs to.
+macro_rules! kept_by_meta {
+    ($type:ty $(, owner: $owner:ident)?) => {
+        impl $crate::store::Kept for $type {
+            fn name(&self) -> &$crate::ObjectName {
+                &self.meta.name
+            }
+            fn version(&self) -> Option<u64> {
+                self.meta.resource_version.parse().ok()
+            }
+            fn problems(&self) -> &[$crate::Problem] {
+                &self.meta.problems
+            }
+            $(fn owner(&self) -> Option<&$crate::ObjectName> {
+                Some(&self.$owner)
+            })?
+        }
+    };
+}
+pub(crate) use kept_by_meta;
+
+/// Is this one known to be of an older version?
+pub(crate) fn is_older(this: &dyn Kept, other: &dyn Kept) -> bool {
+    this.version().zip(other.version()).is_some_and(|(this, other)| this < other)
 }
 
 /// The objects of a kind, and what those were at the last commit that changed since.
@@ -30,6 +67,7 @@ pub(crate) struct Table<T> {
     owned: BTreeMap<ObjectName, Vec<ObjectName>>,
     /// Those that were read around a problem: few, and looked for often.
     flawed: BTreeSet<ObjectName>,
+    pool: Pool,
 }
 
 impl<T> Default for Table<T> {
@@ -39,6 +77,7 @@ impl<T> Default for Table<T> {
             before: BTreeMap::new(),
             owned: BTreeMap::new(),
             flawed: BTreeSet::new(),
+            pool: Pool::default(),
         }
     }
 }
@@ -62,31 +101,39 @@ impl<T> Table<T> {
 }
 
 impl<T: Kept + PartialEq> Table<T> {
+    /// How many things are kept once for many objects.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> usize {
+        self.pool.len()
+    }
+
     /// Keeps an object and remembers what it replaces; one that is kept like this already stays: a
     /// relist costs no second copy of everything. An older version replaces it all the same, for what
     /// comes next to be newer than that.
-    pub(crate) fn put(&mut self, new: Arc<T>) {
-        let name = &new.meta().name;
-        if new.meta().problems.is_empty() {
+    pub(crate) fn put(&mut self, mut new: Arc<T>) {
+        let name = new.name();
+        if new.problems().is_empty() {
             self.flawed.remove(name);
         } else {
             self.flawed.insert(name.clone());
         }
         match self.now.get_mut(name) {
-            Some(kept) if **kept == *new && !new.meta().is_older_than(kept.meta()) => {}
+            Some(kept) if **kept == *new && !is_older(&*new, &**kept) => {}
             Some(kept) => {
+                T::share(&mut new, &mut self.pool);
                 let same_owner = kept.owner() == new.owner();
                 let before = std::mem::replace(kept, Arc::clone(&new));
                 if !same_owner {
                     self.disown(&before);
                     self.own(&new);
                 }
-                self.before.entry(name.clone()).or_insert(Some(before));
+                self.before.entry(new.name().clone()).or_insert(Some(before));
             }
             None => {
+                T::share(&mut new, &mut self.pool);
                 self.own(&new);
-                self.before.entry(name.clone()).or_insert(None);
-                self.now.insert(name.clone(), new);
+                self.before.entry(new.name().clone()).or_insert(None);
+                self.now.insert(new.name().clone(), new);
             }
         }
     }
@@ -106,7 +153,7 @@ impl<T: Kept + PartialEq> Table<T> {
     fn own(&mut self, object: &T) {
         let Some(owner) = object.owner() else { return };
         let names = self.owned.entry(owner.clone()).or_insert_with(|| Vec::with_capacity(1));
-        let name = &object.meta().name;
+        let name = object.name();
         if let Err(at) = names.binary_search(name) {
             names.insert(at, name.clone());
         }
@@ -115,7 +162,7 @@ impl<T: Kept + PartialEq> Table<T> {
     fn disown(&mut self, object: &T) {
         let Some(owner) = object.owner() else { return };
         if let Some(names) = self.owned.get_mut(owner) {
-            names.retain(|known| *known != object.meta().name);
+            names.retain(|known| *known != *object.name());
             if names.is_empty() {
                 self.owned.remove(owner);
             }
@@ -159,6 +206,6 @@ impl<T: Kept + PartialEq + fmt::Debug> AnyTable for Table<T> {
 
     fn problems(&self) -> Box<dyn Iterator<Item = &Problem> + '_> {
         let flawed = self.flawed.iter().filter_map(|name| self.now.get(name));
-        Box::new(flawed.flat_map(|object| &object.meta().problems))
+        Box::new(flawed.flat_map(|object| object.problems()))
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct WireMeta<L: Default = Texts> {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) uid: Option<String>,
-    resource_version: Option<String>,
+    pub(super) resource_version: Option<String>,
     creation_timestamp: Option<String>,
     pub(super) deletion_timestamp: Option<String>,
     pub(super) labels: Option<L>,

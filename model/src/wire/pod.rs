@@ -1,4 +1,4 @@
-//! Pod, as far as slices are made from it (the manifests source and the testbed).
+//! Pod: as it is kept, and as far as slices are made from it (the manifests source and the testbed).
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -10,9 +10,12 @@ use super::{
     meta::{WireMeta, protocol, shown},
     wrong_type::explain,
 };
-use crate::{ObjectName, Problem, Protocol};
+use crate::{
+    Key, Kind, ObjectName, Problem, Protocol,
+    pod::{PodState, PodTemplate},
+};
 
-/// A Pod.
+/// A Pod as slices are made from it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pod {
     /// Name.
@@ -42,7 +45,7 @@ pub struct Pod {
 }
 
 /// A named container port.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PodPort {
     /// Name.
     pub name: String,
@@ -54,7 +57,7 @@ pub struct PodPort {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct WirePod {
+pub(crate) struct WirePod {
     #[serde(deserialize_with = "map")]
     metadata: WireMeta<AllTexts>,
     #[serde(deserialize_with = "map_or_null")]
@@ -69,6 +72,7 @@ struct Spec {
     node_name: Option<String>,
     hostname: Option<String>,
     subdomain: Option<String>,
+    host_network: Option<bool>,
     #[serde(deserialize_with = "maps_or_null")]
     containers: Option<Vec<Container>>,
     #[serde(deserialize_with = "maps_or_null")]
@@ -125,6 +129,27 @@ pub fn decode_pod(json: &[u8]) -> Result<Pod, Problem> {
         let (field, why, action) = explain(json, &error);
         Problem::new(None, &field, &why, action)
     })?;
+    written(wire)
+}
+
+/// The form in which it is kept.
+pub(crate) fn convert(wire: WirePod) -> Result<crate::Pod, Problem> {
+    let host_network = wire.spec.as_ref().and_then(|spec| spec.host_network);
+    let version = wire.metadata.resource_version.as_deref().and_then(|v| v.parse().ok());
+    let Pod { name, labels, ips, node, ready, terminating, finished, ports, problems, .. } =
+        written(wire)?;
+    let template = PodTemplate {
+        labels: labels.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        ports: ports.into(),
+        problems: problems.into(),
+    };
+    let host_network = host_network.unwrap_or(false);
+    let state = PodState { ready, terminating, finished, host_network };
+    let named = (name, version.unwrap_or(0));
+    Ok(crate::Pod::new(named, template, node.map(Into::into), &ips, state))
+}
+
+fn written(wire: WirePod) -> Result<Pod, Problem> {
     let WirePod { metadata, spec, status } = wire;
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let name = metadata.name.as_deref().unwrap_or_default();
@@ -171,8 +196,8 @@ fn ips(
             Parsed::Mapped(_) | Parsed::Wrong => {
                 let shown = shown(text);
                 problems.push(Problem::new(
-                    None,
-                    &format!("Pod {pod}: status.podIPs"),
+                    Some(Key { kind: Kind::Pod, name: pod.clone() }),
+                    "status.podIPs",
                     &format!("{shown:?} is not an address that can be used"),
                     "write an IPv4 or IPv6 address",
                 ));

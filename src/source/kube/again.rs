@@ -135,7 +135,7 @@ impl Again {
             // The watch may have brought something good meanwhile, which may be newer.
             Looked::Good(object) => {
                 self.due.remove(name)?;
-                if let Ok(version) = object.meta().resource_version.parse() {
+                if let Some(version) = object.version() {
                     self.ahead.insert(name.clone(), version);
                 }
                 Some(object)
@@ -156,7 +156,7 @@ async fn look(api: &Api, kind: Kind, name: &ObjectName, silence: Duration) -> Lo
         return Looked::Not;
     };
     match decode(kind, &json) {
-        Ok(object) if object.meta().name == *name => Looked::Good(object),
+        Ok(object) if object.name() == name => Looked::Good(object),
         Ok(_) | Err(_) => Looked::Not,
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn read(kind: Kind, line: &[u8]) -> Said {
 /// The name of an object of which nothing else may be readable, as [`decode`] would read it.
 fn key_of(kind: Kind, json: &[u8]) -> Option<ObjectName> {
     match decode(kind, json) {
-        Ok(object) => Some(object.meta().name.clone()),
+        Ok(object) => Some(object.name().clone()),
         Err(bad) => bad.key.map(|key| key.name),
     }
 }
@@ -128,7 +128,8 @@ fn anything(json: &[u8]) -> Anything {
 fn apply(kind: Kind, json: &[u8]) -> Said {
     match decode(kind, json) {
         Ok(object) => {
-            let version = object.meta().resource_version.to_string();
+            let version = object.version();
+            let version = version.map_or_else(|| anything(json).version(), |v| v.to_string());
             Said::Event(Event::Apply(object), version)
         }
         Err(bad) => {

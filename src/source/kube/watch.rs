@@ -230,7 +230,7 @@ impl Watch {
     /// What an event means for bad objects; `false`: it is older than what is known.
     pub(super) fn is_news(&mut self, event: &Event, version: &str) -> bool {
         let name = match event {
-            Event::Apply(object) => &object.meta().name,
+            Event::Apply(object) => object.name(),
             Event::Bad(key, _) => &key.name,
             Event::Delete(_, name) => name,
             _ => return true,

@@ -173,7 +173,7 @@ impl World {
 
     fn covers(&self, stream: &Stream, object: &Object) -> bool {
         let here = Some(object.node() == Some(&*self.node_name));
-        stream.kind == object.kind() && stream.scope.covers(&object.meta().name, here) == Some(true)
+        stream.kind == object.kind() && stream.scope.covers(object.name(), here) == Some(true)
     }
 
     /// Every stream of a kind that is wanted, as full lists.
