@@ -6,10 +6,9 @@ use towpath_model::{ROWS, nearest};
 
 use super::names;
 
-/// The kind of this name that is read, and its `apiVersion`. Slices are made of Pods.
+/// The kind of this name that is read, and its `apiVersion`.
 fn read(name: &str) -> Option<(&'static str, &'static str)> {
-    let row = ROWS.iter().find(|row| row.name == name);
-    row.map(|row| (row.name, row.api_version)).or_else(|| (name == "Pod").then_some(("Pod", "v1")))
+    ROWS.iter().find(|row| row.name == name).map(|row| (row.name, row.api_version))
 }
 
 /// Kinds that a controller would turn into Pods: there is none here.
@@ -24,7 +23,7 @@ const CONTROLLED: [&str; 7] = [
 ];
 
 /// Kinds of Kubernetes itself that say nothing about where traffic goes.
-const UNUSED: [&str; 36] = [
+const UNUSED: [&str; 33] = [
     "APIService",
     "Binding",
     "CSIDriver",
@@ -33,7 +32,6 @@ const UNUSED: [&str; 36] = [
     "CertificateSigningRequest",
     "ClusterRole",
     "ClusterRoleBinding",
-    "ConfigMap",
     "ControllerRevision",
     "CustomResourceDefinition",
     "Event",
@@ -45,7 +43,6 @@ const UNUSED: [&str; 36] = [
     "Lease",
     "LimitRange",
     "MutatingWebhookConfiguration",
-    "Namespace",
     "NetworkPolicy",
     "PersistentVolume",
     "PersistentVolumeClaim",
@@ -58,7 +55,6 @@ const UNUSED: [&str; 36] = [
     "RuntimeClass",
     "Secret",
     "ServiceAccount",
-    "ServiceCIDR",
     "StorageClass",
     "ValidatingWebhookConfiguration",
 ];
@@ -132,7 +128,7 @@ pub(super) fn read_as(document: &Value, name: &str) -> Result<Option<&'static st
         let why = format!("a {kind} has no list of items; it has no effect");
         return wrong(why, "add its items");
     }
-    let mut known: Vec<&str> = [&CONTROLLED[..], &UNUSED, &["Endpoints", "Pod"]].concat();
+    let mut known: Vec<&str> = [&CONTROLLED[..], &UNUSED, &["Endpoints"]].concat();
     known.extend(ROWS.iter().map(|row| row.name));
     let action = match nearest(&kind, &known) {
         Some(meant) => format!("did you mean {meant:?}?"),
@@ -184,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_towpath_does_not_need_is_no_problem() {
-        for kind in UNUSED.iter().filter(|kind| read(kind).is_none()) {
+        for kind in UNUSED {
             assert_eq!(judged("v1", kind), Ok(None), "{kind}");
         }
         for (version, kind) in [
@@ -203,7 +199,6 @@ mod tests {
         for row in ROWS {
             assert_eq!(judged(row.api_version, row.name), Ok(Some(row.name)));
         }
-        assert_eq!(judged("v1", "Pod"), Ok(Some("Pod")));
     }
 
     #[test]

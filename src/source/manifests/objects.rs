@@ -26,7 +26,7 @@ pub(super) struct Objects {
     pub(super) by_hand: BTreeSet<ObjectName>,
     /// Objects that cannot be read.
     pub(super) unread: BTreeMap<Key, Problem>,
-    /// Pods that cannot be read; a Pod is no object of the store.
+    /// Pods that cannot be read.
     pub(super) unread_pods: BTreeMap<ObjectName, Problem>,
     pub(super) problems: Vec<Problem>,
     seen: BTreeSet<(&'static str, ObjectName)>,
@@ -120,6 +120,7 @@ impl Objects {
                 let pod = read.map_err(|wrong| Bad { key: None, problem: Box::new(wrong) })?;
                 self.problems.extend(pod.problems.iter().cloned());
                 self.pods.insert(pod.name.clone(), pod);
+                self.others.push(of_kind(Kind::Pod, document)?);
             }
             other => {
                 if let Some(kind) = Kind::of_name(other) {

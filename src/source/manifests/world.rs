@@ -116,9 +116,14 @@ impl World {
         services.extend(bad.filter_map(|key| self.services.remove_entry(&key.name)));
         self.services = services;
         for (name, wrong) in std::mem::take(&mut read.unread_pods) {
-            let field = format!("Pod {name}: {}", wrong.field).into();
             let last = self.pods.remove_entry(&name);
-            read.problems.push(Problem { field, ..wrong }.in_force(last.is_some()));
+            let key = Key { kind: Kind::Pod, name };
+            let wrong = Problem { about: Some(key.clone()), ..wrong };
+            if self.may_want(&key) {
+                unread.insert(key, wrong);
+            } else {
+                read.problems.push(wrong.in_force(last.is_some()));
+            }
             read.pods.extend(last);
         }
         self.pods = std::mem::take(&mut read.pods);

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Shared, select::Selector, watch};
+use super::{Shared, select::Selector, store, watch};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -126,7 +126,7 @@ impl Target {
         {
             (namespace, resource, name) = (within, inner, parts.next());
         }
-        if super::store::kind_of(resource).is_none_or(|(_, api)| api != version) {
+        if store::row(resource).is_none_or(|row| row.api_version != version) {
             return None;
         }
         Some(Self {

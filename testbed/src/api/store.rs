@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
-use towpath_model::ROWS;
+use towpath_model::{Kind, ROWS, Row};
 
 /// Happenings that a watch can go on from.
 const LOG: usize = 50_000;
@@ -43,23 +43,9 @@ pub(crate) struct Objects {
     latest: watch::Sender<u64>,
 }
 
-/// Kept besides what the daemon reads.
-const MORE: [(&str, &str, &str); 3] = [
-    ("Pod", "pods", "v1"),
-    ("Namespace", "namespaces", "v1"),
-    ("ServiceCIDR", "servicecidrs", "networking.k8s.io/v1"),
-];
-
-/// What is kept: kind, the plural that paths use, and the version of the API that it belongs to.
-pub(super) fn resources() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    let read = ROWS.iter().map(|row| (row.name, row.plural, row.api_version));
-    read.chain(MORE)
-}
-
-/// Kind and API version of a resource's objects.
-pub(super) fn kind_of(resource: &str) -> Option<(&'static str, &'static str)> {
-    let found = resources().find(|(_, plural, _)| *plural == resource)?;
-    Some((found.0, found.2))
+/// What is known about a resource, such as `pods`.
+pub(super) fn row(resource: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.plural == resource)
 }
 
 impl Objects {
@@ -74,10 +60,9 @@ impl Objects {
 
     pub(crate) fn put(&self, mut object: Value) -> Result<()> {
         let kind = object["kind"].as_str().context("an object without a kind")?;
-        let Some((_, resource, api)) = resources().find(|(own, ..)| *own == kind) else {
-            bail!("{kind} is not kept here")
-        };
-        object["apiVersion"] = api.into();
+        let Some(kind) = Kind::of_name(kind) else { bail!("{kind} is not kept here") };
+        let resource = kind.row().plural;
+        object["apiVersion"] = kind.row().api_version.into();
         let name = object["metadata"]["name"].as_str().context("an object without a name")?;
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         let key = format!("{namespace}/{name}");

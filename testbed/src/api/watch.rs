@@ -13,7 +13,7 @@ use super::{
     Shared,
     select::Selector,
     serve::{self, Body, Target, body, damaged, status},
-    store::Happening,
+    store::{self, Happening},
 };
 
 /// Bytes that are sent in one piece at most, so that a reader can begin.
@@ -145,7 +145,10 @@ impl Stream {
         let annotations =
             if end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         let version = self.version;
-        let (kind, api) = super::store::kind_of(&self.resource).unwrap_or_default();
+        let (kind, api) = match store::row(&self.resource) {
+            Some(row) => (row.name, row.api_version),
+            None => ("", ""),
+        };
         let object = format!(
             r#"{{"kind":"{kind}","apiVersion":"{api}","metadata":{{"resourceVersion":"{version}"{annotations}}}}}"#
         );
