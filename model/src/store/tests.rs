@@ -32,9 +32,9 @@ fn an_unlisted_kind_holds_up_only_those_who_need_it() {
         store.view().synced(needs).map(|synced| synced.streams().to_vec())
     };
     store.feed(Event::Init(service.clone()));
-    assert_eq!(synced(&store, &[service.clone()]), None);
+    assert_eq!(synced(&store, std::slice::from_ref(&service)), None);
     store.feed(Event::InitDone(service.clone()));
-    assert_eq!(synced(&store, &[service.clone()]), Some(vec![service.clone()]));
+    assert_eq!(synced(&store, std::slice::from_ref(&service)), Some(vec![service.clone()]));
     assert_eq!(synced(&store, &[service.clone(), node.clone()]), None, "nodes are forbidden");
     assert!(store.view().listed(&service) && !store.view().listed(&node));
     store.feed(Event::InitDone(node.clone()));

@@ -162,11 +162,9 @@ impl Streams {
         let Some(Begun { task, .. }) = self.begun.remove(&stream) else { return Ok(()) };
         task.abort();
         // Nothing of it may come after its end.
-        while let Some(ended) = self.loops.join_next_with_id().await {
-            match ended {
-                Err(error) if error.id() == task.id() => break,
-                Ok(_) | Err(_) => return Err(LoopEnded),
-            }
+        match self.loops.join_next_with_id().await {
+            Some(Err(error)) if error.id() == task.id() => {}
+            _ => return Err(LoopEnded),
         }
         let Shared { feed, health, versions, .. } = &self.shared;
         versions.forget(&stream);
