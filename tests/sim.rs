@@ -308,8 +308,7 @@ fn play(seed: u64, happened: &mut Happened, branches: &mut Branches) -> Vec<Batc
     sim.quiesce(happened, branches);
     assert_eq!(sim.daemon.layout().refused().count(), 0, "seed {seed}: slots have leaked");
     sim.judge.equals_scratch(&sim.server.objects, &sim.daemon);
-    let batches = std::mem::take(&mut sim.daemon.maps().batches);
-    batches
+    sim.daemon.take_batches()
 }
 
 fn seeds() -> std::ops::RangeInclusive<u64> {

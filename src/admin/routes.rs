@@ -7,11 +7,14 @@ use serde::Serialize;
 
 use super::http::{Answer, json, parameter};
 
+/// Answers a query string; `None`: not in time.
+type Ask = dyn Fn(&str) -> Option<Answer> + Send + Sync;
+
 /// One question of the control socket.
 #[derive(Clone)]
 pub struct Route {
     pub(super) path: &'static str,
-    pub(super) ask: Arc<dyn Fn(&str) -> Option<Answer> + Send + Sync>,
+    pub(super) ask: Arc<Ask>,
 }
 
 impl std::fmt::Debug for Route {

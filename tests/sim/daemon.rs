@@ -51,7 +51,7 @@ pub(crate) struct Maps {
     graces: Vec<Millis>,
     failed: bool,
     readers: Readers,
-    pub(crate) batches: Vec<Batch<ServiceOp>>,
+    batches: Vec<Batch<ServiceOp>>,
     /// Batches are carried out last operation first: what no kernel may do.
     pub(crate) backwards: bool,
 }
@@ -174,6 +174,11 @@ impl Daemon {
 
     pub(crate) fn maps(&self) -> MutexGuard<'_, Maps> {
         self.maps.lock()
+    }
+
+    /// Every batch so far.
+    pub(crate) fn take_batches(&self) -> Vec<Batch<ServiceOp>> {
+        std::mem::take(&mut self.maps().batches)
     }
 
     pub(crate) fn image(&self) -> ServiceImage {
