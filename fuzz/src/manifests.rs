@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use towpath_model::{Event, service::Cidr};
+use towpath_model::{Event, ROWS, Stream, service::Cidr};
 
 /// As in `src/source/manifests/mod.rs`, as far as the world needs it.
 struct ManifestSettings {
@@ -56,8 +56,12 @@ impl Directory {
             run_dir,
             node_name: "n0".to_owned(),
         };
-        let world = world::World::new(&settings);
-        let mut directory = Self { _dir: dir, files: files::Files::new(yaml, copies), world };
+        let mut world = world::World::new(&settings);
+        let mut files = files::Files::new(yaml, copies);
+        let wanted = ROWS.iter().map(|row| Stream::all(row.kind)).collect();
+        files.read_kinds_of(&wanted);
+        world.want(&wanted, &files);
+        let mut directory = Self { _dir: dir, files, world };
         // A file is read when it has not changed for a while.
         let now = Instant::now();
         for seconds in [0, 10, 20] {

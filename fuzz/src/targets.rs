@@ -82,7 +82,7 @@ fn compile(events: Vec<Event>) -> ServiceImage {
     let mut layout = Layout::adopt(kernel.image.clone());
     for round in 0..2 {
         let (view, changes) = store.commit();
-        assert!(round == 0 || changes.is_empty(), "the same objects change nothing");
+        assert!(round == 0 || changes.is_empty(), "the same objects change nothing: {changes:?}");
         let synced = view.synced(&NEEDS);
         let (delta, _problems) = plan(&view, &changes, &mut planned);
         let batch = layout.lay_out(&delta, synced.as_ref(), round * 5_000);

@@ -151,12 +151,16 @@ impl Store {
         for listing in self.streams.listings(key.kind, &key.name, here) {
             listing.seen.insert(key.name.clone());
         }
-        self.unreadable = self.unreadable.with(key.kind);
         let kept = self.tables.of(key.kind).kept(&key.name).is_some();
         // A slice that never named a Service was understood, and is nothing.
         let said = kept || *problem.field != *SERVICE_LABEL;
         let problem = if said { problem.in_force(kept) } else { problem };
-        self.bad.insert(key, problem);
+        let kind = key.kind;
+        // The same again, as with every list, is no news.
+        if self.bad.get(&key) != Some(&problem) {
+            self.bad.insert(key, problem);
+            self.unreadable = self.unreadable.with(kind);
+        }
     }
 
     fn remove(&mut self, key: &Key) {

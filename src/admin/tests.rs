@@ -463,6 +463,7 @@ fn a_drain_closes_listeners_and_answers_what_was_asked() {
     eventually("the scrape", || (stage.daemon.gathered.load(Ordering::Relaxed) > 0).then_some(()));
     stage.drain.send_replace(true);
     eventually("a closed port", || TcpStream::connect(health).is_err().then_some(()));
+    stage.daemon.stuck.store(false, Ordering::Relaxed);
     assert!(scrape.join().unwrap().starts_with("HTTP/1.1 200 OK\r\n"), "it was being answered");
     stage.thread.join().unwrap();
     drop(idle);

@@ -18,7 +18,12 @@ mod world;
 pub use apart::{Overlap, apart};
 pub use second_look::SECOND_LOOK;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use files::{Files, SETTLE, Scan, WRITER_MAX};
 use kept::Kept;
@@ -28,7 +33,7 @@ use tokio::{task, time};
 use towpath_model::{Event, Stream, service::Cidr};
 
 use super::{Feed, Health, LoopEnded, Relists, Wants};
-use crate::clock::SystemClock;
+use crate::clock::{Millis, SystemClock};
 
 /// What the source needs to know.
 #[derive(Clone, Debug)]
@@ -68,35 +73,14 @@ pub async fn run(
     let mut begun = BTreeSet::new();
     let mut wanted = wants.borrow_and_update().clone();
     files.read_kinds_of(&wanted);
-    // What is there at the start is published as a whole, too. A directory that cannot be read says
-    // nothing: an empty list would take away what an earlier daemon left in force.
-    let mut changing = loop {
-        let scan;
-        (files, scan) = look(files, &notices).await?;
-        health.note("manifests", files.problems().cloned().collect());
-        match scan {
-            Scan::Changing => time::sleep(SETTLE).await,
-            _ if !files.readable() => {
-                time::sleep(RESCAN).await;
-                notices = Notices::of(&settings.dir);
-            }
-            Scan::Read { more } => break more,
-            Scan::Same => break false,
-        }
-    };
+    let mut changing;
+    (files, changing) = first_look(files, &mut notices, &settings.dir, &health).await?;
     feed.send(follow(&mut begun, &wanted, &mut world, &files, &health)).await?;
     let mut rescan = time::interval(RESCAN);
     let mut owed = SecondLooks::new(settings.second_look);
     loop {
         health.note("manifests", files.problems().chain(world.problems()).cloned().collect());
-        for stream in &begun {
-            let health = health.of(stream);
-            if files.readable() {
-                health.heard(settings.clock.now_ms());
-            } else {
-                health.connected.store(false, Ordering::Relaxed);
-            }
-        }
+        note_streams(&begun, files.readable(), &health, settings.clock.now_ms());
         tokio::select! {
             _tick = rescan.tick() => {}
             () = time::sleep(SETTLE), if changing => {}
@@ -149,6 +133,44 @@ pub async fn run(
                 }
                 feed.send(world.lists_of(kind)).await?;
             }
+        }
+    }
+}
+
+/// Waits until the directory can be read. Answers whether files in it are still being written.
+///
+/// What is there at the start is published as a whole, too. A directory that cannot be read says
+/// nothing: an empty list would take away what an earlier daemon left in force.
+async fn first_look(
+    mut files: Files,
+    notices: &mut Notices,
+    dir: &Path,
+    health: &Health,
+) -> Result<(Files, bool), LoopEnded> {
+    loop {
+        let scan;
+        (files, scan) = look(files, notices).await?;
+        health.note("manifests", files.problems().cloned().collect());
+        match scan {
+            Scan::Changing => time::sleep(SETTLE).await,
+            _ if !files.readable() => {
+                time::sleep(RESCAN).await;
+                *notices = Notices::of(dir);
+            }
+            Scan::Read { more } => return Ok((files, more)),
+            Scan::Same => return Ok((files, false)),
+        }
+    }
+}
+
+/// Says of each stream that it is heard, as long as the directory can be read.
+fn note_streams(begun: &BTreeSet<Stream>, readable: bool, health: &Health, now: Millis) {
+    for stream in begun {
+        let health = health.of(stream);
+        if readable {
+            health.heard(now);
+        } else {
+            health.connected.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -18,17 +18,11 @@ const BANNED: &[&str] = &[
 
 /// Files there that ask all the same, and why.
 const ALLOWED: &[(&str, &str)] = &[
-    ("src/reconcile/answers/tests.rs", "waits for the loop's thread"),
     ("src/reconcile/ask.rs", "waits for the loop's thread"),
     ("src/reconcile/audit.rs", "sleeps on a thread of its own between two audits"),
-    ("src/reconcile/audit/tests.rs", "waits for the audit's thread"),
-    ("src/reconcile/clock.rs", "is the clock"),
-    ("src/reconcile/desk.rs", "waits for the loop's thread"),
     ("src/reconcile/grace.rs", "measures grace periods on a thread of its own"),
     ("src/reconcile/mod.rs", "takes events for 5 ms at most"),
-    ("src/reconcile/state.rs", "the loop is to be given a clock"),
-    ("src/reconcile/state/publish.rs", "the loop is to be given a clock"),
-    ("src/reconcile/state/tests.rs", "the loop is to be given a clock"),
+    ("src/services/audit/tests.rs", "waits for the audit's thread"),
 ];
 
 /// What asks.

@@ -98,7 +98,8 @@ fn findings(sources: &[Source], today: &[Edge]) -> Vec<String> {
         .map(|module| format!("src/{module} is not in tidy's list of who may import whom"))
         .collect();
     let mut needed = BTreeSet::new();
-    for source in sources {
+    // A test may be written in the words of those above: what is built does not contain it.
+    for source in sources.iter().filter(|source| !source.is_test()) {
         let Some((module, row)) = top(&source.name).and_then(|top| Some((top, row(top)?))) else {
             continue;
         };

@@ -35,7 +35,8 @@ impl Source {
     /// Is all of it tests?
     pub(super) fn is_test(&self) -> bool {
         let name = &self.name;
-        name.starts_with("tests/") || name.contains("/tests/") || name.ends_with("/tests.rs")
+        let in_tests = name.starts_with("tests/") || name.contains("/tests/");
+        in_tests || name.ends_with("/tests.rs") || name.ends_with("/fixture.rs")
     }
 
     /// Number of the line of a position.
