@@ -7,7 +7,7 @@ pub(crate) mod tables;
 
 use serde_json::Value;
 
-use crate::{Key, Kind, ObjectName, Problem, nearest};
+use crate::{Code, Key, Kind, ObjectName, Problem, nearest};
 
 /// A file of nothing but unknown fields must not fill the list of problems.
 const PROBLEMS_MAX: usize = 20;
@@ -84,7 +84,13 @@ impl Walk {
             None => "remove it".to_owned(),
         };
         let why = "there is no such field; it has no effect";
-        self.problems.push(Problem::new(self.about.clone(), &self.path, why, &action));
+        self.problems.push(Problem::new(
+            Code::UnknownField,
+            self.about.clone(),
+            &self.path,
+            why,
+            &action,
+        ));
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod brake;
 mod changes;
+mod codes;
 mod config_map;
 mod event;
 mod fields;
@@ -29,6 +30,7 @@ pub mod wire;
 
 pub use brake::{Removals, is_suspicious};
 pub use changes::Change;
+pub use codes::Code;
 pub use config_map::ConfigMap;
 pub use event::{Event, NodeFact, Relist};
 pub use fields::unknown_fields;

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use crate::Key;
+use crate::{Code, Key};
 
 /// Object, field, why, what to do. A problem harms only the object (or the field) it names.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Problem {
+    /// What kind of problem.
+    pub code: Code,
     /// The object; `None` when it could not even be named (a file, a stream).
     pub about: Option<Key>,
     /// Path of the field, such as `spec.ports[1].port`; or a file and line.
@@ -18,10 +20,10 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// All four parts.
+    /// Code, object, field, why, what to do.
     #[must_use]
-    pub fn new(about: Option<Key>, field: &str, why: &str, action: &str) -> Self {
-        Self { about, field: field.into(), why: why.into(), action: action.into() }
+    pub fn new(code: Code, about: Option<Key>, field: &str, why: &str, action: &str) -> Self {
+        Self { code, about, field: field.into(), why: why.into(), action: action.into() }
     }
 
     /// Says also what is in force of an object whose newest version cannot be: `last`, the last good
@@ -34,6 +36,14 @@ impl Problem {
         };
         let action = format!("{}; {state}", self.action).into();
         Self { action, ..self }
+    }
+}
+
+impl Problem {
+    /// With its code, as operators read it: `TP3001 Service shop/web: spec.ports[0]: why; what to do`.
+    #[must_use]
+    pub fn coded(&self) -> String {
+        format!("{} {self}", self.code)
     }
 }
 

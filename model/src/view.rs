@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{EndpointSlice, Key, Kind, Node, ObjectName, Problem, Store, Stream};
+use crate::{Code, EndpointSlice, Key, Kind, Node, ObjectName, Problem, Store, Stream};
 
 /// Proof that these streams were listed: only with it may anything that is made of them be removed from
 /// the kernel, a zone or a route table. Made by [`View::synced`] alone.
@@ -69,7 +69,7 @@ impl<'a> View<'a> {
             self.nodes().len()
         );
         let key = Key { kind: Kind::Node, name: self.store.own_node.clone() };
-        Some(Problem::new(Some(key), "metadata.name", &why, &action))
+        Some(Problem::new(Code::OwnNodeMissing, Some(key), "metadata.name", &why, &action))
     }
     /// Addresses on this node's devices.
     #[must_use]

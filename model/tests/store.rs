@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use towpath_model::{
-    Change, EndpointSlice, Event, Key, Kind, Object, ObjectName, Problem, Service, Store, Stream,
-    View, decode,
+    Change, Code, EndpointSlice, Event, Key, Kind, Object, ObjectName, Problem, Service, Store,
+    Stream, View, decode,
 };
 
 /// Kinds of which one stream brings everything.
@@ -155,7 +155,7 @@ proptest! {
                 Step::Delete(kind, number) => Event::Delete(kind, name(kind, number)),
                 Step::Bad(kind, number) => {
                     let key = Key { kind, name: name(kind, number) };
-                    Event::Bad(key.clone(), Problem::new(Some(key), "spec", "why", "what"))
+                    Event::Bad(key.clone(), Problem::new(Code::FieldUnusable, Some(key), "spec", "why", "what"))
                 }
             };
             reference.feed(&event);

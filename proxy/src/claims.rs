@@ -7,7 +7,7 @@ use std::{
 };
 
 use towpath_image::datapath::{Addr, FrontendKey, FrontendKind};
-use towpath_model::{Key, Kind, ObjectName, Problem};
+use towpath_model::{Code, Key, Kind, ObjectName, Problem};
 
 use crate::planned::{FrontendSource, PlannedFrontend, PlannedService};
 
@@ -147,6 +147,7 @@ impl Claims {
                 let addr = std::net::IpAddr::from(key.addr);
                 let port = u16::from_be(key.port);
                 problems.push(Problem::new(
+                    Code::FrontendTaken,
                     Some(Key { kind: Kind::Service, name: loser.service.clone() }),
                     loser.source.as_str(),
                     &format!("{addr} port {port} already belongs to Service {}", winner.service),

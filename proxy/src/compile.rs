@@ -7,7 +7,7 @@ use towpath_image::datapath::{
     Addr, BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord,
 };
 use towpath_model::{
-    EndpointSlice, Family, Key, Kind, Problem, Service,
+    Code, EndpointSlice, Family, Key, Kind, Problem, Service,
     select::{self, Candidate, Place, Selection, Usage},
     service::{ServicePort, ServiceType, TrafficPolicy},
     why_unroutable,
@@ -307,5 +307,5 @@ fn refuse_external_ips(service: &Service, config: &ProxyConfig, problems: &mut V
 
 fn problem(service: &Service, field: &str, why: &str, action: &str) -> Problem {
     let key = Key { kind: Kind::Service, name: service.meta.name.clone() };
-    Problem::new(Some(key), field, why, action)
+    Problem::new(Code::ServiceNotServed, Some(key), field, why, action)
 }

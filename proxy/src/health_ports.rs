@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use towpath_model::{Key, Kind, ObjectName, Problem};
+use towpath_model::{Code, Key, Kind, ObjectName, Problem};
 
 use crate::planned::PlannedService;
 
@@ -67,6 +67,7 @@ impl HealthPorts {
             let Some((_, winner)) = wishes.next() else { continue };
             problems.extend(wishes.map(|(_, loser)| {
                 Problem::new(
+                    Code::HealthPortTaken,
                     Some(Key { kind: Kind::Service, name: loser.clone() }),
                     "spec.healthCheckNodePort",
                     &format!("{port} already belongs to Service {winner}"),

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use towpath_model::{Key, Kind, ObjectName, Problem};
+use towpath_model::{Code, Key, Kind, ObjectName, Problem};
 
 use crate::planned::PlannedService;
 
@@ -109,6 +109,7 @@ impl Identities {
 /// What a withheld Service is told.
 pub(crate) fn problem(service: &ObjectName, owner: &ObjectName) -> Problem {
     Problem::new(
+        Code::IdentityTaken,
         Some(Key { kind: Kind::Service, name: service.clone() }),
         "metadata.name",
         &format!(

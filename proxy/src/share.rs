@@ -5,7 +5,7 @@
 //! Services out. What is beyond the share is not compiled.
 
 use towpath_image::Capacities;
-use towpath_model::{Key, Kind, Problem, Service};
+use towpath_model::{Code, Key, Kind, Problem, Service};
 
 /// One Service may have one part in so many of FRONTENDS and BACKENDS.
 const DIVISOR: u32 = 4;
@@ -129,7 +129,7 @@ impl Budget {
         let mut refuse = |number: usize, field: &str, why: String, action: &str| {
             if number > 0 {
                 let key = Key { kind: Kind::Service, name: service.meta.name.clone() };
-                problems.push(Problem::new(Some(key), field, &why, action));
+                problems.push(Problem::new(Code::ServiceTooLarge, Some(key), field, &why, action));
             }
         };
         let split = "split the Service, or raise capacities.frontends and capacities.services";

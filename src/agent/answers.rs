@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use prometheus::IntGauge;
+use towpath_model::Problem;
 
 use super::Daemon;
 use crate::{
@@ -65,7 +66,7 @@ impl Answers {
             state: {
                 let mut state = self.asker.ask(state)?;
                 let notes = self.health.notes();
-                state.problems.extend(notes.iter().map(ToString::to_string));
+                state.problems.extend(notes.iter().map(Problem::coded));
                 state
             },
             map_bytes: self.map_bytes,
@@ -113,7 +114,7 @@ fn audit<'a>(state: &State<Daemon>, areas: impl Iterator<Item = &'a str>) -> Opt
 
 fn problems(state: &State<Daemon>) -> Vec<String> {
     let mut problems: Vec<String> =
-        state.problems(PROBLEMS_MAX).iter().map(ToString::to_string).collect();
+        state.problems(PROBLEMS_MAX).iter().map(Problem::coded).collect();
     problems.sort();
     problems.dedup();
     if problems.len() > PROBLEMS_MAX {

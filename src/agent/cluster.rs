@@ -8,7 +8,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
 use tokio::sync::{mpsc, oneshot};
-use towpath_model::Problem;
+use towpath_model::{Code, Problem};
 
 use super::Daemon;
 use crate::{
@@ -68,8 +68,16 @@ impl Binding {
             let why = "the API server has not said which cluster it is, and the maps of this node belong to \
                    one that is not remembered: they stay as they are until it does";
             let action = "look at the API server; `towpath cleanup` lets go of the maps";
-            self.health
-                .note(ORIGIN, vec![Problem::new(None, "get namespace kube-system", why, action)]);
+            self.health.note(
+                ORIGIN,
+                vec![Problem::new(
+                    Code::ClusterUnconfirmed,
+                    None,
+                    "get namespace kube-system",
+                    why,
+                    action,
+                )],
+            );
         }
     }
 
@@ -92,7 +100,13 @@ impl Binding {
                 let why = format!(
                     "this node's pins cannot be told from another cluster's: the API server says {said}"
                 );
-                let problem = Problem::new(None, "get namespace kube-system", &why, action);
+                let problem = Problem::new(
+                    Code::ClusterUnconfirmed,
+                    None,
+                    "get namespace kube-system",
+                    &why,
+                    action,
+                );
                 health.note(ORIGIN, vec![problem]);
                 return Ok(true);
             }

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use towpath_model::Problem;
+use towpath_model::{Code, Problem};
 
 use crate::clock::{Clock, Millis};
 
@@ -46,7 +46,7 @@ impl Graces {
              maps are not used again and the maps fill up"
         );
         let action = "let the daemon call membarrier(2) and bpf(2) (seccomp profile, CAP_BPF)";
-        Some(Problem::new(None, "kernel", &why, action))
+        Some(Problem::new(Code::NoGracePeriod, None, "kernel", &why, action))
     }
 
     /// Asks for one more grace period. A full queue means that one is about to begin anyway.

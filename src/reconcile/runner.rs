@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use towpath_image::Attachments;
-use towpath_model::{Changes, Kinds, Problem, View};
+use towpath_model::{Changes, Code, Kinds, Problem, View};
 
 use super::{
     Area, AreaState, Failure, Ledger, Outcome, Planned, Report, Running, Stream, Turn, retry::Retry,
@@ -211,7 +211,7 @@ impl<A: Area> Running for Runner<A> {
     fn problems(&self, out: &mut Vec<Problem>) {
         self.area.problems(out);
         for (key, why) in self.ledger.failures() {
-            out.push(Problem::new(Some(key.clone()), "", why, ""));
+            out.push(Problem::new(Code::WriteRefused, Some(key.clone()), "", why, ""));
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 use towpath_image::{KernelError, Programs};
-use towpath_model::{Event, Problem, Relist, Store, View};
+use towpath_model::{Code, Event, Problem, Relist, Store, View};
 
 use super::{AreaState, Areas, Finding, Graces, LoopMetrics, Stream, Turn, self_heal::SelfHeal};
 use crate::{
@@ -231,12 +231,20 @@ impl<A: Areas> State<A> {
         problems.extend(self.outputs.graces.problem());
         let unattached = self.unattached.as_ref().map(ToString::to_string);
         let programs = self.self_heal.problem().map(str::to_owned).into_iter().chain(unattached);
-        problems.extend(programs.map(|why| Problem::new(None, "kernel", &why, "")));
+        problems.extend(
+            programs.map(|why| Problem::new(Code::ProgramsNotHealed, None, "kernel", &why, "")),
+        );
         problems.extend(self.store.view().own_node_problem());
         for (stream, objects) in self.store.braked() {
             let why = format!("the last list would remove {objects} objects");
             let action = "they stay until a second list agrees";
-            problems.push(Problem::new(None, &format!("list of {stream}"), &why, action));
+            problems.push(Problem::new(
+                Code::RemovalHeld,
+                None,
+                &format!("list of {stream}"),
+                &why,
+                action,
+            ));
         }
         problems
     }

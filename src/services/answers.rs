@@ -8,7 +8,7 @@ use std::{
 };
 
 use towpath_image::datapath::{BackendRecord, FrontendKey, FrontendKind, FrontendWord};
-use towpath_model::{Key, Kind, ObjectName, Protocol, View, select::Why};
+use towpath_model::{Key, Kind, ObjectName, Problem, Protocol, View, select::Why};
 use towpath_proxy::{FrontendSource, PlannedFrontend, PlannedPort, PlannedService};
 
 use super::{ServiceMetrics, Services, in_force};
@@ -101,7 +101,7 @@ fn service_reply(asked: &Asked<'_, Services>, service: &PlannedService) -> Servi
 fn problems(area: &Services, view: &View<'_>, service: &PlannedService) -> Vec<String> {
     let read = view.service(&service.name).map(|object| &object.meta.problems);
     let read = read.into_iter().flatten().chain(area.problems.of(&service.name));
-    read.map(ToString::to_string).chain(lost(area, service)).collect()
+    read.map(Problem::coded).chain(lost(area, service)).collect()
 }
 
 fn port_reply(area: &Services, port: &PlannedPort) -> PortReply {

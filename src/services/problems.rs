@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use towpath_model::{Key, Kind, ObjectName, Problem};
+use towpath_model::{Code, Key, Kind, ObjectName, Problem};
 use towpath_proxy::PlannedService;
 
 use super::Services;
@@ -42,7 +42,13 @@ impl Services {
                 "the map is full: NodePorts are not reached on {nodes} address(es) of nodes"
             );
             let action = "raise its capacity in the configuration and restart";
-            out.push(Problem::new(None, "map NODE_ADDRESSES", &why, action));
+            out.push(Problem::new(
+                Code::NodeAddressesFull,
+                None,
+                "map NODE_ADDRESSES",
+                &why,
+                action,
+            ));
         }
         out.extend(self.startup.problems());
         let held = self.layout.held_frontends();
@@ -57,5 +63,5 @@ fn unread_service(key: &Key, held: usize) -> Problem {
         "it could not be read since the start, so it is not known which entries of the kernel are its \
          own: {held} frontends that no Service claims stay in force"
     );
-    Problem::new(Some(key.clone()), "", &why, "correct it or delete it")
+    Problem::new(Code::ServiceUnread, Some(key.clone()), "", &why, "correct it or delete it")
 }

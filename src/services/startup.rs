@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use towpath_model::{Kind, ObjectName, Problem, View};
+use towpath_model::{Code, Kind, ObjectName, Problem, View};
 use towpath_proxy::{Found, Hold};
 
 /// What the first lists would remove, and which of them are awaited again.
@@ -76,7 +76,7 @@ impl Startup {
                  in the kernel"
             );
             let action = "they stay until a second list agrees";
-            Problem::new(None, &format!("list of {kind}"), &why, action)
+            Problem::new(Code::StartDoubted, None, &format!("list of {kind}"), &why, action)
         })
     }
 }

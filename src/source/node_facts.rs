@@ -17,7 +17,7 @@ use rtnetlink::{
     },
 };
 use tokio::sync::watch;
-use towpath_model::{Event, NodeFact, Problem};
+use towpath_model::{Code, Event, NodeFact, Problem};
 
 use super::{Feed, Health, LoopEnded};
 
@@ -57,7 +57,13 @@ fn unread(cause: &io::Error) -> Problem {
         "cannot be read over netlink ({cause}): nothing is routed anew before, and NodePorts stay on \
          the addresses that were known"
     );
-    Problem::new(None, ORIGIN, &why, "allow NETLINK_ROUTE sockets; it is tried again every second")
+    Problem::new(
+        Code::NodeAddressesUnreadable,
+        None,
+        ORIGIN,
+        &why,
+        "allow NETLINK_ROUTE sockets; it is tried again every second",
+    )
 }
 
 /// Reads addresses and tells what is new.

@@ -62,7 +62,8 @@ fn a_bad_version_keeps_the_last_good_one_also_over_a_relist() {
     let mut store = Store::new("n");
     list(&mut store, many(0..2));
     let key = Key { kind: Kind::Service, name: ObjectName::new("d", "s0000") };
-    let problem = Problem::new(Some(key.clone()), "spec", "why", "what");
+    let problem =
+        Problem::new(crate::Code::FieldUnusable, Some(key.clone()), "spec", "why", "what");
     store.feed(Event::Init(Kind::Service.into()));
     store.feed(Event::Bad(key.clone(), problem));
     store.feed(Event::InitDone(Kind::Service.into()));
@@ -225,7 +226,10 @@ fn the_end_of_a_stream_takes_what_no_other_one_brings() {
     };
     let bad = |name: &str| {
         let key = Key { kind: Kind::Service, name: ObjectName::new("bank", name) };
-        Event::Bad(key.clone(), Problem::new(Some(key), "spec", "why", "what"))
+        Event::Bad(
+            key.clone(),
+            Problem::new(crate::Code::FieldUnusable, Some(key), "spec", "why", "what"),
+        )
     };
     for stream in [&shop, &bank, &card] {
         store.feed(Event::Init(stream.clone()));

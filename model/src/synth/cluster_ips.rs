@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::hash;
-use crate::{Family, ObjectName, Problem, service::Cidr};
+use crate::{Code, Family, ObjectName, Problem, service::Cidr};
 
 /// Who has which address.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,7 +81,7 @@ impl ClusterIps {
             why = format!("no address of {}/{} is free", range.base, range.prefix);
         }
         let action = "configure a larger block of cluster IPs, or give it a clusterIP";
-        Err(Problem::new(None, "spec.clusterIP", &why, action))
+        Err(Problem::new(Code::NothingToAllocate, None, "spec.clusterIP", &why, action))
     }
 
     fn free_address(&self, range: &Cidr, name: &ObjectName) -> Option<IpAddr> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::hash;
-use crate::{ObjectName, Problem};
+use crate::{Code, ObjectName, Problem};
 
 const RANGE: RangeInclusive<u16> = NodePorts::RANGE;
 const SIZE: u16 = *RANGE.end() - *RANGE.start() + 1;
@@ -37,7 +37,13 @@ impl NodePorts {
         let place = |step: u16| RANGE.start() + (start + step) % SIZE;
         let Some(port) = (0..SIZE).map(place).find(|port| !self.taken.contains_key(port)) else {
             let why = format!("no port from {} to {} is free", RANGE.start(), RANGE.end());
-            return Err(Problem::new(None, "spec.ports", &why, "remove a Service that has one"));
+            return Err(Problem::new(
+                Code::NothingToAllocate,
+                None,
+                "spec.ports",
+                &why,
+                "remove a Service that has one",
+            ));
         };
         self.taken.insert(port, name.clone());
         Ok(port)

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Deserialize;
 
 use crate::{
-    Bad, Key, Kind, ObjectName, Problem, Service,
+    Bad, Code, Key, Kind, ObjectName, Problem, Service,
     service::{ServiceType, TrafficPolicy},
     wire,
 };
@@ -97,7 +97,7 @@ impl Written {
     }
 
     pub(super) fn problem(&self, field: &str, why: &str, action: &str) -> Problem {
-        Problem::new(Some(self.key()), field, why, action)
+        Problem::new(Code::ManifestRefused, Some(self.key()), field, why, action)
     }
 
     pub(super) fn is_external_name(&self) -> bool {

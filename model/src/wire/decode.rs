@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{map::map, service, wrong_type::explain};
-use crate::{Key, Kind, Object, ObjectName, Problem, Service};
+use crate::{Code, Key, Kind, Object, ObjectName, Problem, Service};
 
 /// An object that cannot be understood, and its key when at least that could be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,7 +104,7 @@ fn bad(kind: Kind, json: &[u8], wrong: Wrong) -> Bad {
         Wrong::Object(problem) => problem,
         Wrong::Json(error) => {
             let (field, why, action) = explain(json, &error);
-            Problem::new(key.clone(), &field, &why, action)
+            Problem::new(Code::ObjectUnreadable, key.clone(), &field, &why, action)
         }
     };
     Bad { key: key.map(Box::new), problem: Box::new(problem) }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::decode::{Bad, decode};
-use crate::{Kind, Object, Problem};
+use crate::{Code, Kind, Object, Problem};
 
 /// `metadata` of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -37,7 +37,13 @@ pub fn decode_list(
 ) -> Result<ListMeta, Problem> {
     let list: List<'_> = serde_json::from_slice(json).map_err(|error| {
         let why = format!("not a list of {kind}s: {error}");
-        Problem::new(None, "list", &why, "is this the address of an API server?")
+        Problem::new(
+            Code::ListUnreadable,
+            None,
+            "list",
+            &why,
+            "is this the address of an API server?",
+        )
     })?;
     for item in list.items.unwrap_or_default() {
         each(decode(kind, item.get().as_bytes()));

@@ -8,7 +8,7 @@ use super::{
     address::{Parsed, parse},
     map::Texts,
 };
-use crate::{Key, Kind, Meta, ObjectName, Problem, why_unroutable};
+use crate::{Code, Key, Kind, Meta, ObjectName, Problem, why_unroutable};
 
 /// As written. `L` is what labels are read as.
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +45,13 @@ impl Notes {
         let name = meta.name.as_deref().unwrap_or_default();
         if name.is_empty() {
             let why = format!("a {kind} without a name");
-            return Err(Problem::new(None, "metadata.name", &why, "give it a name"));
+            return Err(Problem::new(
+                Code::ObjectUnreadable,
+                None,
+                "metadata.name",
+                &why,
+                "give it a name",
+            ));
         }
         let namespace = kind.complete_namespace(meta.namespace.as_deref());
         let key = Key { kind, name: ObjectName::new(namespace, name) };
@@ -61,7 +67,7 @@ impl Notes {
     }
 
     pub(super) fn problem(&self, field: &str, why: &str, action: &str) -> Problem {
-        Problem::new(Some(self.key.clone()), field, why, action)
+        Problem::new(Code::FieldUnusable, Some(self.key.clone()), field, why, action)
     }
 
     /// An address, or a problem.

@@ -11,7 +11,7 @@ use super::{
     wrong_type::explain,
 };
 use crate::{
-    Key, Kind, ObjectName, Problem, Protocol,
+    Code, Key, Kind, ObjectName, Problem, Protocol,
     pod::{PodState, PodTemplate},
 };
 
@@ -127,7 +127,7 @@ struct Condition {
 pub fn decode_pod(json: &[u8]) -> Result<Pod, Problem> {
     let wire: WirePod = serde_json::from_slice(json).map_err(|error| {
         let (field, why, action) = explain(json, &error);
-        Problem::new(None, &field, &why, action)
+        Problem::new(Code::FieldUnusable, None, &field, &why, action)
     })?;
     written(wire)
 }
@@ -154,7 +154,13 @@ fn written(wire: WirePod) -> Result<Pod, Problem> {
     let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
     let name = metadata.name.as_deref().unwrap_or_default();
     if name.is_empty() {
-        return Err(Problem::new(None, "metadata.name", "a Pod without a name", "name it"));
+        return Err(Problem::new(
+            Code::ObjectUnreadable,
+            None,
+            "metadata.name",
+            "a Pod without a name",
+            "name it",
+        ));
     }
     let namespace = metadata.namespace.as_deref().filter(|ns| !ns.is_empty());
     let name = ObjectName::new(namespace.unwrap_or("default"), name);
@@ -196,6 +202,7 @@ fn ips(
             Parsed::Mapped(_) | Parsed::Wrong => {
                 let shown = shown(text);
                 problems.push(Problem::new(
+                    Code::FieldUnusable,
                     Some(Key { kind: Kind::Pod, name: pod.clone() }),
                     "status.podIPs",
                     &format!("{shown:?} is not an address that can be used"),

@@ -2,7 +2,7 @@ use std::{ops::Range, time::Duration};
 
 use serde_json::json;
 use towpath_image::ServiceImage;
-use towpath_model::{Event, Key, Kind, Problem, Relist};
+use towpath_model::{Code, Event, Key, Kind, Problem, Relist};
 
 use crate::services::fixture::{Fixture, list, lists, name, object, service, slice};
 
@@ -175,7 +175,10 @@ fn sockets_are_looked_at_once_the_lists_are_believed() {
 
 fn bad(kind: Kind, object: &str) -> Event {
     let key = Key { kind, name: name(object) };
-    Event::Bad(key.clone(), Problem::new(Some(key), "spec", "not understood", "mend it"))
+    Event::Bad(
+        key.clone(),
+        Problem::new(Code::FieldUnusable, Some(key), "spec", "not understood", "mend it"),
+    )
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 
 use http::Uri;
 use kube::{Client, Config};
-use towpath_model::{Event, Problem};
+use towpath_model::{Code, Event, Problem};
 
 use super::{
     KubeSettings,
@@ -124,7 +124,13 @@ impl Api {
             }
             Err(error) => {
                 let action = "the credentials that were read before stay in use";
-                let problem = Problem::new(None, "credentials", &error.to_string(), action);
+                let problem = Problem::new(
+                    Code::Credentials,
+                    None,
+                    "credentials",
+                    &error.to_string(),
+                    action,
+                );
                 self.health.note(NOTE_CREDENTIALS, vec![problem]);
             }
         }
@@ -151,7 +157,13 @@ impl Api {
             let path = self.remembered.display().to_string();
             let action = "after a restart the API server is looked for at its configured address \
                           only; make the directory writable";
-            Problem::new(None, &path, &format!("cannot be written: {error}"), action)
+            Problem::new(
+                Code::AddressFile,
+                None,
+                &path,
+                &format!("cannot be written: {error}"),
+                action,
+            )
         });
         self.health.note(NOTE_FILE, problem.into_iter().collect());
     }
@@ -161,7 +173,7 @@ impl Api {
             let why = format!("the API server has {all} endpoints; only {used} are ever asked");
             let action = "see who writes the EndpointSlices of this Service: it has one endpoint \
                           for each API server";
-            Problem::new(None, "Service default/kubernetes", &why, action)
+            Problem::new(Code::ApiAddressesCut, None, "Service default/kubernetes", &why, action)
         });
         self.health.note(NOTE_CUT, problem.into_iter().collect());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use towpath_model::{Problem, Stream};
+use towpath_model::{Code, Problem, Stream};
 
 use super::lines::TooLong;
 use crate::source::LoopEnded;
@@ -97,7 +97,13 @@ impl Ended {
             }
             _ => return None,
         };
-        Some(Problem::new(None, &format!("watch of {what}"), &self.to_string(), &action))
+        Some(Problem::new(
+            Code::StreamEnds,
+            None,
+            &format!("watch of {what}"),
+            &self.to_string(),
+            &action,
+        ))
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use towpath_model::{
-    EndpointSlice, Event, Family, Kind, Object, ObjectName, Problem, Scope, Stream,
+    Code, EndpointSlice, Event, Family, Kind, Object, ObjectName, Problem, Scope, Stream,
 };
 
 use crate::state_file;
@@ -179,7 +179,7 @@ pub(super) fn recall(path: &Path) -> (Vec<SocketAddr>, Option<Problem>) {
     let why = why.or_else(|| (bad > 0).then(|| format!("{bad} of its lines are no addresses")));
     let problem = why.map(|why| {
         let action = "it is written anew as soon as the API server is reached";
-        Problem::new(None, &path.display().to_string(), &why, action)
+        Problem::new(Code::AddressFile, None, &path.display().to_string(), &why, action)
     });
     (good, problem)
 }

@@ -30,7 +30,7 @@ use std::{
 
 use http::Uri;
 use tokio::task::{AbortHandle, JoinSet};
-use towpath_model::{Event, Problem, Relist, Stream};
+use towpath_model::{Code, Event, Problem, Relist, Stream};
 
 pub use cluster::{Cluster, cluster};
 pub use configuration::ConnectError;
@@ -190,7 +190,10 @@ async fn supervised(stream: Stream, doubt: Arc<doubt::Doubt>, shared: Shared) ->
         let why = format!("broke down and was started again, {times} times so far: {why}");
         let action = "this is a defect of Towpath: please report it with the log";
         tracing::error!(%stream, times, reason = why, "the watch broke down");
-        shared.health.note(broken_down(&stream), vec![Problem::new(None, &what, &why, action)]);
+        shared.health.note(
+            broken_down(&stream),
+            vec![Problem::new(Code::StreamBroke, None, &what, &why, action)],
+        );
     };
     supervise::supervise(backoff, start, report).await
 }

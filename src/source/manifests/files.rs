@@ -11,7 +11,7 @@ use std::{
 
 use nix::fcntl::OFlag;
 use serde_json::{Value, json};
-use towpath_model::{Kind, Problem, Stream};
+use towpath_model::{Code, Kind, Problem, Stream};
 
 use super::{
     kept::Kept,
@@ -380,5 +380,5 @@ fn what_matters(document: Value, wanted: &BTreeSet<Kind>) -> Option<Value> {
 
 /// A problem of a file.
 pub(super) fn problem(path: &Path, why: &str, action: &str) -> Problem {
-    Problem::new(None, &path.display().to_string(), why, action)
+    Problem::new(Code::ManifestUnreadable, None, &path.display().to_string(), why, action)
 }

@@ -71,7 +71,10 @@ fn the_current_slices_of_kubernetes_are_what_counts() {
 #[test]
 fn a_slice_that_cannot_be_read_keeps_its_addresses_over_a_list() {
     let key = Key { kind: Kind::EndpointSlice, name: ObjectName::new("default", "kubernetes") };
-    let bad = Event::Bad(key.clone(), Problem::new(Some(key), "endpoints", "x", "y"));
+    let bad = Event::Bad(
+        key.clone(),
+        Problem::new(Code::FieldUnusable, Some(key), "endpoints", "x", "y"),
+    );
     let v4 = slice("kubernetes", "kubernetes", &["10.0.0.1"]);
     check(&[INIT, v4, DONE, INIT, bad, DONE], "10.0.0.1");
 }
