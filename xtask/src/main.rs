@@ -2,6 +2,7 @@
 
 mod bpf;
 mod fuzz;
+mod image;
 mod mutants;
 mod shell;
 mod sim;
@@ -32,6 +33,8 @@ enum Task {
     Tidy,
     /// Rebuild the kernel programs (needs the BPF toolchain: ebpf/README.md)
     Bpf(bpf::BpfArgs),
+    /// The container image: an OCI layout and its tar, without Docker
+    Image(image::ImageArgs),
     /// Fuzz what reads what strangers send (fuzz/README.md)
     Fuzz(fuzz::FuzzArgs),
     /// The seeded simulation over many seeds, on every core; names the seed that fails
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Test { only } => suite::run(&only),
         Task::Tidy => tidy::run(),
         Task::Bpf(args) => bpf::run(&args),
+        Task::Image(args) => image::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Sim(args) => sim::run(&args),
         Task::Mutants(args) => mutants::run(&args),
