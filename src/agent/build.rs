@@ -13,6 +13,7 @@ use super::{
     answers::{Answers, Gather},
     descriptors,
     metrics::Metrics,
+    probes::Probes,
     threads::Threads,
 };
 use crate::{
@@ -164,6 +165,9 @@ impl Watching<'_> {
             services: self.metrics.services,
             problems: self.metrics.problems,
         };
+        let probes =
+            Arc::new(Probes::new(self.asker.clone(), Arc::clone(&self.vitals), self.clock));
+        let lives = Arc::clone(&probes);
         let checks = HealthChecks { wanted, vitals: Arc::clone(&self.vitals), clock: self.clock };
         let services_asker = self.asker.area();
         let health_checks: Listener =
@@ -174,6 +178,8 @@ impl Watching<'_> {
             registry: self.metrics.registry,
             clock: self.clock,
             routes: vec![
+                Route::json("/v1/ready", move |_| probes.ready()),
+                Route::json("/v1/live", move |_| Some(lives.live())),
                 Route::json("/v1/status", move |_| answers.status()),
                 Route::json("/v1/services", move |asked| {
                     services::services(&services_asker, asked.get("name").as_deref())

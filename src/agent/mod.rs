@@ -8,6 +8,7 @@ mod descriptors;
 pub mod logging;
 mod metrics;
 mod preflight;
+mod probes;
 mod run;
 mod threads;
 

@@ -37,6 +37,18 @@ pub struct StatusReply {
     pub not_served: Vec<String>,
 }
 
+/// `GET /v1/ready` and `GET /v1/live`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeReply {
+    /// [`VERSION`].
+    pub api_version: String,
+    /// The answer.
+    pub well: bool,
+    /// Why not; empty when it is.
+    pub why: String,
+}
+
 /// Connected UDP sockets that were sent to an endpoint which no Service uses any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

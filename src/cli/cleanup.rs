@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::json;
+use tokio::signal::unix;
 use towpath_ebpf::{Cleaned, Error, Settings};
 
 use super::{
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Stay until SIGTERM once all is removed: a pod that runs says that its node is clean
+    #[arg(long, conflicts_with = "dry_run")]
+    hold: bool,
     /// Directory on a bpffs that the daemon was given
     #[arg(long, value_name = "DIR", default_value = BPFFS)]
     bpffs: PathBuf,
@@ -46,7 +50,26 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(failure(&error, is_root)),
     }
+    if args.hold {
+        output::line(out, "this node is clean; waiting to be stopped")?;
+        out.flush()?;
+        hold()?;
+    }
     Ok(Exit::Well)
+}
+
+/// Waits for SIGTERM or SIGINT, which end the first process of a container only where it asks for them.
+fn hold() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = unix::signal(unix::SignalKind::terminate())?;
+        let mut interrupt = unix::signal(unix::SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 fn print(cleaned: Cleaned, args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
@@ -99,7 +122,7 @@ mod tests {
         let all = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
         let cleaned = Cleaned { removed: all(removed), left: all(left) };
         let (bpffs, run_dir) = (PathBuf::from("/b"), PathBuf::from("/r"));
-        let args = Args { dry_run, bpffs, run_dir, output: Format::Table };
+        let args = Args { dry_run, hold: false, bpffs, run_dir, output: Format::Table };
         assert_eq!(render(&cleaned, &args), expected);
     }
 

@@ -6,7 +6,9 @@ mod check;
 mod cleanup;
 mod client;
 mod demo;
+mod mount_bpffs;
 mod output;
+mod probe;
 mod run;
 mod services;
 mod status;
@@ -45,10 +47,15 @@ enum Command {
     Services(services::Args),
     /// Show what this kernel offers, and how to get what is missing; needs no daemon
     Check(check::Args),
+    /// Answer a probe of the kubelet by exit code: ready, live, api
+    Probe(probe::Args),
     /// Remove everything the daemon left in the kernel: programs, then maps
     Cleanup(cleanup::Args),
     /// Print the version
     Version,
+    /// Mount a bpffs unless there is one
+    #[command(hide = true)]
+    MountBpffs(mount_bpffs::Args),
     #[command(hide = true)]
     Testbed(testbed::TestbedArgs),
 }
@@ -78,6 +85,8 @@ fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitC
         Command::Status(args) => status::run(&args, out),
         Command::Services(args) => services::run(&args, out),
         Command::Check(args) => check::run(&args, out),
+        Command::Probe(args) => probe::run(&args, out),
+        Command::MountBpffs(args) => mount_bpffs::run(&args, out),
         Command::Cleanup(args) => cleanup::run(&args, out),
         Command::Version => output::line(out, concat!("towpath ", env!("CARGO_PKG_VERSION"))),
     };

@@ -13,10 +13,15 @@ pub struct Environment {
     pub in_cluster: bool,
     /// Text of `/proc/mounts`.
     pub mounts: String,
+    /// This process is in a cgroup namespace other than the machine's first.
+    pub own_cgroup_namespace: bool,
 }
 
 /// Where the kubelet puts a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// The first cgroup namespace: its number never changes (`PROC_CGROUP_INIT_INO`, linux/proc_ns.h).
+const FIRST_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
 
 impl Environment {
     /// Looks around.
@@ -29,6 +34,8 @@ impl Environment {
                 .unwrap_or_default(),
             in_cluster: Path::new(SERVICE_ACCOUNT).exists(),
             mounts: std::fs::read_to_string("/proc/mounts").unwrap_or_default(),
+            own_cgroup_namespace: std::fs::read_link("/proc/self/ns/cgroup")
+                .is_ok_and(|name| name.as_os_str() != FIRST_CGROUP_NAMESPACE),
         }
     }
 }

@@ -25,14 +25,15 @@ const ELEMENTS_MAX: u32 = 1 << 24;
 
 pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<KernelConfig> {
     let (args, file) = (layers.args, layers.file);
+    let before = faults.len();
     let bpffs = layers
         .path(args.bpffs.as_ref(), "--bpffs", file.bpffs.as_ref())
         .map_or_else(|| PathBuf::from(BPFFS), |given| given.value);
     let cgroup_root = layers
         .path(args.cgroup_root.as_ref(), "--cgroup-root", file.cgroup_root.as_ref())
         .map(|given| given.value)
-        .or_else(|| cgroup2_mount(&layers.environment.mounts));
-    if cgroup_root.is_none() {
+        .or_else(|| cgroup2_mount(layers, faults));
+    if cgroup_root.is_none() && faults.len() == before {
         faults.push(Fault::new(
             Origin::Machine,
             "cgroupRoot",
@@ -64,13 +65,26 @@ fn capacities(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<Capacities
     (faults.len() == before).then_some(sizes)
 }
 
-/// The first cgroup2 mount of a `/proc/mounts`.
-pub(super) fn cgroup2_mount(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+/// The machine's cgroup2 hierarchy: its first mount. In a cgroup namespace of its own that is the
+/// container's directory, below which no pod is: all would look well, and no socket be routed.
+fn cgroup2_mount(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<PathBuf> {
+    let found = layers.environment.mounts.lines().find_map(|line| {
         let mut words = line.split(' ');
         let (_device, directory, kind) = (words.next()?, words.next()?, words.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(unescaped(directory)))
-    })
+    })?;
+    if !layers.environment.own_cgroup_namespace {
+        return Some(found);
+    }
+    let why = format!(
+        "the cgroup2 hierarchy found at {} may be this container's own: the process is in a cgroup \
+         namespace of its own, and no pod's sockets would be routed",
+        found.display()
+    );
+    let action = "mount the host's hierarchy into the container (the chart does, at /host/cgroup) and \
+                  give that directory as cgroupRoot";
+    faults.push(Fault::new(Origin::Machine, "cgroupRoot", why, action));
+    None
 }
 
 /// The kernel writes white space and backslashes of a mount point in octal.

@@ -19,6 +19,7 @@ fn machine() -> Environment {
         host_name: "Worker-1.Example".to_owned(),
         in_cluster: true,
         mounts: "proc /proc proc rw 0 0\ncgroup2 /sys/fs/my\\040cgroup cgroup2 rw 0 0\n".to_owned(),
+        own_cgroup_namespace: false,
     }
 }
 
@@ -227,6 +228,20 @@ fn a_bare_machine_is_told_what_to_give() {
          this machine: cgroupRoot: no cgroup2 hierarchy is mounted (/proc/mounts); mount one \
          (mount -t cgroup2 none DIR), into the container too, or give --cgroup-root"
     );
+}
+
+#[test]
+fn a_cgroup_root_that_is_only_the_containers_own_is_refused() {
+    let inside = Environment { own_cgroup_namespace: true, ..machine() };
+    let said = resolved("", "", &inside).unwrap_err().to_string();
+    let wanted = "this machine: cgroupRoot: the cgroup2 hierarchy found at /sys/fs/my cgroup may be \
+                  this container's own: the process is in a cgroup namespace of its own, and no pod's \
+                  sockets would be routed; mount the host's hierarchy into the container (the chart \
+                  does, at /host/cgroup) and give that directory as cgroupRoot";
+    assert_eq!(said, wanted);
+    // What is given is taken: a container may have the host's mounted.
+    let config = resolved("--cgroup-root /host/cgroup", "", &inside).unwrap();
+    assert_eq!(config.kernel.cgroup_root, Path::new("/host/cgroup"));
 }
 
 #[test]
