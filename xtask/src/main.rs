@@ -1,6 +1,7 @@
 //! Developer tasks. `cargo xtask help` lists them.
 
 mod bpf;
+mod chart;
 mod fuzz;
 mod image;
 mod mutants;
@@ -33,6 +34,8 @@ enum Task {
     Tidy,
     /// Rebuild the kernel programs (needs the BPF toolchain: ebpf/README.md)
     Bpf(bpf::BpfArgs),
+    /// Render the Helm chart anew into charts/renders (needs helm)
+    Chart(chart::ChartArgs),
     /// The container image: an OCI layout and its tar, without Docker
     Image(image::ImageArgs),
     /// Fuzz what reads what strangers send (fuzz/README.md)
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Test { only } => suite::run(&only),
         Task::Tidy => tidy::run(),
         Task::Bpf(args) => bpf::run(&args),
+        Task::Chart(args) => chart::run(&args),
         Task::Image(args) => image::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Sim(args) => sim::run(&args),
