@@ -243,7 +243,7 @@ fn metrics_leave_the_node_only_where_something_scrapes_them() {
 #[test]
 fn the_alerts_are_those_of_the_operators_page() {
     let page = text("docs/operate.md");
-    let (_, table) = page.split_once("Worth an\nalert:").unwrap();
+    let (_, table) = page.split_once("Worth an alert:").unwrap();
     let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
     let rules = yaml(&text("charts/towpath/files/alerts.yaml"));
     let rules = rules.as_object().unwrap();
