@@ -211,6 +211,7 @@ fn configuration(data: &[u8]) {
 
 fn load(args: &config::RunArgs) {
     let environment = config::Environment {
+        own_cgroup_namespace: false,
         node_name: Some("n0".to_owned()),
         host_name: "n0".to_owned(),
         in_cluster: true,

@@ -45,22 +45,32 @@ const fn units(package: &'static str, named: &'static [&'static str]) -> Tests {
 }
 
 /// Every area. A new one is a row here.
-pub(crate) const AREAS: &[Area] = &[Area {
-    name: "services",
-    tests: &[
-        units("towpath-model", &["select::", "service::", "slice::"]),
-        target("towpath-model", "rules"),
-        all("towpath-proxy"),
-        all("towpath-datapath"),
-        all("towpath-image"),
-        all("towpath-ebpf"),
-        units("towpath", &["services::", "node_port_health", "health_check_ports", "stale_"]),
-        target("towpath", "scenarios"),
-        target("towpath", "sim"),
-        target("towpath", "contract"),
-        target("towpath", "netns"),
-    ],
-}];
+pub(crate) const AREAS: &[Area] = &[
+    Area {
+        name: "services",
+        tests: &[
+            units("towpath-model", &["select::", "service::", "slice::"]),
+            target("towpath-model", "rules"),
+            all("towpath-proxy"),
+            all("towpath-datapath"),
+            all("towpath-image"),
+            all("towpath-ebpf"),
+            units("towpath", &["services::", "node_port_health", "health_check_ports", "stale_"]),
+            target("towpath", "scenarios"),
+            target("towpath", "sim"),
+            target("towpath", "contract"),
+            target("towpath", "netns"),
+        ],
+    },
+    Area {
+        name: "install",
+        tests: &[
+            units("xtask", &["chart::", "image::"]),
+            units("towpath", &["config::", "cli::", "probes", "preflight"]),
+            target("towpath", "contract"),
+        ],
+    },
+];
 
 impl Tests {
     fn takes(&self, binary: &Binary) -> bool {
