@@ -40,6 +40,14 @@ impl Addr {
         self.0[3]
     }
 
+    /// Equal? (Word by word: comparing arrays as slices costs a call in the kernel.)
+    #[inline(always)]
+    #[must_use]
+    pub const fn is(&self, other: &Self) -> bool {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        d == h && c == g && b == f && a == e
+    }
+
     /// "Any address" of the same family.
     #[inline(always)]
     #[must_use]

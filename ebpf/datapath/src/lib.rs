@@ -10,7 +10,9 @@
 
 pub mod addr;
 pub mod decide;
+pub mod flow;
 pub mod keys;
+pub mod packet;
 pub mod records;
 pub mod words;
 
