@@ -1,4 +1,5 @@
 //! Headers of packets, well formed and hostile; checksums by difference against whole ones.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

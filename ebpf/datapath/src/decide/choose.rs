@@ -1,7 +1,8 @@
 //! From a frontend to a backend.
 
-use super::{Choice, Request, Search, SocketAddress, Tables, Verdict};
+use super::{Choice, Search, SocketAddress, Tables, Verdict};
 use crate::{
+    addr::Addr,
     keys::AffinityKey,
     records::ServiceRecord,
     words::{Empty, FrontendWord, SetWord},
@@ -35,12 +36,13 @@ pub fn contains<T: Search>(tables: &T, set: SetWord, wanted: &SocketAddress) -> 
     false
 }
 
-/// A backend for a new flow. The set word was read once by the caller: what is decided here is right
+/// A backend for a new flow of this client, of this family. The set word was read once by the caller: what is decided here is right
 /// for that set, whatever is published meanwhile.
 #[inline(always)]
 pub(super) fn choose<T: Tables>(
     tables: &T,
-    request: &Request,
+    client: Addr,
+    v4: bool,
     frontend: FrontendWord,
     set: SetWord,
     random: u32,
@@ -56,12 +58,12 @@ pub(super) fn choose<T: Tables>(
     let Some(record) = tables.service(service) else { return Verdict::Damaged { service } };
     let affinity = if record.flags & ServiceRecord::AFFINITY != 0 { record.identity } else { 0 };
     if affinity != 0 {
-        let key = AffinityKey::of_namespace(request.netns, affinity);
+        let key = AffinityKey { client, service: affinity };
         if let Some(kept) = tables.affinity(&key) {
             let backend = SocketAddress::new(kept.addr, kept.port);
             // Saturating: another CPU may have written with a clock that is a tick ahead of ours.
             let fresh = now.saturating_sub(kept.used) < record.affinity_seconds;
-            if fresh && same_family(&backend, request) && tables.in_set(set, &backend) {
+            if fresh && backend.addr.is_v4() == v4 && tables.in_set(set, &backend) {
                 return Verdict::Translate(Choice { service, affinity, word: set, backend });
             }
         }
@@ -69,7 +71,7 @@ pub(super) fn choose<T: Tables>(
     let slot = set.base().wrapping_add(pick(random, set.count()));
     let Some(backend) = tables.backend(slot) else { return Verdict::Damaged { service } };
     let backend = SocketAddress::from(backend);
-    if backend.port == 0 || !same_family(&backend, request) {
+    if backend.port == 0 || backend.addr.is_v4() != v4 {
         return Verdict::Damaged { service };
     }
     Verdict::Translate(Choice { service, affinity, word: set, backend })
@@ -79,9 +81,4 @@ pub(super) fn choose<T: Tables>(
 #[inline(always)]
 const fn pick(random: u32, count: u16) -> u32 {
     ((random as u64).wrapping_mul(count as u64) >> 32) as u32
-}
-
-#[inline(always)]
-const fn same_family(backend: &SocketAddress, request: &Request) -> bool {
-    backend.addr.is_v4() == request.to.addr.is_v4()
 }

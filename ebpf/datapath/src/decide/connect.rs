@@ -6,6 +6,7 @@ use super::{
     lookup::{Found, find},
 };
 use crate::{
+    addr::Addr,
     keys::{AffinityKey, protocol},
     records::{AffinityValue, SocketRecord},
     words::{FrontendWord, SetWord},
@@ -15,9 +16,17 @@ use crate::{
 #[inline(always)]
 pub fn connect<T: Tables>(tables: &T, request: &Request, random: u32, now: u32) -> Verdict {
     match translatable(tables, request) {
-        Ok((frontend, set)) => choose(tables, request, frontend, set, random, now),
+        Ok((frontend, set)) => {
+            choose(tables, client(request), request.to.addr.is_v4(), frontend, set, random, now)
+        }
         Err(verdict) => verdict,
     }
+}
+
+/// A pod (or the host) is its network namespace.
+#[inline(always)]
+pub(super) const fn client(request: &Request) -> Addr {
+    AffinityKey::of_namespace(request.netns, 0).client
 }
 
 /// The frontend and the set in force, or why there is nothing to choose from.

@@ -7,7 +7,7 @@
 use super::{
     Action, Request, SocketAddress, TableMut, Verdict,
     choose::choose,
-    connect::{count, keep_affinity, translatable},
+    connect::{client, count, keep_affinity, translatable},
 };
 use crate::{
     addr::Addr,
@@ -43,7 +43,8 @@ pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32
         }
         return Action::Rewrite(before);
     }
-    let verdict = choose(tables, request, frontend, set, random, now);
+    let verdict =
+        choose(tables, client(request), request.to.addr.is_v4(), frontend, set, random, now);
     count(tables, &verdict);
     if let Verdict::Translate(choice) = &verdict {
         keep_affinity(tables, request, choice, now);

@@ -56,7 +56,7 @@ pub(super) fn find<T: Tables>(tables: &T, request: &Request) -> Found {
 
 /// The element may have been recycled for another key while it was read: then look once more.
 #[inline(always)]
-fn fitting<T: Tables>(tables: &T, key: &FrontendKey) -> Option<FrontendWord> {
+pub(super) fn fitting<T: Tables>(tables: &T, key: &FrontendKey) -> Option<FrontendWord> {
     let word = tables.frontend(key)?;
     if word.fits(key) {
         return Some(word);

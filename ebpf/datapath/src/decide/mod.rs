@@ -1,4 +1,4 @@
-//! What happens to a socket call: pure functions over the tables.
+//! What happens to a socket call or to a packet: pure functions over the tables.
 //!
 //! [`connect()`] says what it would do and writes nothing, so `explain` can ask the same question;
 //! [`settle_connect`] and [`sendmsg`] also write what the kernel owns. Nothing here can panic: a panic
@@ -8,7 +8,11 @@
 mod choose;
 mod connect;
 mod datagram;
+pub mod flow;
+pub mod guard;
 mod lookup;
+pub mod nat;
+pub mod node;
 mod peer;
 mod tables;
 mod verdict;
@@ -16,6 +20,7 @@ mod verdict;
 pub use choose::contains;
 pub use connect::{connect, settle_connect};
 pub use datagram::{recvmsg, sendmsg};
+pub use node::{Dispatch, dispatch};
 pub use peer::getpeername;
 pub use tables::{Count, Search, TableMut, Tables};
 pub use verdict::{Action, Call, Choice, Request, SocketAddress, Verdict};

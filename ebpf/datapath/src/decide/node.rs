@@ -1,0 +1,182 @@
+//! Where a new flow goes that arrives as packets: services.md 1.3 and 1.4.
+
+use super::{Choice, SocketAddress, Tables, Verdict, choose::choose, lookup::fitting};
+use crate::{
+    Addr,
+    keys::FrontendKey,
+    records::NodeAddressValue,
+    words::{FrontendWord, SetChoice},
+};
+
+/// Where a packet comes from. Known by the device it came in on, never by its address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A pod of this node.
+    Pod,
+    /// The node itself.
+    Node,
+    /// Anything else.
+    Outside,
+}
+
+/// The first packet of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its source address: the client, for affinity and hairpins.
+    pub from: Addr,
+    /// Where it wants to go.
+    pub to: SocketAddress,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// When sources are replaced though the rules of 1.4 can do without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Masquerade {
+    /// `masqueradeAll`: of everything that goes to a clusterIP.
+    pub all: bool,
+    /// `masqueradeLocal`: also before endpoints of this node, as kube-proxy does. Otherwise these see
+    /// the client: their answers come by here anyway.
+    pub local: bool,
+}
+
+/// Which pod addresses are of this node.
+pub trait Pods {
+    /// Is this the address of an endpoint on this node?
+    fn is_here(&self, addr: &Addr) -> bool;
+}
+
+/// Every answer there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dispatch {
+    /// Not ours: the stack decides.
+    Pass,
+    /// ICMP port unreachable: a clusterIP without such a port.
+    UnknownPort,
+    /// ICMP port unreachable: no usable endpoint anywhere.
+    NoEndpoint {
+        /// Index into SERVICES.
+        service: u32,
+    },
+    /// Dropped: only endpoints elsewhere, which the policy does not allow.
+    NoLocalEndpoint {
+        /// Index into SERVICES.
+        service: u32,
+    },
+    /// The frontend has source ranges: they are judged before anything is chosen.
+    SourceRanges {
+        /// Index into SERVICES.
+        service: u32,
+    },
+    /// Dropped: the tables contradict each other until the audit has repaired them.
+    Damaged {
+        /// Index into SERVICES.
+        service: u32,
+    },
+    /// To this endpoint.
+    Translate {
+        /// Which, and from which set.
+        choice: Choice,
+        /// With a source address of the node's.
+        masquerade: bool,
+    },
+}
+
+/// Where a new flow goes. Writes nothing.
+#[inline(always)]
+pub fn dispatch<T: Tables + Pods>(
+    tables: &T,
+    arrival: &Arrival,
+    settings: Masquerade,
+    random: u32,
+    now: u32,
+) -> Dispatch {
+    let word = match frontend(tables, arrival) {
+        Found::Frontend(word) => word,
+        Found::Guarded => return Dispatch::UnknownPort,
+        Found::Nothing => return Dispatch::Pass,
+    };
+    let service = word.service();
+    if word.has(FrontendWord::SOURCE_RANGES) {
+        return Dispatch::SourceRanges { service };
+    }
+    let set = tables.set_word(service, set_of(word, arrival.origin));
+    let v4 = arrival.to.addr.is_v4();
+    match choose(tables, arrival.from, v4, word, set, random, now) {
+        Verdict::Translate(choice) => {
+            let masquerade = masquerades(tables, arrival, word, &choice.backend.addr, settings);
+            Dispatch::Translate { choice, masquerade }
+        }
+        Verdict::NoEndpoint { service } => Dispatch::NoEndpoint { service },
+        Verdict::NoLocalEndpoint { service } => Dispatch::NoLocalEndpoint { service },
+        _ => Dispatch::Damaged { service },
+    }
+}
+
+enum Found {
+    Nothing,
+    Guarded,
+    Frontend(FrontendWord),
+}
+
+/// VIP first, nodePort on an address of this node second, then what guards a clusterIP. A remote
+/// node's nodePort is that node's: unlike a socket's, a packet to it is on its way there.
+#[inline(always)]
+fn frontend<T: Tables>(tables: &T, arrival: &Arrival) -> Found {
+    let (addr, port) = (arrival.to.addr, u16::from_be(arrival.to.port));
+    if let Some(word) = fitting(tables, &FrontendKey::vip(addr, port, arrival.protocol)) {
+        return Found::Frontend(word);
+    }
+    if let Some(node) = tables.node_address(&addr)
+        && node.flags & NodeAddressValue::OWN != 0
+        && let Some(word) = fitting(tables, &FrontendKey::node(addr, port, arrival.protocol))
+    {
+        return Found::Frontend(word);
+    }
+    if fitting(tables, &FrontendKey::guard(addr)).is_some() {
+        return Found::Guarded;
+    }
+    Found::Nothing
+}
+
+/// Of an external frontend with policy Local, pods and the node are short-circuited to the whole
+/// cluster, as if their packets went up to a load balancer and came back to the right node.
+#[inline(always)]
+const fn set_of(word: FrontendWord, origin: Origin) -> SetChoice {
+    if word.has(FrontendWord::EXTERNAL) {
+        let local = word.has(FrontendWord::LOCAL_OUTSIDE) && matches!(origin, Origin::Outside);
+        return if local { SetChoice::Local } else { SetChoice::Cluster };
+    }
+    word.set()
+}
+
+/// services.md 1.4, rule by rule.
+#[inline(always)]
+fn masquerades<T: Pods>(
+    tables: &T,
+    arrival: &Arrival,
+    word: FrontendWord,
+    backend: &Addr,
+    settings: Masquerade,
+) -> bool {
+    // 5: a pod that reaches itself would answer itself past us.
+    if arrival.from.is(backend) {
+        return true;
+    }
+    let external = word.has(FrontendWord::EXTERNAL);
+    // 1
+    if settings.all && !external {
+        return true;
+    }
+    let wanted = match (external, word.has(FrontendWord::LOCAL_OUTSIDE)) {
+        // 2
+        (false, _) => !matches!(arrival.origin, Origin::Pod),
+        // 3
+        (true, false) => true,
+        // 4
+        (true, true) => matches!(arrival.origin, Origin::Node),
+    };
+    wanted && (settings.local || !tables.is_here(backend))
+}
