@@ -60,6 +60,10 @@ codes! {
     NodeAddressesFull 3006 "The map of node addresses is full."
     ServiceUnread 3007 "A Service could not be read since the start; what may be its own is kept."
     StartDoubted 3008 "The first lists would remove much that the kernel holds; it is kept."
+
+    NameImpossible 6001 "A Service has a name, or an external name, that DNS cannot have."
+    DnsAddressNotServed 6002 "An address of cluster DNS cannot be served by this node."
+    NameserverUnusable 6003 "A server for names outside the cluster is missing, or leads back here."
 }
 
 impl fmt::Display for Code {

@@ -50,6 +50,8 @@ pub struct Endpoint {
     pub serving: bool,
     /// conditions.terminating, absent = false.
     pub terminating: bool,
+    /// hostname: its name below that of the Service, for DNS.
+    pub hostname: Option<Box<str>>,
     /// nodeName.
     pub node: Option<Arc<str>>,
     /// hints.forZones: names; `None` and empty both mean no hint.

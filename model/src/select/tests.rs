@@ -15,6 +15,7 @@ fn endpoint(text: &str) -> (Endpoint, u16) {
         node: None,
         zone_hints: None,
         node_hints: None,
+        hostname: None,
     };
     let list = |names: &str| Some(names.split(',').map(Arc::from).collect());
     for word in words {

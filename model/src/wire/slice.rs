@@ -33,6 +33,8 @@ struct WireEndpoint<'a> {
     #[serde(deserialize_with = "map_or_null")]
     conditions: Option<Conditions>,
     #[serde(borrow)]
+    hostname: Option<Text<'a>>,
+    #[serde(borrow)]
     node_name: Option<Text<'a>>,
     #[serde(borrow, deserialize_with = "map_or_null")]
     hints: Option<Hints<'a>>,
@@ -169,6 +171,7 @@ fn endpoints(wire: Vec<WireEndpoint<'_>>, family: Family, notes: &mut Notes) -> 
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
+            hostname: endpoint.hostname.filter(|n| !n.0.is_empty()).map(|n| (*n.0).into()),
             node: endpoint.node_name.filter(|n| !n.0.is_empty()).map(|n| names.share(&n.0)),
             zone_hints: names.share_all(hints.for_zones),
             node_hints: names.share_all(hints.for_nodes),

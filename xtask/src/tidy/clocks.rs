@@ -6,6 +6,7 @@ use super::{is_below, source::Source, unused};
 const BANNED: &[&str] = &[
     "model/",
     "proxy/src/",
+    "dns/zone/src/",
     "ebpf/datapath/src/",
     "ebpf/image/src/",
     "src/reconcile/",

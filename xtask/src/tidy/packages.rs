@@ -11,7 +11,7 @@ use crate::shell::cargo;
 type Edge = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
 
 const DAEMON: &[&str] =
-    &["towpath-model", "towpath-proxy", "towpath-image", "towpath-ebpf", "towpath-testbed"];
+    &["towpath-model", "towpath-proxy", "towpath-zone", "towpath-image", "towpath-ebpf", "towpath-testbed"];
 
 const EDGES: &[Edge] = &[
     ("towpath", DAEMON, None),
@@ -20,6 +20,7 @@ const EDGES: &[Edge] = &[
     ("towpath-image", &["towpath-datapath"], Some(&["thiserror"])),
     ("towpath-model", &[], Some(&["serde", "serde_json", "strsim", "thiserror"])),
     ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror", "sha2"])),
+    ("towpath-zone", &["towpath-model"], Some(&["rpds"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
     ("towpath-testbed", &["towpath-model"], None),
     ("xtask", &[], None),
