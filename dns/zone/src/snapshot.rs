@@ -5,7 +5,12 @@ use std::{hash::BuildHasherDefault, net::IpAddr, sync::Arc};
 use rpds::HashTrieMapSync;
 use towpath_model::service::Cidr;
 
-use crate::{Settings, name::Name, records::Records, reverse::Pointer};
+use crate::{
+    Settings,
+    name::{MAX_LABEL, Name},
+    records::Records,
+    reverse::Pointer,
+};
 
 /// Hashes in the same way in every run: what comes out depends on nothing but what goes in.
 type Hasher = BuildHasherDefault<std::hash::DefaultHasher>;
@@ -41,6 +46,8 @@ pub(crate) struct Presence {
 #[derive(Clone, Debug)]
 pub(crate) struct Zone {
     pub(crate) settings: Settings,
+    /// The domain as text, for labels.
+    pub(crate) text: Box<str>,
     /// Key of the Service of this server.
     pub(crate) server: Box<[u8]>,
     /// Name of the server for SOA records.
@@ -55,8 +62,10 @@ impl Zone {
         let primary = settings.domain.under(b"\x02ns\x03dns")?;
         let mailbox = settings.domain.under(b"\x0ahostmaster")?;
         let server = Settings::key(&settings.service)?;
-        settings.domain.under(&[0; 64])?;
-        Some(Self { settings, server, primary, mailbox })
+        // Room for the longest label at least.
+        settings.domain.under(&[0; MAX_LABEL + 1])?;
+        let text = settings.domain.to_string().into();
+        Some(Self { settings, text, server, primary, mailbox })
     }
 }
 
@@ -85,6 +94,12 @@ impl Snapshot {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.zone.settings
+    }
+
+    /// The domain as text, with its last dot.
+    #[must_use]
+    pub fn domain_text(&self) -> &str {
+        &self.zone.text
     }
 
     /// How many Services have records.

@@ -1,5 +1,8 @@
 //! What holds for any objects and any message.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "table/ask.rs"]
+mod ask;
 #[path = "table/fixture.rs"]
 mod fixture;
 
@@ -110,7 +113,7 @@ proptest! {
                                                    "ports": [], "endpoints": endpoints })));
         let snapshot = fixture::snapshot(&objects, PodRecords::Insecure);
         let query = fixture::question("bare.shop.svc.cluster.local", 1, Some(size));
-        let (reply, _) = fixture::ask(&snapshot, Transport::Udp, &query);
+        let (reply, _) = ask::ask(&snapshot, Transport::Udp, &query);
         let message = Message::from_vec(&reply.unwrap()).unwrap();
         let room = usize::from(size.clamp(512, 1232)) - query.len();
         let fits = (room / 16).min(many + 2);

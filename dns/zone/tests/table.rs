@@ -1,5 +1,8 @@
 //! The record table, on the function that answers: over UDP, with EDNS and without, and over TCP.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
+#[path = "table/ask.rs"]
+mod ask;
 #[path = "table/fixture.rs"]
 mod fixture;
 #[path = "table/told.rs"]
@@ -39,7 +42,7 @@ fn every_row_is_answered_as_it_says() {
     for (_, name, rtype, outcome) in rows() {
         for (transport, size) in ways {
             let query = fixture::question(&name, rtype, size);
-            let (reply, asked) = fixture::ask(&snapshot, transport, &query);
+            let (reply, asked) = ask::ask(&snapshot, transport, &query);
             if let Some(reply) = &reply {
                 check_header(&query, reply, size);
             }
@@ -90,7 +93,7 @@ fn without_pod_records_nothing_is_below_pod() {
     let snapshot = fixture::snapshot(&fixture::objects(), PodRecords::Disabled);
     for name in ["pod.cluster.local", "shop.pod.cluster.local", "1-2-3-4.shop.pod.cluster.local"] {
         let query = fixture::question(name, 1, None);
-        let (reply, asked) = fixture::ask(&snapshot, Transport::Udp, &query);
+        let (reply, asked) = ask::ask(&snapshot, Transport::Udp, &query);
         assert_eq!(told::told(reply, &asked), "NXDOMAIN", "{name}");
     }
 }
@@ -131,7 +134,7 @@ fn messages_that_are_no_question_are_answered_as_they_deserve() {
         ("a record past the end", with(fine.len() - 1, 1), "FORMERR"),
     ];
     for (what, message, code) in rows {
-        let (reply, asked) = fixture::ask(&snapshot, Transport::Udp, &message);
+        let (reply, asked) = ask::ask(&snapshot, Transport::Udp, &message);
         let told = told::told(reply, &asked);
         assert_eq!(told.split(':').next().unwrap(), code, "{what}");
     }

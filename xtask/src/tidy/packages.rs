@@ -20,6 +20,7 @@ const EDGES: &[Edge] = &[
     ("towpath-image", &["towpath-datapath"], Some(&["thiserror"])),
     ("towpath-model", &[], Some(&["serde", "serde_json", "strsim", "thiserror"])),
     ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror", "sha2"])),
+    ("towpath-dns", &["towpath-zone"], None),
     ("towpath-zone", &["towpath-model"], Some(&["rpds"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
     ("towpath-testbed", &["towpath-model"], None),

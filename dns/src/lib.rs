@@ -1,0 +1,20 @@
+//! The DNS server of a node: names of the cluster from a zone's snapshot, other names from a cache or
+//! from upstreams. What is answered about the cluster is decided in [`towpath_zone`].
+#![forbid(unsafe_code)]
+
+mod cache;
+mod compose;
+mod exchange;
+mod forward;
+mod metrics;
+mod question;
+mod resolv;
+mod server;
+mod tcp;
+mod udp;
+mod upstreams;
+
+pub use forward::{ForwardSettings, Forwarder};
+pub use metrics::DnsMetrics;
+pub use resolv::{ResolvConf, read as read_resolv_conf};
+pub use server::{Limits, ListenError, Listeners, Server};

@@ -1,0 +1,149 @@
+//! Numbers, under CoreDNS's names where CoreDNS has them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use prometheus::{
+    Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector,
+};
+
+/// CoreDNS's label `server`.
+const SERVER: &str = "dns://:53";
+
+/// What the server counts.
+#[derive(Debug)]
+pub struct DnsMetrics {
+    requests: IntCounterVec,
+    responses: IntCounterVec,
+    cache_requests: IntCounter,
+    cache_hits: IntCounter,
+    cache_misses: IntCounter,
+    cache_evictions: IntCounter,
+    cache_stale: IntCounter,
+    cache_entries: IntGauge,
+    upstream: HistogramVec,
+    refused: IntCounterVec,
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+impl DnsMetrics {
+    /// All of them, at zero.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn new(registry: &Registry) -> Result<Self, Error> {
+        let counter = |name, help| IntCounter::new(name, help).and_then(|c| add(registry, c));
+        let counters = |name, help, labels: &[&str]| {
+            IntCounterVec::new(Opts::new(name, help), labels).and_then(|c| add(registry, c))
+        };
+        let upstream = HistogramOpts::new(
+            "coredns_proxy_request_duration_seconds",
+            "Time that an upstream took to answer",
+        );
+        let labels = ["proxy_name", "to", "rcode"];
+        Ok(Self {
+            requests: counters(
+                "coredns_dns_requests_total",
+                "Questions",
+                &["server", "zone", "view", "proto", "family", "type"],
+            )?,
+            responses: counters(
+                "coredns_dns_responses_total",
+                "Answers",
+                &["server", "zone", "view", "rcode", "plugin"],
+            )?,
+            cache_requests: counter("coredns_cache_requests_total", "Questions to the cache")?,
+            cache_hits: counter("coredns_cache_hits_total", "Answers from the cache")?,
+            cache_misses: counter("coredns_cache_misses_total", "Questions it could not answer")?,
+            cache_evictions: counter(
+                "coredns_cache_evictions_total",
+                "Answers that went for room",
+            )?,
+            cache_stale: counter(
+                "coredns_cache_served_stale_total",
+                "Answers given after their time, because no upstream answered",
+            )?,
+            cache_entries: add(
+                registry,
+                IntGauge::new("coredns_cache_entries", "Answers in the cache")?,
+            )?,
+            upstream: add(registry, HistogramVec::new(upstream, &labels)?)?,
+            refused: counters(
+                "towpath_dns_limits_total",
+                "Questions and connections turned away at a limit",
+                &["limit"],
+            )?,
+        })
+    }
+
+    pub(crate) fn asked(&self, zone: &str, proto: &str, client: SocketAddr, rtype: u16) {
+        let family = if client.is_ipv4() { "1" } else { "2" };
+        let labels = [SERVER, zone, "", proto, family, type_name(rtype)];
+        self.requests.with_label_values(&labels).inc();
+    }
+
+    pub(crate) fn answered(&self, zone: &str, rcode: &str, plugin: &str) {
+        self.responses.with_label_values(&[SERVER, zone, "", rcode, plugin]).inc();
+    }
+
+    pub(crate) fn cache_asked(&self, hit: bool) {
+        self.cache_requests.inc();
+        if hit { self.cache_hits.inc() } else { self.cache_misses.inc() }
+    }
+
+    pub(crate) fn cached(&self, entries: usize, evicted: u64) {
+        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.cache_evictions.inc_by(evicted);
+    }
+
+    pub(crate) fn served_stale(&self) {
+        self.cache_stale.inc();
+    }
+
+    pub(crate) fn exchanged(&self, to: SocketAddr, code: &str, took: Duration) {
+        let labels = ["forward", &to.to_string(), code];
+        self.upstream.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn limited(&self, limit: &str) {
+        self.refused.with_label_values(&[limit]).inc();
+    }
+}
+
+/// CoreDNS's list of types.
+fn type_name(rtype: u16) -> &'static str {
+    match rtype {
+        1 => "A",
+        2 => "NS",
+        5 => "CNAME",
+        6 => "SOA",
+        12 => "PTR",
+        15 => "MX",
+        16 => "TXT",
+        28 => "AAAA",
+        33 => "SRV",
+        43 => "DS",
+        48 => "DNSKEY",
+        65 => "HTTPS",
+        255 => "ANY",
+        _ => "other",
+    }
+}
+
+/// The name of a code, as CoreDNS labels it.
+pub(crate) fn code_name(code: u16) -> &'static str {
+    match code {
+        0 => "NOERROR",
+        1 => "FORMERR",
+        2 => "SERVFAIL",
+        3 => "NXDOMAIN",
+        4 => "NOTIMP",
+        5 => "REFUSED",
+        16 => "BADVERS",
+        _ => "other",
+    }
+}

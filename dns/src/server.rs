@@ -1,0 +1,265 @@
+//! The server: listeners, and what each message goes through.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+use towpath_zone::{Client, Miss, Outcome, Query, Snapshot, Transport, answer};
+
+use crate::{
+    Forwarder,
+    compose::{self, chain},
+    metrics::{DnsMetrics, code_name},
+    question::Question,
+    tcp, udp,
+};
+
+/// Limits of the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Questions that wait for upstreams at a time.
+    pub misses: usize,
+    /// TCP connections at a time.
+    pub connections: usize,
+    /// Questions of one connection that are answered at a time.
+    pub pipelined: usize,
+    /// A connection without a question is closed after so long.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // 1,000 is kubeadm's `max_concurrent`.
+        Self { misses: 1000, connections: 1024, pipelined: 32, idle: Duration::from_secs(10) }
+    }
+}
+
+/// An address cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen at {address} ({transport}): {error}")]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// UDP or TCP.
+    pub transport: &'static str,
+    /// Why.
+    #[source]
+    pub error: io::Error,
+}
+
+/// Sockets that are open, and not served yet.
+#[derive(Debug)]
+pub struct Listeners {
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+impl Listeners {
+    /// Opens both sockets of an address.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let fails = |transport| move |error| ListenError { address, transport, error };
+        let tcp = TcpListener::bind(address).map_err(fails("TCP"))?;
+        // Where the kernel chooses the port, both have the same.
+        let address = tcp.local_addr().map_err(fails("TCP"))?;
+        let udp = UdpSocket::bind(address).map_err(fails("UDP"))?;
+        tcp.set_nonblocking(true).map_err(fails("TCP"))?;
+        Ok(Self { udp, tcp })
+    }
+
+    /// Where they listen.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.udp.local_addr()
+    }
+}
+
+/// What all listeners share.
+pub(crate) struct Shared {
+    pub(crate) zones: Arc<ArcSwap<Snapshot>>,
+    pub(crate) forwarder: Arc<Forwarder>,
+    pub(crate) metrics: Arc<DnsMetrics>,
+    pub(crate) limits: Limits,
+    misses: Arc<Semaphore>,
+    pub(crate) connections: Arc<Semaphore>,
+    rotation: AtomicU32,
+}
+
+/// One message, on its way.
+pub(crate) struct Asked<'a> {
+    pub(crate) message: &'a [u8],
+    pub(crate) client: SocketAddr,
+    pub(crate) transport: Transport,
+}
+
+/// What becomes of a message.
+pub(crate) enum Turn {
+    /// The reply stands in the buffer.
+    Reply(usize),
+    /// The reply.
+    Written(Vec<u8>),
+    /// An upstream is to be asked.
+    Wait(Box<Waiting>),
+    /// No reply.
+    Drop,
+}
+
+/// A question that waits for upstreams.
+pub(crate) struct Waiting {
+    message: Vec<u8>,
+    question: Question,
+    begun: Vec<u8>,
+    transport: Transport,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Shared {
+    /// Answers a message, or says what else is to be done.
+    pub(crate) fn turn(&self, asked: &Asked<'_>, out: &mut [u8]) -> Turn {
+        let rotation = self.rotation.fetch_add(1, Ordering::Relaxed);
+        let snapshot = self.zones.load();
+        let client = Client { transport: asked.transport, rotation };
+        let query = Query::parse(asked.message).ok();
+        let outcome = answer(&snapshot, client, asked.message, out);
+        let ours = matches!(&outcome, Outcome::Reply(reply) if reply.ours);
+        let zone = if ours { snapshot.domain_text() } else { "." };
+        if let Some(query) = &query {
+            let proto = if asked.transport == Transport::Udp { "udp" } else { "tcp" };
+            self.metrics.asked(zone, proto, asked.client, query.rtype);
+        }
+        match outcome {
+            Outcome::Drop => Turn::Drop,
+            Outcome::Reply(reply) => {
+                self.metrics.answered(zone, code_name(reply.rcode), "kubernetes");
+                Turn::Reply(reply.length)
+            }
+            Outcome::Miss(miss) => match query {
+                Some(query) => self.miss(asked, &query, &miss, out),
+                None => Turn::Drop,
+            },
+        }
+    }
+
+    fn miss(&self, asked: &Asked<'_>, query: &Query<'_>, miss: &Miss, out: &[u8]) -> Turn {
+        let question = Question {
+            name: miss.name().into(),
+            rtype: query.rtype,
+            dnssec_ok: query.edns.is_some_and(|edns| edns.dnssec_ok),
+            checking_disabled: query.flags & 0x0010 != 0,
+        };
+        let begun = out.get(..miss.written).unwrap_or_default();
+        if let Some(answer) = self.forwarder.known(&question) {
+            let chain = chain(begun);
+            self.metrics.answered(".", code_name(answer.code.into()), "cache");
+            let (id, limit, flag) = self.shape(asked.message, query, asked.transport);
+            let reply = compose::reply(id, query, chain, answer, limit, flag);
+            return reply.map_or(Turn::Drop, Turn::Written);
+        }
+        let Ok(permit) = Arc::clone(&self.misses).try_acquire_owned() else {
+            self.metrics.limited("misses");
+            let (id, ..) = self.shape(asked.message, query, asked.transport);
+            return compose::busy(id, query).map_or(Turn::Drop, Turn::Written);
+        };
+        Turn::Wait(Box::new(Waiting {
+            message: asked.message.to_vec(),
+            question,
+            begun: begun.to_vec(),
+            transport: asked.transport,
+            _permit: permit,
+        }))
+    }
+
+    /// Id, largest length, and whether to say that records are left out.
+    fn shape(&self, message: &[u8], query: &Query<'_>, transport: Transport) -> (u16, usize, bool) {
+        let id = message.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+        let most = self.zones.load().settings().udp_size.max(512);
+        match transport {
+            Transport::Tcp => (id, usize::from(u16::MAX), false),
+            Transport::Udp => {
+                let size = query.edns.map_or(512, |edns| edns.udp_size).clamp(512, most);
+                (id, size.into(), true)
+            }
+        }
+    }
+
+    /// Asks upstreams; the reply, if there is one to write.
+    pub(crate) async fn wait(&self, waiting: Box<Waiting>) -> Option<Vec<u8>> {
+        let answer = self.forwarder.ask(&waiting.question).await;
+        self.metrics.answered(".", code_name(answer.code.into()), "forward");
+        let query = Query::parse(&waiting.message).ok()?;
+        let (id, limit, flag) = self.shape(&waiting.message, &query, waiting.transport);
+        compose::reply(id, &query, chain(&waiting.begun), answer, limit, flag)
+    }
+}
+
+/// A server at work; dropped, it stops.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves these listeners: UDP on a thread each, the rest on the runtime.
+    ///
+    /// # Errors
+    /// When a thread or a listener cannot be made.
+    pub fn start(
+        listeners: Vec<Listeners>,
+        zones: Arc<ArcSwap<Snapshot>>,
+        forwarder: Arc<Forwarder>,
+        metrics: Arc<DnsMetrics>,
+        limits: Limits,
+        runtime: &Handle,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            zones,
+            forwarder,
+            metrics,
+            limits,
+            misses: Arc::new(Semaphore::new(limits.misses)),
+            connections: Arc::new(Semaphore::new(limits.connections)),
+            rotation: AtomicU32::new(0),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut server = Self { stop, threads: Vec::new() };
+        for Listeners { udp, tcp } in listeners {
+            let tcp = {
+                let _entered = runtime.enter();
+                tokio::net::TcpListener::from_std(tcp)?
+            };
+            runtime.spawn(tcp::serve(tcp, Arc::clone(&shared), stopped.clone()));
+            let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+            let runtime = runtime.clone();
+            let thread = std::thread::Builder::new().name("dns-udp".to_owned());
+            let serve = move || udp::serve(&udp, &shared, &stopped, &runtime);
+            server.threads.push(thread.spawn(serve)?);
+        }
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked said so itself.
+            let _ended = thread.join();
+        }
+    }
+}

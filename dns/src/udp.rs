@@ -1,0 +1,63 @@
+//! A UDP socket, on a thread of its own.
+
+use std::{io::ErrorKind, net::UdpSocket, sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, sync::watch};
+use towpath_zone::Transport;
+
+use crate::server::{Asked, Shared, Turn};
+
+/// How often the thread looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(50);
+/// Larger than any reply over UDP, and than the CNAMEs that a question may begin with.
+const BUFFER: usize = 4096;
+
+/// Serves until stopped.
+pub(crate) fn serve(
+    socket: &UdpSocket,
+    shared: &Arc<Shared>,
+    stopped: &watch::Receiver<bool>,
+    runtime: &Handle,
+) {
+    let replies = match (socket.set_read_timeout(Some(LOOK)), socket.try_clone()) {
+        (Ok(()), Ok(socket)) => Arc::new(socket),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "a DNS socket cannot be served");
+            return;
+        }
+    };
+    let (mut message, mut out) = ([0; BUFFER], [0; BUFFER]);
+    while !*stopped.borrow() {
+        let (length, client) = match socket.recv_from(&mut message) {
+            Ok(received) => received,
+            // Also the echo of a reply that could not be delivered.
+            Err(error) => {
+                if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) {
+                    tracing::debug!(%error, "receiving a question failed");
+                }
+                continue;
+            }
+        };
+        let message = message.get(..length).unwrap_or_default();
+        let asked = Asked { message, client, transport: Transport::Udp };
+        match shared.turn(&asked, &mut out) {
+            Turn::Drop => {}
+            Turn::Reply(length) => send(socket, out.get(..length).unwrap_or_default(), client),
+            Turn::Written(reply) => send(socket, &reply, client),
+            Turn::Wait(waiting) => {
+                let (shared, replies) = (Arc::clone(shared), Arc::clone(&replies));
+                runtime.spawn(async move {
+                    if let Some(reply) = shared.wait(waiting).await {
+                        send(&replies, &reply, client);
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn send(socket: &UdpSocket, reply: &[u8], client: std::net::SocketAddr) {
+    if let Err(error) = socket.send_to(reply, client) {
+        tracing::debug!(%client, %error, "a reply could not be sent");
+    }
+}
