@@ -8,6 +8,7 @@
 //! | `agent/` | build, run, drain |
 //! | `reconcile/` | the loop: events in, turns of the areas out; it names no area |
 //! | `services/` | an area: routing Services for sockets |
+//! | `dns/` | an area: the cluster's DNS, answered on the node |
 //! | `admin/` | health, metrics, control socket |
 //! | `api/` | what the control socket answers: plain data |
 //! | `clock.rs`, `vitals.rs`, `metrics.rs` | time, signs of life and the registry of metrics, for all of them |
@@ -21,6 +22,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dns;
 pub mod metrics;
 pub mod reconcile;
 pub mod services;

@@ -15,6 +15,6 @@ mod udp;
 mod upstreams;
 
 pub use forward::{ForwardSettings, Forwarder};
-pub use metrics::DnsMetrics;
+pub use metrics::{DnsMetrics, Register};
 pub use resolv::{ResolvConf, read as read_resolv_conf};
 pub use server::{Limits, ListenError, Listeners, Server};

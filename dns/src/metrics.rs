@@ -25,9 +25,20 @@ pub struct DnsMetrics {
     refused: IntCounterVec,
 }
 
-fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, Error> {
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
+/// What takes metrics in.
+pub trait Register {
+    /// Takes one in.
+    ///
+    /// # Errors
+    /// When its name is taken.
+    fn add<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C, Error>;
+}
+
+impl Register for Registry {
+    fn add<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C, Error> {
+        self.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
 }
 
 impl DnsMetrics {
@@ -35,10 +46,10 @@ impl DnsMetrics {
     ///
     /// # Errors
     /// When a name is taken.
-    pub fn new(registry: &Registry) -> Result<Self, Error> {
-        let counter = |name, help| IntCounter::new(name, help).and_then(|c| add(registry, c));
+    pub fn new(registry: &impl Register) -> Result<Self, Error> {
+        let counter = |name, help| IntCounter::new(name, help).and_then(|c| registry.add(c));
         let counters = |name, help, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(name, help), labels).and_then(|c| add(registry, c))
+            IntCounterVec::new(Opts::new(name, help), labels).and_then(|c| registry.add(c))
         };
         let upstream = HistogramOpts::new(
             "coredns_proxy_request_duration_seconds",
@@ -67,11 +78,9 @@ impl DnsMetrics {
                 "coredns_cache_served_stale_total",
                 "Answers given after their time, because no upstream answered",
             )?,
-            cache_entries: add(
-                registry,
-                IntGauge::new("coredns_cache_entries", "Answers in the cache")?,
-            )?,
-            upstream: add(registry, HistogramVec::new(upstream, &labels)?)?,
+            cache_entries: registry
+                .add(IntGauge::new("coredns_cache_entries", "Answers in the cache")?)?,
+            upstream: registry.add(HistogramVec::new(upstream, &labels)?)?,
             refused: counters(
                 "towpath_dns_limits_total",
                 "Questions and connections turned away at a limit",

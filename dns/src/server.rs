@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use socket2::{Domain, Socket, Type};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -73,10 +74,12 @@ impl Listeners {
     /// When one cannot be opened.
     pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
         let fails = |transport| move |error| ListenError { address, transport, error };
-        let tcp = TcpListener::bind(address).map_err(fails("TCP"))?;
+        let tcp = open(address, Type::STREAM).map_err(fails("TCP"))?;
+        tcp.listen(1024).map_err(fails("TCP"))?;
+        let tcp = TcpListener::from(tcp);
         // Where the kernel chooses the port, both have the same.
         let address = tcp.local_addr().map_err(fails("TCP"))?;
-        let udp = UdpSocket::bind(address).map_err(fails("UDP"))?;
+        let udp = UdpSocket::from(open(address, Type::DGRAM).map_err(fails("UDP"))?);
         tcp.set_nonblocking(true).map_err(fails("TCP"))?;
         Ok(Self { udp, tcp })
     }
@@ -88,6 +91,22 @@ impl Listeners {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.udp.local_addr()
     }
+}
+
+/// A bound socket. A ClusterIP is local by a route alone and on no device; with IPv6, binding to such
+/// an address must be asked for.
+fn open(address: SocketAddr, of: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), of, None)?;
+    if of == Type::STREAM {
+        // Connections of the daemon before this one rest for a while.
+        socket.set_reuse_address(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// What all listeners share.

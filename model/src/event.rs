@@ -32,6 +32,8 @@ pub enum NodeFact {
     /// Every address on every device of the node's network namespace, loopback and link-local
     /// ones left out. Replaces what was said before.
     Addresses(Vec<IpAddr>),
+    /// This node itself answers DNS at the ClusterIPs of this Service; `None`: of none.
+    AnswersDns(Option<ObjectName>),
 }
 
 /// The one way back to a source: list this stream again, this time from a quorum.

@@ -50,8 +50,9 @@ pub struct Endpoint {
     pub serving: bool,
     /// conditions.terminating, absent = false.
     pub terminating: bool,
-    /// hostname: its name below that of the Service, for DNS.
-    pub hostname: Option<Box<str>>,
+    /// hostname: its name below that of the Service, for DNS. Few endpoints have one: behind one more
+    /// pointer it takes the others half the room.
+    pub hostname: Option<Box<Box<str>>>,
     /// nodeName.
     pub node: Option<Arc<str>>,
     /// hints.forZones: names; `None` and empty both mean no hint.

@@ -29,6 +29,7 @@ pub(crate) use table::{AnyTable, Kept, Table, kept_by_meta};
 pub struct Store {
     pub(crate) own_node: ObjectName,
     pub(crate) local_addresses: Vec<IpAddr>,
+    pub(crate) answers_dns: Option<ObjectName>,
     pub(crate) tables: Tables,
     local_changed: bool,
     streams: Streams,
@@ -49,6 +50,7 @@ impl Store {
         Self {
             own_node: ObjectName::new("", own_node),
             local_addresses: Vec::new(),
+            answers_dns: None,
             tables: Tables::default(),
             local_changed: false,
             streams: Streams::default(),
@@ -80,6 +82,10 @@ impl Store {
             Event::Local(NodeFact::Addresses(addresses)) => {
                 self.local_changed |= self.local_addresses != addresses;
                 self.local_addresses = addresses;
+            }
+            Event::Local(NodeFact::AnswersDns(service)) => {
+                self.local_changed |= self.answers_dns != service;
+                self.answers_dns = service;
             }
         }
         relist.or_else(|| self.owed.pop_first().map(Relist))

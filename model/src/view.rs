@@ -76,6 +76,11 @@ impl<'a> View<'a> {
     pub fn local_addresses(&self) -> &'a [IpAddr] {
         &self.store.local_addresses
     }
+    /// The Service at whose ClusterIPs this node itself answers DNS.
+    #[must_use]
+    pub const fn answers_dns(&self) -> Option<&'a ObjectName> {
+        self.store.answers_dns.as_ref()
+    }
     /// Was this stream listed? Of a kind that the server does not know, every one was.
     #[must_use]
     pub fn listed(&self, stream: &Stream) -> bool {

@@ -151,7 +151,7 @@ fn names_are_found_in_objects_that_cannot_be_read() {
 /// Targets: 1.3 KB a Service, 80 bytes an endpoint (operations.md 1.3). A field more shows here.
 #[test]
 fn what_is_kept_stays_small() {
-    assert!(size_of::<Endpoint>() <= 72, "{}", size_of::<Endpoint>());
+    assert!(size_of::<Endpoint>() <= 80, "{}", size_of::<Endpoint>());
     assert!(size_of::<SlicePort>() <= 24, "{}", size_of::<SlicePort>());
     assert!(size_of::<EndpointSlice>() <= 224, "{}", size_of::<EndpointSlice>());
     assert!(size_of::<Service>() <= 416, "{}", size_of::<Service>());

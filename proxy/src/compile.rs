@@ -28,6 +28,27 @@ use crate::{
 pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a ProxyConfig,
     pub(crate) place: Place<'a>,
+    /// This node itself answers DNS at the Service's ClusterIPs.
+    pub(crate) answers_dns: bool,
+}
+
+/// The port of DNS.
+const DNS: u16 = 53;
+
+/// Where DNS is answered on this node itself, its sockets are bound to the ClusterIP: the one endpoint.
+fn own_dns<'a>(ip: IpAddr, port: &ServicePort, around: Surroundings<'a>) -> Option<Candidate<'a>> {
+    let ours =
+        around.answers_dns && port.port == DNS && port.protocol != towpath_model::Protocol::Sctp;
+    ours.then_some(Candidate {
+        addr: ip,
+        port: DNS,
+        ready: true,
+        serving: true,
+        terminating: false,
+        node: Some(around.place.node),
+        zone_hints: &[],
+        node_hints: &[],
+    })
 }
 
 /// Is this Service ours at all?
@@ -58,7 +79,10 @@ pub(crate) fn compile(
     refuse_external_ips(service, around.config, &mut problems);
     for (ip, port) in pairs().take(kept) {
         let family = Family::of(ip);
-        let all = select::candidates(slices.iter().copied(), &port.name, port.protocol, family);
+        let all = match own_dns(ip, port, around) {
+            Some(own) => vec![own],
+            None => select::candidates(slices.iter().copied(), &port.name, port.protocol, family),
+        };
         let (usable, bad): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|c| why_unroutable(c.addr).is_none());
         refused.extend(bad.iter().map(|c| c.addr));

@@ -35,6 +35,8 @@ pub struct ServicePlan {
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
     /// Zone the plan was made for; the outer `None`: nothing was planned yet.
     zone: Option<Option<Arc<str>>>,
+    /// The Service at whose ClusterIPs this node answered DNS when it was planned.
+    answers_dns: Option<ObjectName>,
 }
 
 /// What changed in a plan. `None` means: no longer wanted.
@@ -91,6 +93,7 @@ impl ServicePlan {
             health_ports: HealthPorts::default(),
             node_addresses: BTreeMap::new(),
             zone: None,
+            answers_dns: None,
         }
     }
 
@@ -264,7 +267,12 @@ pub fn plan(
     let zone = view.own_node().and_then(|node| node.zone.clone());
     let moved = plan.zone.as_ref() != Some(&zone);
     plan.zone = Some(zone);
-    for name in affected(view, changes, plan, moved) {
+    let mut affected = affected(view, changes, plan, moved);
+    if plan.answers_dns.as_ref() != view.answers_dns() {
+        let before = std::mem::replace(&mut plan.answers_dns, view.answers_dns().cloned());
+        affected.extend(before.into_iter().chain(plan.answers_dns.clone()));
+    }
+    for name in affected {
         replan(view, &name, plan, &mut delta, &mut problems);
     }
     if moved || changes.local || !changes.nodes.is_empty() {
@@ -366,7 +374,8 @@ fn planned(
         view.slices_of(name).filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);
     let slices: Vec<&EndpointSlice> = ours.map(AsRef::as_ref).collect();
     let place = Place { node: view.own_node_name(), zone };
-    let around = Surroundings { config: &plan.config, place };
+    let answers_dns = view.answers_dns() == Some(name);
+    let around = Surroundings { config: &plan.config, place, answers_dns };
     let mut planned = compile(service, &slices, around);
     if plan.identity_bits < u64::BITS {
         shorten(&mut planned, plan.identity_bits);

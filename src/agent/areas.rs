@@ -2,6 +2,7 @@
 //! lead traffic to what an earlier one decides about.
 
 use crate::{
+    dns::Dns,
     reconcile::{Areas, Has, Runner, Running},
     services::Services,
 };
@@ -10,20 +11,28 @@ use crate::{
 pub struct Daemon {
     /// Service routing for sockets.
     pub services: Option<Runner<Services>>,
+    /// The cluster's DNS.
+    pub dns: Option<Runner<Dns>>,
 }
 
 impl Areas for Daemon {
     fn each(&self, each: &mut dyn FnMut(&dyn Running)) {
-        let Self { services } = self;
+        let Self { services, dns } = self;
         if let Some(services) = services {
             each(services);
+        }
+        if let Some(dns) = dns {
+            each(dns);
         }
     }
 
     fn each_mut(&mut self, each: &mut dyn FnMut(&mut dyn Running)) {
-        let Self { services } = self;
+        let Self { services, dns } = self;
         if let Some(services) = services {
             each(services);
+        }
+        if let Some(dns) = dns {
+            each(dns);
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     admin::{self, Admin, Listener, Ports, Route, Servers},
     clock::SystemClock,
     config::{Config, SourceConfig},
+    dns::{self, Serving},
     reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
     services::{self, HealthCheck, HealthChecks, ServiceAudit, ServiceEnds, StaleUdp, Sweeper},
     source::{Health, Wants},
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// What no area serves yet.
-const NOT_SERVED: &str = "NetworkPolicy, DNS and Ingress";
+const NOT_SERVED: &str = "NetworkPolicy and Ingress";
 /// Name of the loop's thread.
 pub(super) const LOOP: &str = "reconcile";
 /// Name of the admin servers' thread.
@@ -42,6 +43,8 @@ pub(super) struct Running {
     /// True: the listeners close, what is being answered is answered.
     pub(super) drain: watch::Sender<bool>,
     pub(super) threads: Threads,
+    /// What serves DNS, not begun yet.
+    pub(super) dns: Option<Serving>,
 }
 
 /// The loop, and everything that looks at it.
@@ -51,7 +54,10 @@ pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Resu
     let mut threads = Threads::default();
     let (services, observers) =
         services::build(config, opened.services, &metrics.services, &vitals, clock)?;
-    let areas = Daemon { services: Some(Runner::new(services)) };
+    let dns = config.dns.as_ref().map(|dns| dns::build(dns, &metrics.dns)).transpose()?;
+    let (dns, serving) =
+        dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
+    let areas = Daemon { services: Some(Runner::new(services)), dns };
     let (wakes, inbox) = mpsc::channel(reconcile::QUEUE);
     let (relists_out, relists) = mpsc::channel(16);
     let (streams, wants) = watch::channel(areas.streams());
@@ -71,7 +77,7 @@ pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Resu
     let (drain, draining) = watch::channel(false);
     let admin = Watching { config, asker, health: &health, vitals, metrics, clock };
     admin.start(&mut threads, observers, draining)?;
-    Ok(Running { wakes, relists, wants, health, drain, threads })
+    Ok(Running { wakes, relists, wants, health, drain, threads, dns: serving })
 }
 
 /// Starts the thread that waits for grace periods.
@@ -127,7 +133,8 @@ impl Watching<'_> {
             ports: Arc::clone(&ports),
             stale_udp,
             not_served: {
-                let all = services::NOT_SERVED.into_iter().chain([NOT_SERVED]);
+                let dns = self.config.dns.is_none().then_some("DNS: features.dns is off");
+                let all = services::NOT_SERVED.into_iter().chain(dns).chain([NOT_SERVED]);
                 all.map(str::to_owned).collect()
             },
         });

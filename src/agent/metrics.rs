@@ -6,6 +6,7 @@ use prometheus::IntGauge;
 
 use crate::{
     admin::AdminMetrics,
+    dns::DnsMetrics,
     metrics::{Error, Registry},
     reconcile::LoopMetrics,
     services::ServiceMetrics,
@@ -19,6 +20,7 @@ pub(super) struct Metrics {
     pub(super) reconcile: Arc<LoopMetrics>,
     pub(super) source: SourceMetrics,
     pub(super) services: Arc<ServiceMetrics>,
+    pub(super) dns: Arc<DnsMetrics>,
     pub(super) problems: IntGauge,
 }
 
@@ -31,6 +33,7 @@ impl Metrics {
             reconcile: Arc::new(LoopMetrics::new(&registry)?),
             source: SourceMetrics::new(&registry)?,
             services: Arc::new(ServiceMetrics::new(&registry)?),
+            dns: Arc::new(DnsMetrics::new(&registry)?),
             problems: registry.gauge("towpath_problems", "Problems of objects")?,
             registry: Arc::new(registry),
         })

@@ -5,12 +5,12 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context as _, Error, Result, anyhow};
 use tokio::{
     signal::unix,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use towpath_ebpf::{Opened, Settings};
 use towpath_image::{Programs as _, datapath::LAYOUT};
-use towpath_model::Relist;
+use towpath_model::{Event, NodeFact, Relist};
 
 use super::{
     Daemon,
@@ -61,7 +61,7 @@ fn daemon(config: Config) -> Result<()> {
         .context("starting the runtime")?;
     // Pins of some cluster, and nothing is remembered that says of which.
     let unverified = settings.cluster.is_none() && opened.programs.cluster().is_some();
-    let Running { wakes, relists, wants, health, drain, mut threads } =
+    let Running { wakes, relists, wants, health, drain, mut threads, dns } =
         start(&config, opened, clock)?;
     let feed = Feed::new(wakes.clone());
     let ended = runtime.block_on(async {
@@ -70,6 +70,11 @@ fn daemon(config: Config) -> Result<()> {
         let (known, mut addresses) = watch::channel(false);
         let facts = node_facts::run(feed.clone(), health.clone(), known);
         tasks.spawn(async { Ok(facts.await?) });
+        let (closing, closed) = oneshot::channel();
+        if let Some(dns) = dns {
+            let serving = dns.serve(wakes.clone(), drain.subscribe(), closing);
+            tasks.spawn(async { Ok(serving.await?) });
+        }
         let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
         let inputs = Inputs { feed, wants, relists, health, clock };
         let source = feed_from(config, inputs, binding);
@@ -85,6 +90,10 @@ fn daemon(config: Config) -> Result<()> {
             ended = first_end(&mut tasks, &mut threads) => Err(ended),
         };
         stop(&wakes, &drain, &mut threads).await;
+        // Without DNS there is nothing to close, and the other end is gone.
+        if tokio::time::timeout(STOP, closed).await.is_err() {
+            tracing::warn!("DNS does not close: its address stays this node's");
+        }
         ended
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -125,7 +134,13 @@ async fn stop(
     drain: &watch::Sender<bool>,
     threads: &mut Threads,
 ) {
-    let told = tokio::time::timeout(STOP, wakes.send(Wake::Stop)).await;
+    let told = tokio::time::timeout(STOP, async {
+        // DNS is not answered here any more: its address leads to the Service's endpoints.
+        let fact = Event::Local(NodeFact::AnswersDns(None));
+        wakes.send(Wake::Events(vec![fact])).await?;
+        wakes.send(Wake::Stop).await
+    });
+    let told = told.await;
     if told.is_err() || !threads.join(LOOP, STOP).await {
         tracing::warn!("the control loop does not stop: leaving without its last write");
     }

@@ -30,6 +30,23 @@ pub(super) struct File {
     pub(super) healthz_bind_address: Option<Spanned<String>>,
     pub(super) metrics_bind_address: Option<Spanned<String>>,
     pub(super) log: Option<Log>,
+    pub(super) features: Option<Features>,
+    pub(super) cluster_domain: Option<Spanned<String>>,
+    pub(super) dns: Option<Dns>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Features {
+    pub(super) dns: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Dns {
+    pub(super) service: Option<Spanned<String>>,
+    pub(super) upstreams: Option<Vec<Spanned<String>>>,
+    pub(super) resolv_conf: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,6 +6,7 @@
 mod address;
 mod admin;
 mod args;
+mod dns;
 mod environment;
 mod fault;
 mod file;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 pub use admin::{AdminConfig, RUN_DIR, control_socket};
 pub use args::RunArgs;
+pub use dns::DnsConfig;
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
 pub use kernel::{BPFFS, KernelConfig};
@@ -45,6 +47,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What is logged.
     pub log: LogConfig,
+    /// How DNS is answered; `None`: it is not.
+    pub dns: Option<DnsConfig>,
 }
 
 impl Config {
@@ -71,11 +75,12 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
     let services = services::resolve(&layers, &mut faults);
     let admin = admin::resolve(&layers, &run_dir, &mut faults);
     let log = log::resolve(&layers, &mut faults);
+    let dns = dns::resolve(&layers, &mut faults);
     match (node_name, source, kernel, services, admin, log) {
         (Some(node_name), Some(source), Some(kernel), Some(services), Some(admin), Some(log))
             if faults.is_empty() =>
         {
-            Ok(Config { node_name, source, kernel, run_dir, services, admin, log })
+            Ok(Config { node_name, source, kernel, run_dir, services, admin, log, dns })
         }
         _ => Err(Faults(faults)),
     }

@@ -7,6 +7,7 @@ mod cluster;
 mod conformance;
 mod death;
 mod demo;
+mod dns;
 mod endpoints;
 mod front;
 mod health;

@@ -80,6 +80,11 @@ impl Bed {
         std::fs::write(self.kubeconfig(), text).unwrap();
     }
 
+    /// The file of the daemons that start from now on, where one is written.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.cluster.dir.join("config.yaml")
+    }
+
     /// The command of a node's daemon.
     fn command(&self, node: usize) -> Command {
         let mut command = self.cluster.nodes[node].daemon(Path::new(TOWPATH));
@@ -87,6 +92,9 @@ impl Bed {
             .args(["--external-ips", "198.51.100.0/24"])
             .arg("--kubeconfig")
             .arg(self.kubeconfig());
+        if self.config().exists() {
+            command.arg("--config").arg(self.config());
+        }
         command
     }
 
@@ -102,6 +110,14 @@ impl Bed {
         let mut command = self.command(node);
         command.stderr(Stdio::piped());
         self.cluster.nodes[node].host.spawn(command).unwrap().wait_with_output().unwrap()
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(&mut self, node: usize) {
+        let mut daemon = self.daemons[node].take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert!(daemon.wait().unwrap().success());
     }
 
     /// kill -9.

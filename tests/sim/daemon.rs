@@ -158,7 +158,7 @@ impl Daemon {
             ..ProxyConfig::default()
         };
         let services = Services::new(config, Box::new(maps.clone()), outputs, &clock).unwrap();
-        let areas = agent::Daemon { services: Some(Runner::new(services)) };
+        let areas = agent::Daemon { services: Some(Runner::new(services)), dns: None };
         let outputs = Outputs {
             relists: relists_out,
             streams: watch::channel(areas.streams()).0,

@@ -174,7 +174,7 @@ struct Gathered {
 impl Hosts {
     fn take(&mut self, slice: &EndpointSlice, with_ports: bool) {
         for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
-            let hostname = endpoint.hostname.as_deref().and_then(label);
+            let hostname = endpoint.hostname.as_deref().and_then(|name| label(name));
             let named = hostname.is_some();
             let Some(label) = hostname.or_else(|| label(&dashed(endpoint.addr))) else { continue };
             let host = self.0.entry(label).or_default();

@@ -171,7 +171,10 @@ fn endpoints(wire: Vec<WireEndpoint<'_>>, family: Family, notes: &mut Notes) -> 
             ready: conditions.ready.unwrap_or(true),
             serving: conditions.serving.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),
-            hostname: endpoint.hostname.filter(|n| !n.0.is_empty()).map(|n| (*n.0).into()),
+            hostname: endpoint
+                .hostname
+                .filter(|n| !n.0.is_empty())
+                .map(|n| Box::new((*n.0).into())),
             node: endpoint.node_name.filter(|n| !n.0.is_empty()).map(|n| names.share(&n.0)),
             zone_hints: names.share_all(hints.for_zones),
             node_hints: names.share_all(hints.for_nodes),

@@ -70,6 +70,15 @@ pub(crate) const AREAS: &[Area] = &[
             target("towpath", "contract"),
         ],
     },
+    Area {
+        name: "dns",
+        tests: &[
+            all("towpath-zone"),
+            all("towpath-dns"),
+            units("towpath", &["config::dns"]),
+            Tests { package: "towpath", of: Of::Target("netns"), named: &["dns::"] },
+        ],
+    },
 ];
 
 impl Tests {

@@ -10,8 +10,15 @@ use crate::shell::cargo;
 /// Who may depend on whom: package, workspace packages, other packages. `None`: anything.
 type Edge = (&'static str, &'static [&'static str], Option<&'static [&'static str]>);
 
-const DAEMON: &[&str] =
-    &["towpath-model", "towpath-proxy", "towpath-zone", "towpath-image", "towpath-ebpf", "towpath-testbed"];
+const DAEMON: &[&str] = &[
+    "towpath-model",
+    "towpath-proxy",
+    "towpath-zone",
+    "towpath-dns",
+    "towpath-image",
+    "towpath-ebpf",
+    "towpath-testbed",
+];
 
 const EDGES: &[Edge] = &[
     ("towpath", DAEMON, None),

@@ -1,0 +1,20 @@
+//! DNS: the cluster's names, answered on the node, as an area of the loop.
+//!
+//! | file | what |
+//! |---|---|
+//! | `build.rs` | out of the configuration |
+//! | `area.rs` | objects into a snapshot, and the addresses that are to be served |
+//! | `serve.rs` | those addresses: routes, sockets, upstreams |
+//! | `metrics.rs` | what is counted |
+//! | `routes.rs` | an address of no device is made local |
+
+mod area;
+mod build;
+mod metrics;
+mod routes;
+mod serve;
+
+pub use area::Dns;
+pub use build::build;
+pub use serve::{ServeError, Serving};
+pub use towpath_dns::DnsMetrics;

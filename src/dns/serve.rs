@@ -1,0 +1,225 @@
+//! Serves the addresses that are wanted: a local route and sockets for each, and upstreams.
+//!
+//! The loop is told once all of them are served: from then on Services lead the address to this node
+//! instead of to the Service's endpoints.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use rtnetlink::Handle;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::interval,
+};
+use towpath_dns::{DnsMetrics, Forwarder, Limits, Listeners, Server, read_resolv_conf};
+use towpath_model::{Code, Event, Key, Kind, NodeFact, ObjectName, Problem};
+use towpath_zone::Snapshot;
+
+use super::{area::Wanted, routes};
+use crate::config::DnsConfig;
+
+/// The port of DNS.
+const PORT: u16 = 53;
+/// What failed is tried again, and `resolv.conf` is looked at, so often.
+const LOOK: Duration = Duration::from_secs(2);
+/// A list of servers is a page of text at most.
+const RESOLV_CONF_MAX: usize = 64 << 10;
+
+/// What serves DNS.
+pub struct Serving {
+    pub(super) config: DnsConfig,
+    pub(super) zones: Arc<ArcSwap<Snapshot>>,
+    pub(super) forwarder: Arc<Forwarder>,
+    pub(super) metrics: Arc<DnsMetrics>,
+    pub(super) wanted: watch::Receiver<Wanted>,
+    pub(super) problems: Arc<Mutex<Vec<Problem>>>,
+}
+
+/// Why DNS cannot be served at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The loop is gone.
+    #[error("the control loop has ended")]
+    Loop,
+    /// Routes cannot be made.
+    #[error("DNS needs a netlink socket: {0}")]
+    Netlink(#[from] io::Error),
+}
+
+/// What is served now.
+struct State {
+    handle: Handle,
+    servers: BTreeMap<IpAddr, Server>,
+    told: Option<ObjectName>,
+    upstreams: Option<Vec<SocketAddr>>,
+}
+
+impl Serving {
+    /// Serves until drained; then the routes go, and `closed` is told.
+    ///
+    /// # Errors
+    /// When the loop ended, or there is no netlink.
+    pub async fn serve<T: From<Vec<Event>> + Send>(
+        mut self,
+        events: mpsc::Sender<T>,
+        mut drain: watch::Receiver<bool>,
+        closed: oneshot::Sender<()>,
+    ) -> Result<(), ServeError> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let connection = tokio::spawn(connection);
+        let mut state = State { handle, servers: BTreeMap::new(), told: None, upstreams: None };
+        let mut look = interval(LOOK);
+        loop {
+            let mut ended = false;
+            tokio::select! {
+                _ = look.tick() => {}
+                changed = self.wanted.changed() => ended = changed.is_err(),
+                _ = drain.wait_for(|drain| *drain) => break,
+            }
+            if ended {
+                // The loop is gone; what it wanted last is served until the end.
+                let _drained = drain.wait_for(|drain| *drain).await;
+                break;
+            }
+            let wanted = self.wanted.borrow_and_update().clone();
+            let mut problems = self.upstreams(&wanted, &mut state);
+            problems.extend(self.addresses(&wanted, &mut state).await);
+            let served = !wanted.addresses.is_empty()
+                && wanted.addresses.iter().all(|address| state.servers.contains_key(address));
+            let told = served.then(|| wanted.service.clone());
+            if told != state.told {
+                tracing::info!(addresses = ?wanted.addresses, served, "DNS of this node");
+                let fact = vec![Event::Local(NodeFact::AnswersDns(told.clone()))];
+                events.send(fact.into()).await.map_err(|_ended| ServeError::Loop)?;
+                state.told = told;
+            }
+            *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        }
+        for (address, server) in std::mem::take(&mut state.servers) {
+            close(&state.handle, address, server).await;
+        }
+        connection.abort();
+        // It is waited for no longer than a while.
+        let _heard = closed.send(());
+        std::future::pending().await
+    }
+
+    /// Opens what is wanted and closes what is not.
+    async fn addresses(&self, wanted: &Wanted, state: &mut State) -> Vec<Problem> {
+        let gone: Vec<_> =
+            state.servers.keys().filter(|ip| !wanted.addresses.contains(ip)).copied().collect();
+        for address in gone {
+            if let Some(server) = state.servers.remove(&address) {
+                close(&state.handle, address, server).await;
+            }
+        }
+        let mut problems = Vec::new();
+        for address in &wanted.addresses {
+            if state.servers.contains_key(address) {
+                continue;
+            }
+            match self.open(&state.handle, *address).await {
+                Ok(server) => {
+                    state.servers.insert(*address, server);
+                }
+                Err(error) => {
+                    let why = format!("{error}: DNS is answered by the Service's endpoints");
+                    let key = Key { kind: Kind::Service, name: wanted.service.clone() };
+                    let action = "free the port on this node; it is tried again";
+                    problems.push(Problem::new(
+                        Code::DnsAddressNotServed,
+                        Some(key),
+                        "spec.clusterIPs",
+                        &why,
+                        action,
+                    ));
+                }
+            }
+        }
+        problems
+    }
+
+    async fn open(&self, handle: &Handle, address: IpAddr) -> io::Result<Server> {
+        routes::add(handle, address).await?;
+        let listeners = match Listeners::bind(SocketAddr::new(address, PORT)) {
+            Ok(listeners) => listeners,
+            Err(error) => {
+                // Without our sockets the address is not this node's.
+                routes::remove(handle, address).await?;
+                return Err(io::Error::other(error));
+            }
+        };
+        Server::start(
+            vec![listeners],
+            Arc::clone(&self.zones),
+            Arc::clone(&self.forwarder),
+            Arc::clone(&self.metrics),
+            Limits::default(),
+            &tokio::runtime::Handle::current(),
+        )
+    }
+
+    /// Follows the list of servers.
+    fn upstreams(&self, wanted: &Wanted, state: &mut State) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let path = &self.config.resolv_conf;
+        let mut problem = |why: String, action| {
+            problems.push(Problem::new(
+                Code::NameserverUnusable,
+                None,
+                &path.display().to_string(),
+                &why,
+                action,
+            ));
+        };
+        let mut servers = self.config.upstreams.clone();
+        servers.retain(|server| !wanted.addresses.contains(&server.ip()));
+        if self.config.upstreams.is_empty() {
+            match std::fs::read_to_string(path) {
+                Ok(text) if text.len() <= RESOLV_CONF_MAX => {
+                    let found = read_resolv_conf(&text, &wanted.addresses);
+                    for address in found.looped {
+                        let why = format!("nameserver {address} leads back to this server");
+                        problem(why, "name the servers of the network, or set dns.upstreams");
+                    }
+                    servers = found.servers;
+                }
+                Ok(_) => return problems, // a file of this size is being written, or none of ours
+                Err(error) => {
+                    let why = format!("cannot be read ({error}): servers stay as they were");
+                    problem(why, "set dns.upstreams, or make the file readable");
+                    return problems;
+                }
+            }
+        }
+        if servers.is_empty() {
+            let why = "no server is named: other names than the cluster's fail".to_owned();
+            problem(why, "name a server, or set dns.upstreams");
+        }
+        if state.upstreams.as_ref() != Some(&servers) {
+            tracing::info!(?servers, "upstreams of DNS");
+            self.forwarder.set_upstreams(&servers);
+            state.upstreams = Some(servers);
+        }
+        problems
+    }
+}
+
+/// Closes the sockets and gives the address up.
+async fn close(handle: &Handle, address: IpAddr, server: Server) {
+    // It waits for its thread.
+    let closed = tokio::task::spawn_blocking(move || drop(server)).await;
+    let removed = routes::remove(handle, address).await;
+    if let (Err(error), _) = (&closed, &removed) {
+        tracing::warn!(%address, %error, "a DNS server did not end in order");
+    }
+    if let Err(error) = removed {
+        tracing::warn!(%address, %error, "the local route of a DNS address stays");
+    }
+}

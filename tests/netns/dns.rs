@@ -1,0 +1,104 @@
+//! Pods resolve names with the C library, by a `resolv.conf` as kubelet writes it.
+
+use std::{path::Path, process::Stdio};
+
+use serde_json::json;
+use towpath_testbed::objects::slice;
+
+use crate::support::{Bed, service};
+
+/// The address in every pod's `resolv.conf`.
+const VIP: &str = "10.96.0.10";
+
+/// A bed whose first node answers DNS itself; the Service has no endpoint.
+fn bed() -> Bed {
+    let mut bed = Bed::new();
+    for name in ["default", "kube-system"] {
+        let namespace =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        bed.api.put(namespace).unwrap();
+    }
+    let ports = json!([
+        { "name": "dns", "protocol": "UDP", "port": 53 },
+        { "name": "dns-tcp", "protocol": "TCP", "port": 53 },
+    ]);
+    let mut dns = service("kube-dns", VIP, json!({ "ports": ports }));
+    dns["metadata"]["namespace"] = "kube-system".into();
+    bed.api.put(dns).unwrap();
+    bed.api.put(service("web", "10.96.7.1", json!({}))).unwrap();
+    std::fs::write(bed.config(), "features: {dns: on}\ndns: {upstreams: ['192.0.2.1']}\n").unwrap();
+    bed.kill(0);
+    bed.start(0);
+    bed.ready(0);
+    bed
+}
+
+/// What `getaddrinfo` of a pod's C library says; `options` of its `resolv.conf`.
+fn resolve(bed: &Bed, pod: usize, name: &str, options: &str) -> String {
+    let conf = bed.cluster.dir.join("resolv.conf");
+    let search = "default.svc.cluster.local svc.cluster.local cluster.local";
+    let text = format!("nameserver {VIP}\nsearch {search}\noptions ndots:5 {options}\n");
+    std::fs::write(&conf, text).unwrap();
+    let script =
+        format!("mount --bind {} /etc/resolv.conf && exec getent ahosts {name}", conf.display());
+    let mut command = bed.cluster.pod(0, pod).command(Path::new("unshare"));
+    command.args(["--mount", "sh", "-c", &script]).stdout(Stdio::piped());
+    let output = bed.cluster.pod(0, pod).spawn(command).unwrap().wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let first = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let mut found: Vec<_> = text.lines().map(first).collect();
+    found.sort();
+    found.dedup();
+    found.join(" ")
+}
+
+/// Waits until a name has these addresses in a pod.
+#[track_caller]
+fn resolves(bed: &Bed, name: &str, wanted: &str) {
+    bed.until(&format!("{name} at {wanted:?}"), || resolve(bed, 0, name, "timeout:1") == wanted);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn pods_resolve_names_of_the_cluster_on_their_own_node() {
+    let bed = bed();
+    resolves(&bed, "web", "10.96.7.1");
+    for name in ["web.default", "web.default.svc", "web.default.svc.cluster.local"] {
+        assert_eq!(resolve(&bed, 0, name, ""), "10.96.7.1", "{name}");
+        assert_eq!(resolve(&bed, 1, name, "use-vc"), "10.96.7.1", "{name} over TCP");
+    }
+    assert_eq!(resolve(&bed, 0, "no.default.svc.cluster.local.", ""), "");
+    // A headless Service, and a change that is seen at once.
+    bed.api.put(service("db", "None", json!({ "clusterIPs": ["None"] }))).unwrap();
+    bed.api.put(slice("db", false, &[("t", "TCP", 80)], &[bed.at(0, 1)])).unwrap();
+    let first = bed.cluster.pod(0, 1).v4().to_string();
+    resolves(&bed, "db", &first);
+    bed.api.put(slice("db", false, &[("t", "TCP", 80)], &[bed.at(0, 2)])).unwrap();
+    let second = bed.cluster.pod(0, 2).v4().to_string();
+    resolves(&bed, "db", &second);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_daemon_that_stops_leaves_dns_to_the_endpoints_of_the_service() {
+    let mut bed = bed();
+    resolves(&bed, "web", "10.96.7.1");
+    let routes = |bed: &Bed| {
+        let mut command = bed.cluster.nodes[0].host.command(Path::new("ip"));
+        command.args(["route", "show", "table", "local"]).stdout(Stdio::piped());
+        let child = bed.cluster.nodes[0].host.spawn(command).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    assert!(routes(&bed).contains(VIP));
+    bed.stop(0);
+    assert!(!routes(&bed).contains(VIP), "the address is not this node's any more");
+    // The next one takes it up again.
+    bed.start(0);
+    bed.ready(0);
+    resolves(&bed, "web", "10.96.7.1");
+    // kill -9: the address stays local, and is answered again by the next one.
+    bed.kill(0);
+    bed.start(0);
+    bed.ready(0);
+    resolves(&bed, "web", "10.96.7.1");
+}
