@@ -115,6 +115,7 @@ fn services() -> ServicesReply {
         protocol: "TCP".into(),
         family: "IPv4".into(),
         frontends: ["ClusterIP", "NodePort", "LoadBalancer", "ExternalIP"].map(frontend).into(),
+        no_endpoints: Vec::new(),
         ready: 1,
         serving: 1,
         terminating: 0,
@@ -151,7 +152,17 @@ fn services() -> ServicesReply {
             failed: Some("no room".into()),
         }),
     };
-    ServicesReply { api_version: VERSION.into(), services: vec![service, refused] }
+    let not_routed = services_api::NotRoutedReply {
+        name: "shop/legacy".into(),
+        why: "TP2002 Service shop/legacy: spec.ports[0].port: no".into(),
+        wrong: true,
+    };
+    ServicesReply {
+        api_version: VERSION.into(),
+        unlisted: Vec::new(),
+        services: vec![service, refused],
+        not_routed: vec![not_routed],
+    }
 }
 
 /// Run directory of a daemon that answers `status`.
@@ -162,7 +173,9 @@ fn daemon(status: StatusReply) -> tempfile::TempDir {
     let metrics = AdminMetrics::new(&registry).unwrap();
     let named = |name: Option<String>| {
         let mut reply = services();
-        reply.services.retain(|service| name.as_ref().is_none_or(|name| service.name == *name));
+        let is_named = |service: &str| name.as_ref().is_none_or(|name| service == *name);
+        reply.services.retain(|service| is_named(&service.name));
+        reply.not_routed.retain(|service| is_named(&service.name));
         Some(reply)
     };
     let admin = Admin {
@@ -235,7 +248,7 @@ fn services_json_and_tables() {
     check("service.txt", text(&one.stdout));
     let unknown = towpath(&["services", "shop/none"], dir.path());
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(text(&unknown.stderr).starts_with("error: no Service shop/none is routed\n"));
+    assert!(text(&unknown.stderr).starts_with("error: no Service shop/none exists\n"));
 }
 
 #[test]

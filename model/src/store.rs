@@ -34,7 +34,7 @@ pub struct Store {
     local_changed: bool,
     streams: Streams,
     /// Objects whose newest version could not be understood.
-    bad: BTreeMap<Key, Problem>,
+    pub(crate) bad: BTreeMap<Key, Problem>,
     /// Kinds with a change of `bad` since the last commit.
     unreadable: Kinds,
     /// Streams whose list ended since the last commit.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{Code, EndpointSlice, Key, Kind, Node, ObjectName, Problem, Store, Stream};
+use crate::{Code, EndpointSlice, Key, Kind, Node, ObjectName, Problem, Service, Store, Stream};
 
 /// Proof that these streams were listed: only with it may anything that is made of them be removed from
 /// the kernel, a zone or a route table. Made by [`View::synced`] alone.
@@ -30,6 +30,13 @@ impl<'a> View<'a> {
         service: &ObjectName,
     ) -> impl Iterator<Item = &'a Arc<EndpointSlice>> + use<'a> {
         self.store.tables.slices.owned_by(service)
+    }
+    /// The Services after this name, by name; all of them for `None`: for what is told in portions.
+    pub fn services_after(
+        &self,
+        name: Option<&ObjectName>,
+    ) -> impl Iterator<Item = &'a Arc<Service>> + use<'a> {
+        self.store.tables.services.after(name)
     }
     /// This node's own object; `None` while it is missing or misnamed.
     #[must_use]
@@ -90,6 +97,11 @@ impl<'a> View<'a> {
     /// slice that names no Service was understood: it has no part in any.
     pub fn unread(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
         self.store.unread()
+    }
+    /// Why the newest version of this object could not be understood; `None`: it could, or there is none.
+    #[must_use]
+    pub fn unreadable(&self, key: &Key) -> Option<&'a Problem> {
+        self.store.bad.get(key)
     }
     /// Present once all of these streams were listed: each consumer waits for its own.
     #[must_use]

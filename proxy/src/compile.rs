@@ -16,6 +16,7 @@ use towpath_model::{
 use crate::{
     config::ProxyConfig,
     identity::{node_identity, service_identity},
+    not_routed::NotRouted,
     planned::{
         FrontendSource, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord, PlannedService,
         PlannedSet, ServicePortId,
@@ -53,11 +54,7 @@ fn own_dns<'a>(ip: IpAddr, port: &ServicePort, around: Surroundings<'a>) -> Opti
 
 /// Is this Service ours at all?
 pub(crate) fn is_proxied(service: &Service) -> bool {
-    service.proxy_name.is_none()
-        && !service.headless_label
-        && service.service_type != ServiceType::ExternalName
-        && !service.headless
-        && !service.cluster_ips.is_empty()
+    NotRouted::of(service).is_none()
 }
 
 /// Compiles a Service that [`is_proxied`].

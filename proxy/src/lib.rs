@@ -13,6 +13,7 @@ mod health_ports;
 mod identities;
 mod identity;
 mod layout;
+mod not_routed;
 mod plan;
 mod planned;
 mod share;
@@ -24,6 +25,7 @@ pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
 pub use identity::{node_identity, service_identity};
 pub use layout::{Found, Hold, Layout, Part, Refused};
+pub use not_routed::NotRouted;
 pub use plan::{PlanDelta, ServicePlan, plan};
 pub use planned::{
     FrontendSource, FrontendTarget, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord,

@@ -88,7 +88,12 @@ fn routes(daemon: &Arc<Daemon>) -> Vec<Route> {
         let name = name.unwrap_or_else(|| "everything".to_owned());
         let service =
             ServiceReply { name, ports: Vec::new(), problems: Vec::new(), last_change: None };
-        Some(ServicesReply { api_version: VERSION.into(), services: vec![service] })
+        Some(ServicesReply {
+            api_version: VERSION.into(),
+            unlisted: Vec::new(),
+            services: vec![service],
+            not_routed: Vec::new(),
+        })
     };
     vec![
         Route::json("/v1/status", move |_| asked.wait().map(|()| status())),

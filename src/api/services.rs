@@ -8,8 +8,25 @@ use serde::{Deserialize, Serialize};
 pub struct ServicesReply {
     /// [`super::VERSION`].
     pub api_version: String,
+    /// Streams that were not listed yet: while there are any, Services may be missing here.
+    pub unlisted: Vec<String>,
     /// Services by name.
     pub services: Vec<ServiceReply>,
+    /// Services that are not routed: those that cannot be, and of those that need not be the ones that
+    /// were asked for by name.
+    pub not_routed: Vec<NotRoutedReply>,
+}
+
+/// A Service that is not routed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotRoutedReply {
+    /// `namespace/name`.
+    pub name: String,
+    /// Why.
+    pub why: String,
+    /// False: it is as its author asked for (headless, of type ExternalName, another proxy's).
+    pub wrong: bool,
 }
 
 /// One Service.
@@ -52,6 +69,8 @@ pub struct PortReply {
     pub family: String,
     /// How it is reached.
     pub frontends: Vec<FrontendReply>,
+    /// Without any endpoint: what its Service's EndpointSlices have instead, a sentence each.
+    pub no_endpoints: Vec<String>,
     /// Ready endpoints.
     pub ready: u64,
     /// Serving endpoints.

@@ -8,7 +8,7 @@ use super::{
     status::read,
     table::{Paint, Table, duration, printable},
 };
-use crate::api::services::{PortReply, ServiceReply, ServicesReply, SetReply};
+use crate::api::services::{NotRoutedReply, PortReply, ServiceReply, ServicesReply, SetReply};
 
 /// The overview's.
 const COLUMNS: [&str; 12] = [
@@ -45,12 +45,9 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
     };
     let value = args.target.ask(&question)?;
     let reply: ServicesReply = read(&value)?;
-    if let (Some(name), true) = (&args.name, reply.services.is_empty()) {
-        return Err(Failure::problem(
-            format!("no Service {} is routed", printable(name)),
-            "it does not exist, is headless, of type ExternalName, or another proxy's; `towpath \
-             services` lists those that are, `towpath status` says how well the daemon hears",
-        ));
+    let found = !reply.services.is_empty() || !reply.not_routed.is_empty();
+    if let (Some(name), false) = (&args.name, found) {
+        return Err(unknown(name, &reply));
     }
     match (args.output, &args.name) {
         (Format::Json, _) => output::json(out, &value)?,
@@ -61,9 +58,47 @@ pub(super) fn run(args: &Args, out: &mut dyn Write) -> Result<Exit, Failure> {
             for service in &reply.services {
                 out.write_all(detail(service, Paint::of_stdout()).as_bytes())?;
             }
+            for service in &reply.not_routed {
+                out.write_all(not_routed(service, Paint::of_stdout()).as_bytes())?;
+            }
         }
     }
-    Ok(if reply.services.iter().all(is_well) { Exit::Well } else { Exit::Problem })
+    if !reply.unlisted.is_empty() && matches!(args.output, Format::Table) {
+        writeln!(out, "{}", unlisted(&reply))?;
+    }
+    Ok(if all_well(&reply) { Exit::Well } else { Exit::Problem })
+}
+
+/// Everything was listed and is in force as wanted.
+fn all_well(reply: &ServicesReply) -> bool {
+    let wrong = reply.not_routed.iter().any(|service| service.wrong);
+    reply.unlisted.is_empty() && !wrong && reply.services.iter().all(is_well)
+}
+
+/// No Service of this name is known.
+fn unknown(name: &str, reply: &ServicesReply) -> Failure {
+    let what = format!("no Service {} exists", printable(name));
+    if reply.unlisted.is_empty() {
+        Failure::problem(what, "`towpath services` lists those that are routed")
+    } else {
+        Failure::problem(format!("{what} as far as is known"), unlisted(reply))
+    }
+}
+
+/// What is said while lists are missing.
+fn unlisted(reply: &ServicesReply) -> String {
+    format!(
+        "not listed yet: {}. Services may be missing here; `towpath status` says how well the daemon \
+         hears the API server",
+        printable(&reply.unlisted.join(", "))
+    )
+}
+
+/// A Service that is not routed.
+fn not_routed(service: &NotRoutedReply, paint: Paint) -> String {
+    let why = printable(&service.why);
+    let why = if service.wrong { paint.bad(&why) } else { why };
+    format!("{}\n  not routed: {why}\n", paint.heading(&printable(&service.name)))
 }
 
 /// In force as wanted.
@@ -90,7 +125,12 @@ fn overview(reply: &ServicesReply, paint: Paint) -> String {
         }
     }
     let mut text = table.render("");
-    let reasons: Vec<_> = reply.services.iter().flat_map(reasons).collect();
+    let wrong = reply.not_routed.iter().filter(|service| service.wrong);
+    let wrong = wrong.map(|service| match service.why.contains(&service.name) {
+        true => format!("not routed: {}", service.why),
+        false => format!("Service {}: not routed: {}", service.name, service.why),
+    });
+    let reasons: Vec<_> = reply.services.iter().flat_map(reasons).chain(wrong).collect();
     if !reasons.is_empty() {
         text.push_str(&format!("\n{}\n", paint.heading("Problems")));
         text.extend(reasons.iter().map(|reason| format!("  - {}\n", printable(reason))));
@@ -176,6 +216,9 @@ fn detail_of_port(text: &mut String, port: &PortReply, paint: Paint) {
         port.serving,
         port.terminating
     ));
+    for slice in &port.no_endpoints {
+        text.push_str(&format!("    {}\n", paint.bad(&printable(slice))));
+    }
     if let Some(seconds) = port.affinity_seconds {
         text.push_str(&format!("  session affinity by client, {seconds} s\n"));
     }
@@ -248,6 +291,7 @@ mod tests {
                 frontend("ClusterIP", "fd00:96::4", 80, true),
                 frontend("NodePort", "every node's addresses", 30080, false),
             ],
+            no_endpoints: Vec::new(),
             ready: 2,
             serving: 2,
             terminating: 1,
@@ -267,9 +311,52 @@ mod tests {
         }
     }
 
+    fn reply(services: Vec<ServiceReply>) -> ServicesReply {
+        ServicesReply {
+            api_version: String::new(),
+            unlisted: Vec::new(),
+            services,
+            not_routed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_service_that_cannot_be_routed_is_in_the_overview_and_one_that_need_not_be_is_well() {
+        let not_routed =
+            |why: &str, wrong| NotRoutedReply { name: "shop/cart".into(), why: why.into(), wrong };
+        let with = |one| ServicesReply { not_routed: vec![one], ..reply(vec![service()]) };
+        let headless = with(not_routed("it is headless", false));
+        assert!(all_well(&headless));
+        assert!(!overview(&headless, Paint::PLAIN).contains("headless"));
+        assert_eq!(
+            super::not_routed(&headless.not_routed[0], Paint::PLAIN),
+            "shop/cart\n  not routed: it is headless\n"
+        );
+        let refused = with(not_routed("TP2013 Service shop/cart: spec.ports: refused", true));
+        assert!(!all_well(&refused));
+        let text = overview(&refused, Paint::PLAIN);
+        assert!(text.ends_with("  - not routed: TP2013 Service shop/cart: spec.ports: refused\n"));
+    }
+
+    #[test]
+    fn while_a_list_is_missing_nothing_is_well() {
+        let reply = ServicesReply { unlisted: vec!["Service".into()], ..reply(Vec::new()) };
+        assert!(!all_well(&reply));
+        assert!(unlisted(&reply).starts_with("not listed yet: Service. "));
+        assert!(unknown("cart", &reply).what.contains("as far as is known"));
+    }
+
+    #[test]
+    fn the_detail_says_what_slices_have_in_place_of_endpoints() {
+        let mut service = service();
+        service.ports[0].no_endpoints = vec!["EndpointSlice cart-1: it has no endpoints".into()];
+        let text = detail(&service, Paint::PLAIN);
+        assert!(text.contains("\n    EndpointSlice cart-1: it has no endpoints\n"), "{text}");
+    }
+
     #[test]
     fn the_overview_has_a_line_for_each_port() {
-        let reply = ServicesReply { api_version: String::new(), services: vec![service()] };
+        let reply = reply(vec![service()]);
         let text = overview(&reply, Paint::PLAIN);
         let rows: Vec<_> = text.lines().collect();
         assert_eq!(rows.len(), 2);
@@ -304,7 +391,7 @@ port http 80/TCP IPv6
     fn a_service_without_ports_has_a_row() {
         let bare = ServiceReply { ports: Vec::new(), ..service() };
         assert!(detail(&bare, Paint::PLAIN).ends_with("  no port is routed\n"));
-        let reply = ServicesReply { api_version: String::new(), services: vec![bare] };
+        let reply = reply(vec![bare]);
         let text = overview(&reply, Paint::PLAIN);
         assert_eq!(text.lines().nth(1), Some("shop/cart  none"), "{text}");
     }
@@ -332,7 +419,7 @@ port http 80/TCP IPv6
             assert!(!is_well(&changed), "{said}");
             // The overview says it too, with the Service's name.
             let well = ServiceReply { name: "shop/well".into(), ..service() };
-            let reply = ServicesReply { api_version: String::new(), services: vec![well, changed] };
+            let reply = reply(vec![well, changed]);
             let text = overview(&reply, Paint::PLAIN);
             let said = said.trim_start_matches("problem: ").trim_matches(['(', ')', '\n']);
             let word = said.trim_start_matches("KERNEL ");

@@ -1,5 +1,8 @@
 //! What Services answer: `towpath services`, their part of `status`, and their metrics.
 
+mod not_routed;
+mod slices;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -50,11 +53,30 @@ pub fn maps(asked: &Asked<'_, Services>) -> Vec<MapReply> {
 pub fn services(asker: &AreaAsker<Services>, name: Option<&str>) -> Option<ServicesReply> {
     let mut services = Vec::new();
     let name = name.map(str::to_owned);
+    let wanted = name.clone();
     asker.walk(
-        move |asked, from| some_services(asked, name.as_deref(), from),
+        move |asked, from| some_services(asked, wanted.as_deref(), from),
         |mut part| services.append(&mut part),
     )?;
-    Some(ServicesReply { api_version: VERSION.to_owned(), services })
+    let wrong = name.clone();
+    let (unlisted, mut not_routed) = asker.ask(move |asked| {
+        (not_routed::unlisted(asked), not_routed::wrong(asked, wrong.as_deref()))
+    })?;
+    if let Some(name) = name {
+        asker.walk(
+            move |asked, from| not_routed::by_choice(asked, &name, from),
+            |mut part| not_routed.append(&mut part),
+        )?;
+    }
+    Some(ServicesReply { api_version: VERSION.to_owned(), unlisted, services, not_routed })
+}
+
+/// Is `service` meant by `asked_for`: `namespace/name`, or a name in any namespace?
+fn is_meant(asked_for: &str, service: &ObjectName) -> bool {
+    match asked_for.split_once('/') {
+        Some((namespace, name)) => *service.namespace == *namespace && *service.name == *name,
+        None => *service.name == *asked_for,
+    }
 }
 
 fn some_services(
@@ -65,13 +87,7 @@ fn some_services(
     let mut found = Vec::new();
     let plan = &asked.runner.area().plan;
     let next = portion(plan.services_after(from.as_ref()), |service| {
-        let asked_for = |name: &str| match name.split_once('/') {
-            Some((namespace, name)) => {
-                &*service.name.namespace == namespace && &*service.name.name == name
-            }
-            None => &*service.name.name == name,
-        };
-        if name.is_none_or(asked_for) {
+        if name.is_none_or(|name| is_meant(name, &service.name)) {
             found.push(service_reply(asked, service));
         }
         service.name.clone()
@@ -84,7 +100,7 @@ fn service_reply(asked: &Asked<'_, Services>, service: &PlannedService) -> Servi
     let key = Key { kind: Kind::Service, name: service.name.clone() };
     ServiceReply {
         name: service.name.to_string(),
-        ports: service.ports.iter().map(|port| port_reply(area, port)).collect(),
+        ports: service.ports.iter().map(|port| port_reply(asked, port)).collect(),
         problems: problems(area, &asked.view, service),
         last_change: asked.runner.ledger().entry(&key).map(|entry| LastChangeReply {
             age_ms: asked.now.ms().saturating_sub(entry.received_ms),
@@ -100,11 +116,15 @@ fn service_reply(asked: &Asked<'_, Services>, service: &PlannedService) -> Servi
 /// What is wrong with one Service: as it was read, as it was planned, and what others own.
 fn problems(area: &Services, view: &View<'_>, service: &PlannedService) -> Vec<String> {
     let read = view.service(&service.name).map(|object| &object.meta.problems);
-    let read = read.into_iter().flatten().chain(area.problems.of(&service.name));
+    let key = Key { kind: Kind::Service, name: service.name.clone() };
+    let newest = view.unreadable(&key);
+    let read = newest.into_iter().chain(read.into_iter().flatten());
+    let read = read.chain(area.problems.of(&service.name));
     read.map(Problem::coded).chain(lost(area, service)).collect()
 }
 
-fn port_reply(area: &Services, port: &PlannedPort) -> PortReply {
+fn port_reply(asked: &Asked<'_, Services>, port: &PlannedPort) -> PortReply {
+    let area = asked.runner.area();
     let index = area.layout.index_of(port.record.identity);
     let counters = index.map(|index| area.kernel.service_counters(index)).unwrap_or_default();
     let set = |choice: usize, name: &str| SetReply {
@@ -129,6 +149,10 @@ fn port_reply(area: &Services, port: &PlannedPort) -> PortReply {
         frontends: {
             let frontends = port.frontends.iter();
             frontends.filter_map(|one| frontend(one, &nodes, not_served(area, port, one))).collect()
+        },
+        no_endpoints: match port.counts.total {
+            0 => slices::without_endpoints(&asked.view, &port.id),
+            _ => Vec::new(),
         },
         ready: port.counts.ready as u64,
         serving: port.counts.serving as u64,

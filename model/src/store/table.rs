@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Bound,
     sync::Arc,
 };
 
@@ -85,6 +86,15 @@ impl<T> Default for Table<T> {
 impl<T> Table<T> {
     pub(crate) fn iter<'a>(&'a self) -> impl ExactSizeIterator<Item = &'a Arc<T>> + use<'a, T> {
         self.now.values()
+    }
+
+    /// Those after this name; all of them for `None`.
+    pub(crate) fn after<'a>(
+        &'a self,
+        name: Option<&ObjectName>,
+    ) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.now.range((from, Bound::Unbounded)).map(|(_, object)| object)
     }
 
     pub(crate) fn get(&self, name: &ObjectName) -> Option<&Arc<T>> {

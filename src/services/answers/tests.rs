@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use towpath_image::Capacities;
-use towpath_model::{Event, Kind, NodeFact};
+use towpath_model::{Code, Event, Key, Kind, NodeFact, Problem};
 
 use crate::services::fixture::{Fixture, lists, name, object, service, slice, system_error};
 
@@ -132,4 +132,109 @@ fn slots_that_rest_are_not_free() {
     assert_eq!(backends(&fixture), 4 + 6, "the old ones rest");
     fixture.pass(Duration::from_secs(2));
     assert_eq!(backends(&fixture), 6, "they have rested, though no change took them since");
+}
+
+/// What `towpath services [NAME]` is answered of Services that are not routed.
+#[test]
+fn a_service_that_is_not_routed_is_named_with_the_reason() {
+    let mut fixture = Fixture::new();
+    assert_eq!(super::not_routed::unlisted(&fixture.asked()).len(), 3, "nothing was listed yet");
+    let made = |name: &str, spec: serde_json::Value| {
+        let meta = json!({ "name": name, "namespace": "d" });
+        Event::Apply(object(Kind::Service, &json!({ "metadata": meta, "spec": spec })))
+    };
+    let key = Key { kind: Kind::Service, name: name("bad") };
+    let problem = Problem::new(Code::FieldUnusable, Some(key.clone()), "spec.ports", "no", "mend");
+    fixture.say(lists(vec![
+        service("a", 1),
+        made("none", json!({ "clusterIP": "None" })),
+        made("outside", json!({ "type": "ExternalName", "externalName": "example.org" })),
+        Event::Bad(key, problem),
+    ]));
+    let of = |fixture: &Fixture, name: Option<&str>| -> Vec<(String, bool)> {
+        let mut replies = super::not_routed::wrong(&fixture.asked(), name);
+        if let Some(name) = name {
+            replies.extend(super::not_routed::by_choice(&fixture.asked(), name, None).0);
+        }
+        replies.into_iter().map(|one| (format!("{}: {}", one.name, one.why), one.wrong)).collect()
+    };
+    assert!(super::not_routed::unlisted(&fixture.asked()).is_empty());
+    let bad = "d/bad: TP2002 Service d/bad: spec.ports: no; mend";
+    let unread = of(&fixture, None);
+    assert!(matches!(&*unread, [(why, true)] if why.starts_with(bad)), "{unread:?}");
+    assert!(of(&fixture, Some("a")).is_empty(), "it is routed");
+    for (name, words) in [
+        ("none", "d/none: it is headless (clusterIP: None)"),
+        ("d/outside", "d/outside: it is of type ExternalName"),
+    ] {
+        let found = of(&fixture, Some(name));
+        assert!(matches!(&*found, [(why, false)] if why.starts_with(words)), "{found:?}");
+    }
+    assert!(of(&fixture, Some("other/none")).is_empty());
+}
+
+#[test]
+fn a_service_whose_newest_version_cannot_be_read_has_its_problem() {
+    let mut fixture = Fixture::new();
+    fixture.say(lists(vec![service("a", 1), slice("a", &[1])]));
+    let key = Key { kind: Kind::Service, name: name("a") };
+    let problem = Problem::new(Code::FieldUnusable, Some(key.clone()), "spec.ports", "no", "mend");
+    fixture.say(vec![Event::Bad(key, problem)]);
+    let service = fixture.services().plan().service(&name("a")).unwrap();
+    let problems = super::service_reply(&fixture.asked(), service).problems;
+    assert!(
+        problems.iter().any(|p| p.contains("TP2002") && p.contains("spec.ports")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn a_port_without_endpoints_tells_what_its_slices_have() {
+    let slice_with = |spec: serde_json::Value| {
+        let mut slice = json!({
+            "metadata": {
+                "name": "a-1", "namespace": "d",
+                "labels": { "kubernetes.io/service-name": "a" },
+            },
+            "addressType": "IPv4",
+            "ports": [{ "name": "t", "protocol": "TCP", "port": 80 }],
+            "endpoints": [],
+        });
+        let fields = spec.as_object().unwrap().clone();
+        slice.as_object_mut().unwrap().extend(fields);
+        vec![Event::Apply(object(Kind::EndpointSlice, &slice))]
+    };
+    let endpoint = json!([{ "addresses": ["10.1.0.1"] }]);
+    let port = json!([{ "name": "mysql", "protocol": "TCP", "port": 3306 }]);
+    for (slices, said) in [
+        (vec![], "no EndpointSlice has the label kubernetes.io/service-name: a"),
+        (slice_with(json!({})), "EndpointSlice a-1: it has no endpoints"),
+        (
+            slice_with(json!({ "ports": port, "endpoints": endpoint })),
+            "EndpointSlice a-1: no port \"t\" with protocol TCP; its ports: \"mysql\" 3306/TCP",
+        ),
+        (
+            slice_with(json!({ "addressType": "FQDN", "endpoints": [{ "addresses": ["a.org"] }] })),
+            "EndpointSlice a-1: its addressType is neither IPv4 nor IPv6",
+        ),
+        (
+            slice_with(
+                json!({ "addressType": "IPv6", "endpoints": [{ "addresses": ["fd00::1"] }] }),
+            ),
+            "EndpointSlice a-1: its addresses are IPv6",
+        ),
+        (
+            slice_with(json!({ "endpoints": [{ "addresses": ["127.0.0.1"] }] })),
+            "EndpointSlice a-1: its addresses cannot be routed",
+        ),
+    ] {
+        let mut fixture = Fixture::new();
+        let mut events = vec![service("a", 1)];
+        events.extend(slices);
+        fixture.say(lists(events));
+        let service = fixture.services().plan().service(&name("a")).unwrap();
+        let reply = super::service_reply(&fixture.asked(), service);
+        let port = reply.ports.iter().find(|port| port.name == "t").unwrap();
+        assert_eq!(port.no_endpoints, [said]);
+    }
 }
