@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    sync::LazyLock,
 };
 
 use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
@@ -14,12 +15,13 @@ use towpath_model::{
     wire::{decode_list, identify, pod::decode_pod},
 };
 use towpath_proxy::{Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan};
+use towpath_zone::{Client, Name, Outcome, Query, Settings, Snapshot, Transport, Zones, answer};
 
 use crate::subjects::{self, Directory, config};
 
 pub(crate) type Target = fn(&[u8]);
 
-pub(crate) const TARGETS: [(&str, Target); 11] = [
+pub(crate) const TARGETS: [(&str, Target); 12] = [
     ("service", |data| object(Kind::Service, data)),
     ("endpoint_slice", |data| object(Kind::EndpointSlice, data)),
     ("node", |data| object(Kind::Node, data)),
@@ -31,6 +33,7 @@ pub(crate) const TARGETS: [(&str, Target); 11] = [
     ("configuration", configuration),
     ("addresses", addresses),
     ("http_head", http_head),
+    ("dns_message", dns_message),
 ];
 
 /// Longest input that a target does something with: longer ones teach nothing new.
@@ -255,4 +258,64 @@ fn http_head(data: &[u8]) {
     if let Some(value) = subjects::parameter(&text, "name") {
         assert!(value.len() <= text.len() * 3, "decoding never grows but for replaced bytes");
     }
+}
+
+/// What somebody sends to the DNS server, over UDP and over TCP.
+fn dns_message(data: &[u8]) {
+    static ZONE: LazyLock<Snapshot> = LazyLock::new(zone);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let client = Client { transport, rotation: 1 };
+        let mut out = vec![0xee; usize::from(u16::MAX)];
+        match answer(&ZONE, client, data, &mut out) {
+            Outcome::Reply(reply) => {
+                let (said, rest) = out.split_at(reply.length);
+                assert!(rest.iter().all(|byte| *byte == 0xee), "nothing behind the reply");
+                assert_eq!(said[..2], data[..2], "the id is the client's");
+                assert_eq!(u16::from(said[3] & 0xf), reply.rcode & 0xf);
+                let edns = Query::parse(data).ok().and_then(|query| query.edns);
+                let udp = usize::from(edns.map_or(512, |edns| edns.udp_size).clamp(512, 1232));
+                assert!(transport == Transport::Tcp || said.len() <= udp, "{}", said.len());
+                let mut again = vec![0; usize::from(u16::MAX)];
+                let echoed = answer(&ZONE, client, said, &mut again);
+                assert!(matches!(echoed, Outcome::Drop), "a reply is no question");
+            }
+            Outcome::Miss(miss) => {
+                assert!(miss.written <= out.len());
+                assert_eq!(miss.name().last(), Some(&0), "a whole name");
+            }
+            Outcome::Drop => {}
+        }
+    }
+}
+
+/// The zone of the companions, a headless Service and one that leads out of the cluster.
+fn zone() -> Snapshot {
+    let mut store = Store::new("n0");
+    for object in companions() {
+        store.feed(Event::Apply(object));
+    }
+    let others = [
+        (Kind::Namespace, r#"{"metadata":{"name":"d"}}"#),
+        (Kind::Service, r#"{"metadata":{"namespace":"d","name":"h"},"spec":{"clusterIP":"None"}}"#),
+        (
+            Kind::Service,
+            r#"{"metadata":{"namespace":"d","name":"x"},"spec":{"type":"ExternalName",
+                "externalName":"www.example.com"}}"#,
+        ),
+        (
+            Kind::EndpointSlice,
+            r#"{"metadata":{"namespace":"d","name":"h-1","labels":{"kubernetes.io/service-name":"h"}},
+                "addressType":"IPv4","ports":[{"name":"a","port":80}],"endpoints":[
+                {"addresses":["10.0.0.3"],"hostname":"h-0"},{"addresses":["10.0.0.4"]}]}"#,
+        ),
+    ];
+    for (kind, object) in others {
+        store.feed(Event::Apply(decode(kind, object.as_bytes()).expect("an object")));
+    }
+    let domain = Name::parse("cluster.local").expect("a domain");
+    let mut zones = Zones::new(Settings::of_domain(domain)).expect("a short domain");
+    let (view, changes) = store.commit();
+    zones.update(&view, &changes, 1);
+    assert_eq!(zones.snapshot().services(), 3);
+    zones.snapshot().clone()
 }
