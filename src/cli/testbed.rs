@@ -1,7 +1,11 @@
 //! `towpath testbed`: what the demo and the tests run inside their namespaces. Hidden.
 
-use std::process::ExitCode;
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use towpath_testbed::{probe, reaper};
 
@@ -31,6 +35,20 @@ enum Role {
         #[arg(long)]
         cpu: Option<usize>,
     },
+    /// Answer DNS questions
+    Names {
+        /// Where
+        #[arg(long)]
+        at: SocketAddr,
+        /// What there is, as name=address
+        #[arg(long = "name", value_parser = name_and_address)]
+        names: Vec<(String, IpAddr)>,
+    },
+}
+
+fn name_and_address(text: &str) -> anyhow::Result<(String, IpAddr)> {
+    let (name, address) = text.split_once('=').context("no name=address")?;
+    Ok((name.to_owned(), address.parse()?))
 }
 
 pub(super) fn run(args: &TestbedArgs) -> ExitCode {
@@ -40,6 +58,7 @@ pub(super) fn run(args: &TestbedArgs) -> ExitCode {
             Ok(())
         }
         Role::Agent => probe::serve_agent(),
+        Role::Names { at, names } => probe::serve_names(*at, names),
         Role::Serve { name, ports, cpu } => probe::serve(name, ports, *cpu),
     };
     match done {

@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -365,7 +365,6 @@ impl Host {
     /// # Errors
     /// When they do not come up.
     pub fn serve_on(&self, ports: &[u16], cpu: Option<usize>) -> Result<std::process::Child> {
-        use std::io::{BufRead as _, BufReader};
         let mut command = self.command(&self.tool);
         command.args(["testbed", "serve", "--name", &self.name]);
         for port in ports {
@@ -374,12 +373,32 @@ impl Host {
         if let Some(cpu) = cpu {
             command.args(["--cpu", &cpu.to_string()]);
         }
+        self.until_ready(command)
+    }
+
+    /// Starts a DNS server here, on port 53 of the IPv4 address: it knows these names and no others.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn serve_names(&self, names: &[(&str, IpAddr)]) -> Result<std::process::Child> {
+        let mut command = self.command(&self.tool);
+        let at = SocketAddr::new(self.v4(), 53).to_string();
+        command.args(["testbed", "names", "--at", &at]);
+        for (name, address) in names {
+            command.args(["--name", &format!("{name}={address}")]);
+        }
+        self.until_ready(command)
+    }
+
+    /// Starts a server and waits until it says that it serves.
+    fn until_ready(&self, mut command: Command) -> Result<std::process::Child> {
+        use std::io::{BufRead as _, BufReader};
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = self.spawn(command)?;
         let output = child.stdout.take().context("the server has no output")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
-        anyhow::ensure!(line.trim() == "ready", "the echo server on {} said {line:?}", self.name);
+        anyhow::ensure!(line.trim() == "ready", "the server on {} said {line:?}", self.name);
         Ok(child)
     }
 

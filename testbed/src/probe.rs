@@ -5,8 +5,10 @@ mod client;
 mod echo;
 mod load;
 mod measure;
+mod names;
 
-pub use agent::{Agent, Ask, Compared, Load, Reached, Seen};
+pub use agent::{Agent, Ask, Compared, Load, Reached, Resolved, Seen};
 pub use client::serve_agent;
 pub use echo::serve;
 pub use measure::monotonic_ns;
+pub use names::serve_names;

@@ -23,6 +23,16 @@ fn every_check_passes() {
 
 #[test]
 #[ignore = "needs root"]
+fn exactly_the_queries_fail_without_dns() {
+    let (success, checks, said) = lines(&["--without", "dns"]);
+    let passed: Vec<_> = checks.iter().filter(|check| check["ok"] != false).collect();
+    assert!(passed.is_empty(), "they prove nothing: {passed:#?}");
+    assert!(success && checks.iter().all(|check| check["area"] == "dns"), "{said}");
+    assert_eq!(checks.len(), 20, "{said}");
+}
+
+#[test]
+#[ignore = "needs root"]
 fn exactly_the_traffic_of_an_area_fails_without_it() {
     let (success, checks, said) = lines(&["--without", "services"]);
     let passed: Vec<_> = checks.iter().filter(|check| check["ok"] != false).collect();

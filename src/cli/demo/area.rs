@@ -7,6 +7,8 @@ use clap::ValueEnum;
 pub(super) enum Area {
     /// Addresses of Services lead to their endpoints
     Services,
+    /// Each node answers its pods' DNS queries
+    Dns,
 }
 
 impl Area {
@@ -14,6 +16,7 @@ impl Area {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Services => "services",
+            Self::Dns => "dns",
         }
     }
 }

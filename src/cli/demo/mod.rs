@@ -59,8 +59,8 @@ fn demo(args: &DemoArgs) -> Result<bool> {
     let mut report = report::Report::new(args.json);
     preflight::check()?;
     kernel(&report, &check::look(None, BPFFS.into()))?;
-    let mut scene = scene::Scene::build(&mut report)?;
     let in_force = args.in_force();
+    let mut scene = scene::Scene::build(&mut report, in_force)?;
     scene.switch_off(in_force)?;
     checks::run(&mut scene, &mut report, in_force)?;
     report.finish(in_force.without());

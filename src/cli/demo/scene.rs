@@ -32,6 +32,11 @@ pub(super) const STICKY: [&str; 2] = ["10.96.0.30", "fd00:96::30"];
 pub(super) const LOCAL: [&str; 2] = ["10.96.0.40", "fd00:96::40"];
 pub(super) const LOAD_BALANCER: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
 pub(super) const EXTERNAL: [&str; 2] = ["198.51.100.10", "2001:db8:1::10"];
+/// The cluster's DNS.
+pub(super) const DNS: [&str; 2] = ["10.96.0.53", "fd00:96::53"];
+/// A name that the upstream of the nodes knows.
+pub(super) const EXTERNAL_NAME: &str = "www.external.test.";
+pub(super) const EXTERNAL_NAME_IP: &str = "192.0.2.53";
 /// nodePorts of `web`.
 pub(super) const NODE_PORT_TCP: u16 = 30_080;
 pub(super) const NODE_PORT_UDP: u16 = 30_053;
@@ -51,13 +56,14 @@ pub(super) struct Scene {
     /// How long one answer is waited for.
     pub(super) patience_ms: u64,
     kubeconfig: PathBuf,
+    config: PathBuf,
     exe: PathBuf,
     // Last: everything else runs inside it.
     pub(super) cluster: Cluster,
 }
 
 impl Scene {
-    pub(super) fn build(report: &mut Report) -> Result<Self> {
+    pub(super) fn build(report: &mut Report, in_force: InForce) -> Result<Self> {
         let exe = std::env::current_exe().context("finding this program")?;
         let began = Instant::now();
         let nodes = [(Wiring::Bridge, 3), (Wiring::PointToPoint, 2)];
@@ -70,13 +76,20 @@ impl Scene {
         for (bed, zone) in cluster.nodes.iter().zip(["zone-1", "zone-2"]) {
             api.put(node(bed, zone))?;
         }
-        for service in services() {
-            api.put(service)?;
+        for object in services() {
+            api.put(object)?;
         }
         let mut servers = Vec::new();
         for (node, pod) in [(0, 1), (0, 2), (1, 0)] {
             servers.push(cluster.pod(node, pod).serve(&[TARGET])?);
         }
+        let names = [(EXTERNAL_NAME, ip(EXTERNAL_NAME_IP))];
+        servers.push(cluster.control.serve_names(&names)?);
+        let config = cluster.dir.join("towpath.yaml");
+        let dns = if in_force == InForce::Without(Area::Dns) { "off" } else { "on" };
+        let upstream = cluster.control.v4();
+        let text = format!("features: {{dns: {dns}}}\ndns: {{upstreams: ['{upstream}']}}\n");
+        std::fs::write(&config, text)?;
         let kubeconfig = cluster.dir.join("kubeconfig");
         let server = SocketAddr::new(cluster.control.v4(), 6443);
         let fields = json!({ "server": format!("http://{server}") });
@@ -89,6 +102,7 @@ impl Scene {
             hosts: vec![cluster.nodes[0].host.agent()?, cluster.nodes[1].host.agent()?],
             patience_ms: ANSWER_MS,
             kubeconfig,
+            config,
             exe,
             cluster,
         };
@@ -116,6 +130,9 @@ impl Scene {
             let local = self.ready_endpoints(&[(0, 1), (1, 0)]);
             self.api.put(slice("local", v6, &ports, &local))?;
         }
+        let mut named = slice("db", false, &ports, &self.ready_endpoints(&[(1, 0)]));
+        named["endpoints"][0]["hostname"] = "db-0".into();
+        self.api.put(named)?;
         Ok(())
     }
 
@@ -132,6 +149,8 @@ impl Scene {
         let log = File::create(bed.run_dir.join("daemon.log"))?;
         let mut command = bed.daemon(&self.exe);
         command
+            .arg("--config")
+            .arg(&self.config)
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(["--external-ips", "198.51.100.0/24,2001:db8:1::/64"])
@@ -167,6 +186,8 @@ impl Scene {
             InForce::All => return Ok(()),
             // The programs are what carries Services, and they carry nothing else.
             InForce::Without(Area::Services) | InForce::WithoutPrograms => self.detach()?,
+            // The daemons were started without it.
+            InForce::Without(Area::Dns) => {}
         }
         self.patience_ms = NO_ANSWER_MS;
         Ok(())
@@ -219,31 +240,45 @@ pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED))
 }
 
+/// A Service of both families; `rest`: fields of its spec.
+pub(super) fn service(name: &str, ips: [&str; 2], rest: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": name, "namespace": "default" },
+        "spec": {
+            "clusterIP": ips[0], "clusterIPs": ips, "ipFamilies": ["IPv4", "IPv6"],
+            "ipFamilyPolicy": "RequireDualStack",
+            "ports": [
+                { "name": "http", "protocol": "TCP", "port": 80, "targetPort": TARGET },
+                { "name": "dns", "protocol": "UDP", "port": 53, "targetPort": TARGET },
+            ],
+        },
+    });
+    if let (Some(spec), Value::Object(rest)) = (object["spec"].as_object_mut(), rest) {
+        spec.extend(rest);
+    }
+    object
+}
+
 fn services() -> Vec<Value> {
-    let service = |name: &str, ips: [&str; 2], rest: Value| {
-        let mut object = json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": { "name": name, "namespace": "default" },
-            "spec": {
-                "clusterIP": ips[0], "clusterIPs": ips, "ipFamilies": ["IPv4", "IPv6"],
-                "ipFamilyPolicy": "RequireDualStack",
-                "ports": [
-                    { "name": "http", "protocol": "TCP", "port": 80, "targetPort": TARGET },
-                    { "name": "dns", "protocol": "UDP", "port": 53, "targetPort": TARGET },
-                ],
-            },
-        });
-        if let (Some(spec), Some(rest)) = (object["spec"].as_object_mut(), rest.as_object()) {
-            spec.extend(rest.clone());
-        }
-        object
-    };
     let mut web = service("web", WEB, json!({ "type": "LoadBalancer", "externalIPs": EXTERNAL }));
     web["spec"]["ports"][0]["nodePort"] = NODE_PORT_TCP.into();
     web["spec"]["ports"][1]["nodePort"] = NODE_PORT_UDP.into();
     web["status"]["loadBalancer"]["ingress"] =
         LOAD_BALANCER.iter().map(|ip| json!({ "ip": ip })).collect();
+    let namespace = |name: &str| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+    let ports = json!({ "ports": [
+        { "name": "dns", "protocol": "UDP", "port": 53 },
+        { "name": "dns-tcp", "protocol": "TCP", "port": 53 },
+    ] });
+    let mut dns = service("kube-dns", DNS, ports);
+    dns["metadata"]["namespace"] = "kube-system".into();
+    let headless = json!({ "clusterIP": "None", "clusterIPs": ["None"] });
     vec![
+        namespace("default"),
+        namespace("kube-system"),
+        dns,
+        service("db", ["None", "None"], headless),
         web,
         service("empty", EMPTY, json!({})),
         service("sticky", STICKY, json!({ "sessionAffinity": "ClientIP" })),

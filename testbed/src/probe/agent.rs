@@ -48,6 +48,19 @@ pub enum Ask {
         /// One unconnected datagram; otherwise a TCP connection.
         udp: bool,
     },
+    /// Ask a DNS server; the answer is a [`Resolved`].
+    Resolve {
+        /// The server.
+        server: SocketAddr,
+        /// The whole name.
+        name: String,
+        /// The type of record, such as `A`.
+        record: String,
+        /// Over TCP.
+        tcp: bool,
+        /// Milliseconds at most.
+        timeout_ms: u64,
+    },
     /// Run on this processor only.
     Pin {
         /// Its number.
@@ -107,6 +120,16 @@ pub struct Seen {
     pub peer: Option<SocketAddr>,
     /// How long it took.
     pub micros: u64,
+}
+
+/// What a DNS server said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolved {
+    /// The code (`NOERROR`, `NXDOMAIN`), or why there is none: as [`Seen::outcome`].
+    pub code: String,
+    /// What was answered, in order of text, as in `10.96.0.1` or `0 100 80 web.`.
+    pub answers: Vec<String>,
 }
 
 /// What a load saw.

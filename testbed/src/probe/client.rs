@@ -14,7 +14,7 @@ use super::{
     agent::{Ask, Seen},
     echo::{ECHO, canonical, println_now},
     load::Running,
-    measure,
+    measure, names,
 };
 
 /// Answers questions from standard input until it closes.
@@ -50,6 +50,10 @@ pub fn serve_agent() -> Result<()> {
                 serde_json::to_string(&seen)?
             }
             Ask::Echo { to, bytes, udp } => serde_json::to_string(&seen(|| echo(to, bytes, udp)))?,
+            Ask::Resolve { server, name, record, tcp, timeout_ms } => {
+                let timeout = Duration::from_millis(timeout_ms);
+                serde_json::to_string(&names::resolve(server, &name, &record, tcp, timeout))?
+            }
             Ask::Pin { cpu } => serde_json::to_string(&seen(|| measure::pin(cpu)))?,
             Ask::Compare { one, other, udp, count } => {
                 serde_json::to_string(&measure::compare(one, other, udp, count)?)?
@@ -107,7 +111,7 @@ pub(super) fn seen(exchange: impl FnOnce() -> io::Result<Answer>) -> Seen {
     }
 }
 
-fn outcome(error: &io::Error) -> String {
+pub(super) fn outcome(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused".to_owned(),
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "timeout".to_owned(),
@@ -135,7 +139,7 @@ fn tcp(to: SocketAddr, timeout: Duration) -> io::Result<Answer> {
     Ok((line, Some(peer)))
 }
 
-fn udp_socket(to: SocketAddr, connected: bool) -> io::Result<UdpSocket> {
+pub(super) fn udp_socket(to: SocketAddr, connected: bool) -> io::Result<UdpSocket> {
     let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     if to.is_ipv6() {

@@ -1,6 +1,7 @@
 //! The checks. Each names its area and what its traffic proves: a check of traffic that passes while
 //! its area is switched off proves nothing.
 
+mod dns;
 mod services;
 
 use std::{collections::BTreeSet, time::Instant};
@@ -77,7 +78,9 @@ impl Check {
 
 /// Every check of every area, in the order in which they run.
 fn all(scene: &Scene) -> Vec<Check> {
-    services::checks(scene)
+    let mut checks = services::checks(scene);
+    checks.extend(dns::checks(scene));
+    checks
 }
 
 /// Runs those that can tell something about what is in force.
