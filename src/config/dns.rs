@@ -32,8 +32,9 @@ pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<Dn
     let switch = file.features.as_ref().and_then(|features| features.dns.as_ref());
     let switch = switch.map(|spanned| layers.of_file(spanned));
     let on = match switch.as_ref().map(|setting| setting.value.as_str()) {
-        None | Some("off") => false,
-        Some("on") => true,
+        // Readers of YAML 1.1, such as helm, write what was `on` as `true`.
+        None | Some("off" | "false") => false,
+        Some("on" | "true") => true,
         Some(other) => {
             let action = suggest::advice(other, &["on", "off"]);
             faults.extend(
@@ -130,6 +131,8 @@ mod tests {
     fn dns_is_off_until_asked_for_and_has_the_defaults_of_kubeadm() {
         assert_eq!(resolved("log: {level: info}"), Ok(None));
         assert_eq!(resolved("features: {dns: off}"), Ok(None));
+        assert_eq!(resolved("features: {dns: false}"), Ok(None));
+        assert!(resolved("features: {dns: true}").unwrap().is_some());
         let on = resolved("features: {dns: on}").unwrap().unwrap();
         let service = ObjectName::new("kube-system", "kube-dns");
         assert_eq!(

@@ -61,6 +61,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (ne .Values.monitoring.monitor "none") (eq .Values.mode "run") }}yes{{ end -}}
 {{- end }}
 
+{{- /* Is DNS answered? An `on` without quotation marks is `true` for helm. */ -}}
+{{- define "towpath.dns" -}}
+{{- $dns := dig "features" "dns" "off" .Values.config | toString -}}
+{{- if or (eq $dns "on") (eq $dns "true") }}yes{{ end -}}
+{{- end }}
+
 {{- /* The daemon's whole configuration file. */ -}}
 {{- define "towpath.config" -}}
 {{- $own := dict "bpffs" "/host/bpf/towpath" "cgroupRoot" "/host/cgroup" "runDir" "/run/towpath" "apiServers" (include "towpath.apiServers" . | fromJsonArray) -}}

@@ -48,6 +48,11 @@ fn pod(objects: &[Value]) -> &Value {
     &found[0]["spec"]["template"]
 }
 
+/// The render with DNS.
+fn names_are_served(name: &str) -> bool {
+    name == "dns"
+}
+
 fn serves(name: &str) -> bool {
     name != "cleanup"
 }
@@ -141,13 +146,20 @@ fn a_field_that_does_not_exist_is_found_out() {
 fn rights_are_those_of_the_operators_page_and_only_read() {
     let page = text("docs/operate.md");
     let (_, rest) = page.split_once("kind: ClusterRole\n").unwrap();
+    let (block, rest) = rest.split_once("```").unwrap();
+    let always = yaml(block)["rules"].as_array().unwrap().clone();
+    let (_, rest) = rest.split_once("```yaml\n# DNS\n").unwrap();
     let (block, _) = rest.split_once("```").unwrap();
-    let documented = yaml(block)["rules"].clone();
+    let of_dns = yaml(block).as_array().unwrap().clone();
     each(|name, objects| {
         let roles = of_kind(objects, "ClusterRole");
         assert_eq!(roles.len(), 1, "{name}");
-        assert_eq!(roles[0]["rules"], documented, "{name}");
-        for rule in documented.as_array().unwrap() {
+        let mut documented = always.clone();
+        if names_are_served(name) {
+            documented.extend(of_dns.clone());
+        }
+        assert_eq!(roles[0]["rules"], Value::Array(documented.clone()), "{name}");
+        for rule in &documented {
             for verb in rule["verbs"].as_array().unwrap() {
                 assert!(["get", "list", "watch"].contains(&verb.as_str().unwrap()), "{verb}");
             }
@@ -159,8 +171,11 @@ fn rights_are_those_of_the_operators_page_and_only_read() {
 fn the_daemon_has_these_capabilities_and_no_other_privilege() {
     each(|name, objects| {
         let spec = &pod(objects)["spec"];
-        let wanted: &[&str] =
-            if serves(name) { &["BPF", "NET_ADMIN", "PERFMON"] } else { &["BPF", "NET_ADMIN"] };
+        let wanted: &[&str] = match (serves(name), names_are_served(name)) {
+            (true, true) => &["BPF", "NET_ADMIN", "PERFMON", "NET_BIND_SERVICE"],
+            (true, false) => &["BPF", "NET_ADMIN", "PERFMON"],
+            (false, _) => &["BPF", "NET_ADMIN"],
+        };
         let containers = spec["containers"].as_array().unwrap();
         assert_eq!(containers.len(), 1, "{name}");
         let own = &containers[0]["securityContext"];
@@ -298,6 +313,7 @@ fn good_values_are_taken() {
     let good = [
         "{}",
         "apiServers: ['https://[fd00::1]:6443', 'https://api.example.com']",
+        "config: {features: {dns: true}}",
         "config: {healthzBindAddress: 'off', metricsBindAddress: '[::]:10249'}",
         "maxUnavailable: 10%",
         "resources: {limits: {memory: 1Gi}}",
@@ -335,6 +351,11 @@ const WRONG: &[&str] = &[
     "config: {healthzBindAddress: 'localhost:10256'}",
     "config: {log: {format: xml}}",
     "config: {log: {colour: red}}",
+    "config: {features: {dns: maybe}}",
+    "config: {features: {dsn: 'on'}}",
+    "config: {dns: {upstreams: [resolver.example.com]}}",
+    "config: {dns: {service: kube-dns}}",
+    "config: {clusterDomain: 'a..b'}",
     "config: {bpffs: /sys/fs/bpf/other}",
     "config: {nodeName: a}",
     "image: {repository: ''}",
