@@ -23,6 +23,8 @@ pub(super) struct Wanted {
     pub(super) service: ObjectName,
     /// ClusterIPs.
     pub(super) addresses: Vec<IpAddr>,
+    /// From which of its own addresses the node asks: at most one of a family.
+    pub(super) sources: Vec<IpAddr>,
 }
 
 /// The cluster's zone, and who is told of it.
@@ -52,13 +54,25 @@ impl Dns {
         self.wanted.send_if_modified(|wanted| {
             let service = view.service(&wanted.service);
             let addresses = service.map_or(&[][..], |service| &service.cluster_ips);
-            let differs = !addresses.is_empty() && wanted.addresses != addresses;
-            if differs {
+            let before = wanted.clone();
+            if !addresses.is_empty() {
                 wanted.addresses = addresses.to_vec();
             }
-            differs
+            wanted.sources = sources(view);
+            *wanted != before
         });
     }
+}
+
+/// Addresses of the Node object that are this machine's, else any of this machine.
+fn sources(view: &View<'_>) -> Vec<IpAddr> {
+    let local = view.local_addresses();
+    let named = view.own_node().map_or(&[][..], |node| &node.addresses);
+    let of = |v4: bool| {
+        let fits = move |ip: &&IpAddr| ip.is_ipv4() == v4 && local.contains(ip);
+        named.iter().filter(fits).chain(local.iter().filter(fits)).next().copied()
+    };
+    [of(true), of(false)].into_iter().flatten().collect()
 }
 
 fn unix(now: Now) -> u32 {

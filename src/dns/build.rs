@@ -20,7 +20,8 @@ pub fn build(config: &DnsConfig, metrics: &Arc<DnsMetrics>) -> Result<(Dns, Serv
     let settings = Settings { service: config.service.clone(), ..Settings::of_domain(domain) };
     let zones = Zones::new(settings).context("clusterDomain is too long")?;
     let published = Arc::new(ArcSwap::from_pointee(zones.snapshot().clone()));
-    let wanted = Wanted { service: config.service.clone(), addresses: Vec::new() };
+    let wanted =
+        Wanted { service: config.service.clone(), addresses: Vec::new(), sources: Vec::new() };
     let (wanted, to_serve) = watch::channel(wanted);
     let problems = Arc::new(Mutex::default());
     let serving = Serving {

@@ -56,6 +56,8 @@ pub enum ServeError {
 struct State {
     handle: Handle,
     servers: BTreeMap<IpAddr, Server>,
+    /// What the routes have.
+    sources: Vec<IpAddr>,
     told: Option<ObjectName>,
     upstreams: Option<Vec<SocketAddr>>,
 }
@@ -73,7 +75,13 @@ impl Serving {
     ) -> Result<(), ServeError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let connection = tokio::spawn(connection);
-        let mut state = State { handle, servers: BTreeMap::new(), told: None, upstreams: None };
+        let mut state = State {
+            handle,
+            servers: BTreeMap::new(),
+            sources: Vec::new(),
+            told: None,
+            upstreams: None,
+        };
         let mut look = interval(LOOK);
         loop {
             let mut ended = false;
@@ -120,11 +128,23 @@ impl Serving {
             }
         }
         let mut problems = Vec::new();
+        let moved = state.sources != wanted.sources;
+        let mut all = true;
+        for address in state.servers.keys().filter(|_| moved) {
+            if let Err(error) = routes::add(&state.handle, *address, source(wanted, *address)).await
+            {
+                tracing::warn!(%address, %error, "the local route of a DNS address stays as it was");
+                all = false;
+            }
+        }
+        if all {
+            state.sources.clone_from(&wanted.sources);
+        }
         for address in &wanted.addresses {
             if state.servers.contains_key(address) {
                 continue;
             }
-            match self.open(&state.handle, *address).await {
+            match self.open(&state.handle, *address, source(wanted, *address)).await {
                 Ok(server) => {
                     state.servers.insert(*address, server);
                 }
@@ -145,8 +165,13 @@ impl Serving {
         problems
     }
 
-    async fn open(&self, handle: &Handle, address: IpAddr) -> io::Result<Server> {
-        routes::add(handle, address).await?;
+    async fn open(
+        &self,
+        handle: &Handle,
+        address: IpAddr,
+        source: Option<IpAddr>,
+    ) -> io::Result<Server> {
+        routes::add(handle, address, source).await?;
         let listeners = match Listeners::bind(SocketAddr::new(address, PORT)) {
             Ok(listeners) => listeners,
             Err(error) => {
@@ -209,6 +234,11 @@ impl Serving {
         }
         problems
     }
+}
+
+/// From which address the node asks an address.
+fn source(wanted: &Wanted, address: IpAddr) -> Option<IpAddr> {
+    wanted.sources.iter().find(|source| source.is_ipv4() == address.is_ipv4()).copied()
 }
 
 /// Closes the sockets and gives the address up.

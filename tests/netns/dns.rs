@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio};
 
 use serde_json::json;
-use towpath_testbed::objects::slice;
+use towpath_testbed::{Host, objects::slice};
 
 use crate::support::{Bed, service};
 
@@ -35,15 +35,19 @@ fn bed() -> Bed {
 
 /// What `getaddrinfo` of a pod's C library says; `options` of its `resolv.conf`.
 fn resolve(bed: &Bed, pod: usize, name: &str, options: &str) -> String {
+    resolve_at(bed, bed.cluster.pod(0, pod), name, options)
+}
+
+fn resolve_at(bed: &Bed, host: &Host, name: &str, options: &str) -> String {
     let conf = bed.cluster.dir.join("resolv.conf");
     let search = "default.svc.cluster.local svc.cluster.local cluster.local";
     let text = format!("nameserver {VIP}\nsearch {search}\noptions ndots:5 {options}\n");
     std::fs::write(&conf, text).unwrap();
     let script =
         format!("mount --bind {} /etc/resolv.conf && exec getent ahosts {name}", conf.display());
-    let mut command = bed.cluster.pod(0, pod).command(Path::new("unshare"));
+    let mut command = host.command(Path::new("unshare"));
     command.args(["--mount", "sh", "-c", &script]).stdout(Stdio::piped());
-    let output = bed.cluster.pod(0, pod).spawn(command).unwrap().wait_with_output().unwrap();
+    let output = host.spawn(command).unwrap().wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let first = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
     let mut found: Vec<_> = text.lines().map(first).collect();
@@ -66,6 +70,11 @@ fn pods_resolve_names_of_the_cluster_on_their_own_node() {
     for name in ["web.default", "web.default.svc", "web.default.svc.cluster.local"] {
         assert_eq!(resolve(&bed, 0, name, ""), "10.96.7.1", "{name}");
         assert_eq!(resolve(&bed, 1, name, "use-vc"), "10.96.7.1", "{name} over TCP");
+    }
+    // Processes of the node itself, such as pods in its network: they ask from an address of the node.
+    for options in ["", "use-vc"] {
+        let found = resolve_at(&bed, &bed.cluster.nodes[0].host, "web", options);
+        assert_eq!(found, "10.96.7.1", "from the node, {options:?}");
     }
     assert_eq!(resolve(&bed, 0, "no.default.svc.cluster.local.", ""), "");
     // A headless Service, and a change that is seen at once.
