@@ -2,6 +2,10 @@
 //! once stays mended. `cargo xtask fuzz` looks for more (fuzz/README.md).
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "targets are tests")]
 
+#[path = "daemon/fixture.rs"]
+mod fixture;
+#[path = "daemon/start.rs"]
+mod start;
 #[path = "../fuzz/src/subjects.rs"]
 mod subjects;
 #[path = "../fuzz/src/targets.rs"]

@@ -4,37 +4,41 @@
 //! expect; the diff is the review.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
 
-#[path = "scenarios/bench.rs"]
-mod bench;
 #[path = "scenarios/dump.rs"]
 mod dump;
+#[path = "daemon/fixture.rs"]
+mod fixture;
+#[path = "scenarios/node.rs"]
+mod node;
 #[path = "scenarios/script.rs"]
 mod script;
+#[path = "daemon/start.rs"]
+mod start;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use bench::Bench;
+use node::Node;
 use script::{Script, Section};
 
 /// Runs one file; answers what its expectations should say.
 fn play(script: &Script) -> Script {
-    let mut bench = Bench::new(script.capacities());
+    let mut node = Node::new(script.capacities());
     let sections = script.sections.iter().map(|section| {
         let body = match section.name.as_str() {
             "maps" => section.body.clone(),
             "apply" | "delete" | "list" | "restart" | "hear" => {
-                bench.act(&section.name, &section.argument, &section.body);
+                node.act(&section.name, &section.argument, &section.body);
                 section.body.clone()
             }
-            "tables" => bench.tables(),
-            "nodes" => bench.nodes(),
-            "problems" => bench.problems(),
-            "writes" => bench.writes(),
-            "health checks" => bench.health_checks(),
-            "asks" => asks(&bench, &section.body),
+            "tables" => node.tables(),
+            "nodes" => node.nodes(),
+            "problems" => node.problems(),
+            "writes" => node.writes(),
+            "health checks" => node.health_checks(),
+            "asks" => asks(&node, &section.body),
             other => panic!("no such section: {other}"),
         };
         Section { body, ..section.clone() }
@@ -43,11 +47,11 @@ fn play(script: &Script) -> Script {
 }
 
 /// Each line is a question, and after `=>` its answer.
-fn asks(bench: &Bench, body: &str) -> String {
+fn asks(node: &Node, body: &str) -> String {
     let question = |line: &str| line.split("=>").next().unwrap_or_default().trim_end().to_owned();
     let questions: Vec<String> = body.lines().map(question).collect();
     let width = questions.iter().map(String::len).max().unwrap_or_default();
-    let answer = |question: &String| format!("{question:width$} => {}\n", bench.ask(question));
+    let answer = |question: &String| format!("{question:width$} => {}\n", node.ask(question));
     questions.iter().map(answer).collect()
 }
 

@@ -14,8 +14,8 @@
 //! - The same seed gives the same batches.
 //!
 //! The judge is the reference of `proxy/tests`, which reads the same JSON with code of its own. A failure
-//! names its seed: `TOWPATH_SIM_SEED=17 cargo test --release --test sim` plays that one only;
-//! `TOWPATH_SIM_SEEDS=5000` plays more than usual.
+//! names its seed: `cargo xtask sim --seeds 1 --from SEED` plays that one only; `--seeds 5000` plays more
+//! than usual, on every core.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "../proxy/tests/reference/answers.rs"]
@@ -36,6 +36,8 @@ mod question;
 mod readers;
 #[path = "sim/server.rs"]
 mod server;
+#[path = "daemon/start.rs"]
+mod start;
 #[path = "sim/told.rs"]
 mod told;
 #[path = "../proxy/tests/reference/world.rs"]
@@ -311,18 +313,30 @@ fn play(seed: u64, happened: &mut Happened, branches: &mut Branches) -> Vec<Batc
     sim.daemon.take_batches()
 }
 
-fn seeds() -> std::ops::RangeInclusive<u64> {
+/// As `cargo xtask sim` asks for.
+fn seeds() -> std::ops::Range<u64> {
     let number = |name| env::var(name).ok().map(|text| text.parse().unwrap());
-    if let Some(seed) = number("TOWPATH_SIM_SEED") {
-        return seed..=seed;
+    let from = number("TOWPATH_SIM_FROM").unwrap_or(1);
+    from..from + number("TOWPATH_SIM_SEEDS").unwrap_or(SEEDS)
+}
+
+/// Names the seed when a run of it fails, wherever it does.
+struct Seed(u64);
+
+impl Drop for Seed {
+    #[expect(clippy::print_stderr, reason = "`cargo xtask sim` looks for these words")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failing seed: {}", self.0);
+        }
     }
-    1..=number("TOWPATH_SIM_SEEDS").unwrap_or(SEEDS)
 }
 
 #[test]
 fn every_seed_ends_well() {
     let (mut happened, mut branches) = (Happened::default(), Branches::default());
     for seed in seeds() {
+        let _named = Seed(seed);
         play(seed, &mut happened, &mut branches);
     }
     println!("{:?}", happened.0);
@@ -345,7 +359,7 @@ fn every_seed_ends_well() {
         "what cannot be read is kept",
         "the maps are damaged",
     ];
-    let all = if seeds().count() < 10 { &all[..0] } else { &all[..] };
+    let all = if seeds().count() < 20 { &all[..0] } else { &all[..] };
     let never: Vec<_> = all.iter().filter(|what| !happened.0.contains_key(*what)).collect();
     assert!(never.is_empty(), "{never:?} of {:?}", happened.0);
 }

@@ -1,6 +1,5 @@
-//! The daemon's own parsers, by their source files: building the whole daemon with coverage counters
-//! would take minutes, and nothing of its TLS and its client is under test here. `tests/fuzz.rs` uses
-//! this file too, so that whoever renames a parser is told by `cargo test`.
+//! The daemon's own parsers that are private to it, by their source files. `tests/fuzz.rs` uses this
+//! file too, so that `cargo test` finds a parser that was moved.
 #![allow(dead_code, unreachable_pub, reason = "only parsers are called")]
 
 #[path = "../../src/admin/http.rs"]

@@ -7,17 +7,21 @@ use std::{
     sync::LazyLock,
 };
 
-use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
+use towpath_image::Capacities;
 use towpath_model::{
     Event, Kind, Object, Protocol, ROWS, Store, decode,
     service::Cidr,
     unknown_fields,
     wire::{decode_list, identify, pod::decode_pod},
 };
-use towpath_proxy::{Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan};
+use towpath_proxy::{NEEDS, ProxyConfig, Question, explain};
 use towpath_zone::{Client, Name, Outcome, Query, Settings, Snapshot, Transport, Zones, answer};
 
-use crate::subjects::{self, Directory, config};
+use crate::{
+    fixture::Fixture,
+    start::NODE,
+    subjects::{self, Directory, config},
+};
 
 pub(crate) type Target = fn(&[u8]);
 
@@ -62,49 +66,46 @@ fn object(kind: Kind, data: &[u8]) {
     compile(vec![event]);
 }
 
-/// The loop over these events, twice: the second time there must be nothing to do.
-fn compile(events: Vec<Event>) -> ServiceImage {
-    let mut store = Store::new("n0");
-    for stream in NEEDS {
-        store.feed(Event::InitDone(stream));
-    }
-    for object in companions() {
-        store.feed(Event::Apply(object));
-    }
-    let again = events.clone();
-    for event in events {
-        store.feed(event);
-    }
+/// The daemon's loop over these events, twice: the second time there must be nothing to do.
+fn compile(events: Vec<Event>) {
+    assert_idempotent(&events);
     let config = ProxyConfig {
         external_ips: Cidr::parse("0.0.0.0/0").into_iter().collect(),
         ..ProxyConfig::default()
     };
-    let mut planned = ServicePlan::new(config);
     let sizes = Capacities { frontends: 256, services: 64, backends: 512, node_addresses: 64 };
-    let mut kernel = FakeKernel::new(sizes);
-    let mut layout = Layout::adopt(kernel.image.clone());
-    for round in 0..2 {
-        let (view, changes) = store.commit();
-        assert!(round == 0 || changes.is_empty(), "the same objects change nothing: {changes:?}");
-        let synced = view.synced(&NEEDS);
-        let (delta, _problems) = plan(&view, &changes, &mut planned);
-        let batch = layout.lay_out(&delta, synced.as_ref(), round * 5_000);
-        let applied = kernel.apply(&batch);
-        layout.settle(&batch, &applied, round * 5_000);
-        assert_eq!(*layout.image(), kernel.image, "the mirror is the kernel");
-        assert_eq!(planned.differences(&store.view()), Vec::<String>::new());
-        for event in again.clone() {
-            store.feed(event);
-        }
+    let mut daemon = Fixture::new(sizes, config);
+    daemon.ingest(NEEDS.map(Event::InitDone).into());
+    daemon.ingest(companions().into_iter().map(Event::Apply).collect());
+    daemon.ingest(events.clone());
+    daemon.settle();
+    drop(daemon.take_written());
+    daemon.ingest(events);
+    daemon.settle();
+    assert_eq!(daemon.take_written(), [], "the same objects change nothing");
+    for problem in daemon.state().problems(100) {
+        assert!(!problem.to_string().is_empty());
     }
-    for key in kernel.image.frontends.keys() {
+    let (image, planned) = (daemon.image(), daemon.services().plan());
+    for key in image.frontends.keys() {
         let to = SocketAddr::new(IpAddr::from(key.addr), u16::from_be(key.port));
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let answer = explain(&kernel.image, &planned, &Question { to, protocol, host: true });
+            let answer = explain(&image, planned, &Question { to, protocol, host: true });
             assert!(!answer.to_string().contains("damaged"), "{to} {answer}");
         }
     }
-    kernel.image
+}
+
+/// What is said a second time is no change.
+fn assert_idempotent(events: &[Event]) {
+    let mut store = Store::new(NODE);
+    for first in [true, false] {
+        for event in events.iter().cloned() {
+            let _relist = store.feed(event);
+        }
+        let (_view, changes) = store.commit();
+        assert!(first || changes.is_empty(), "the same objects change nothing: {changes:?}");
+    }
 }
 
 /// A Service and a slice that most seeds speak of, so that one object alone reaches the tables.
@@ -169,7 +170,7 @@ fn manifests(data: &[u8]) {
     }
 }
 
-/// allocations.json as some earlier daemon, or somebody else, left it.
+/// allocations.json as some earlier daemon, or another program, left it.
 fn allocations(data: &[u8]) {
     if data.len() > LENGTH_MAX {
         return;
@@ -247,7 +248,7 @@ fn addresses(data: &[u8]) {
     });
 }
 
-/// What somebody sends to the control socket, or to the health and metrics ports.
+/// What is sent to the control socket, or to the health and metrics ports.
 fn http_head(data: &[u8]) {
     if data.len() > LENGTH_MAX {
         return;

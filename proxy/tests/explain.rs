@@ -2,23 +2,26 @@
 //! gives, and those that no plan would ever give.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod pipeline;
+
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
 };
 
+use pipeline::Pipeline;
 use proptest::prelude::*;
 use serde_json::json;
 use towpath_image::{
-    Capacities, FakeKernel, Kernel as _, ServiceImage,
+    Capacities, ServiceImage,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, Empty, FrontendKey,
         FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord,
         decide::{Action, Call, Request, Search, SocketAddress, Tables, Verdict, connect},
     },
 };
-use towpath_model::{Event, Kind, ObjectName, Protocol, Store, decode};
-use towpath_proxy::{Answer, Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan};
+use towpath_model::{Kind, ObjectName, Protocol};
+use towpath_proxy::{Answer, ProxyConfig, Question, ServicePlan, explain};
 
 const ADDRESSES: [&str; 4] = ["10.96.0.1", "192.168.0.10", "127.0.0.1", "fd96::1"];
 const PORTS: [u16; 2] = [80, 30_001];
@@ -210,22 +213,14 @@ proptest! {
 }
 
 fn apply(objects: &[serde_json::Value]) -> (ServiceImage, ServicePlan) {
-    let mut store = Store::new("n0");
-    for stream in NEEDS {
-        store.feed(Event::InitDone(stream));
-    }
+    let plan = ServicePlan::new(ProxyConfig::default());
+    let mut pipeline = Pipeline::listed(Capacities::default(), plan);
     for object in objects {
         let kind = Kind::of_name(object["kind"].as_str().unwrap()).unwrap();
-        store.feed(Event::Apply(decode(kind, object.to_string().as_bytes()).unwrap()));
+        pipeline.apply(kind, object);
     }
-    let mut kernel = FakeKernel::new(Capacities::default());
-    let mut layout = Layout::adopt(kernel.image.clone());
-    let mut planned = ServicePlan::new(ProxyConfig::default());
-    let (view, changes) = store.commit();
-    let (delta, _) = plan(&view, &changes, &mut planned);
-    let batch = layout.lay_out(&delta, view.synced(&NEEDS).as_ref(), 1);
-    assert_eq!(kernel.apply(&batch).failure, None);
-    (kernel.image, planned)
+    pipeline.turn();
+    (pipeline.kernel.image, pipeline.plan)
 }
 
 #[test]

@@ -2,14 +2,16 @@
 //! used again, a full map harms one Service only, and any image can be taken over.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-#[path = "layout/desk.rs"]
-mod desk;
+#[path = "layout/fixture.rs"]
+mod fixture;
 #[path = "layout/hold.rs"]
 mod hold;
+#[path = "pipeline/mod.rs"]
+mod pipeline;
 
 use std::collections::BTreeSet;
 
-use desk::{Desk, Want, synced, want};
+use fixture::{Fixture, Want, synced, want};
 use proptest::prelude::*;
 use towpath_image::{
     Capacities, ServiceImage, ServiceOp,
@@ -52,41 +54,41 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Answers how often slots were used again, and how often a Service was refused.
 fn run(steps: Vec<Step>) -> (usize, usize) {
-    let mut desk = Desk::new(capacities(9, 7, 48));
+    let mut fixture = Fixture::new(capacities(9, 7, 48));
     let mut began = None;
     let mut refused = 0;
     for step in steps {
         let (mut fail_after, mut sync) = (None, Some(synced()));
         match step {
-            Step::Want(identity, want) => desk.want(identity, Some(want)),
-            Step::Drop(identity) => desk.want(identity, None),
-            Step::Wait(ms) => desk.now += ms,
-            Step::GraceBegins => began = Some(desk.now),
+            Step::Want(identity, want) => fixture.want(identity, Some(want)),
+            Step::Drop(identity) => fixture.want(identity, None),
+            Step::Wait(ms) => fixture.now += ms,
+            Step::GraceBegins => began = Some(fixture.now),
             Step::GraceEnds => {
                 if let Some(began) = began.take() {
-                    desk.grace(began);
+                    fixture.grace(began);
                 }
             }
             Step::Restart => {
                 began = None;
-                desk.restart();
+                fixture.restart();
             }
             Step::Fail(after) => fail_after = Some(after),
             Step::Unsynced => sync = None,
         }
-        desk.turn(sync.as_ref(), fail_after);
-        refused += desk.layout.refused().count();
+        fixture.turn(sync.as_ref(), fail_after);
+        refused += fixture.layout().refused().count();
     }
     for identity in 1..6 {
-        desk.want(identity, None);
+        fixture.want(identity, None);
     }
-    desk.calm_down();
-    desk.assert_all_in_force();
+    fixture.calm_down();
+    fixture.assert_all_in_force();
     // Nothing leaked: the largest set that BACKENDS can hold fits in one piece.
-    desk.want(1, Some(want(1..=48)));
-    desk.turn(Some(&synced()), None);
-    desk.assert_all_in_force();
-    (desk.used_again, refused)
+    fixture.want(1, Some(want(1..=48)));
+    fixture.turn(Some(&synced()), None);
+    fixture.assert_all_in_force();
+    (fixture.used_again, refused)
 }
 
 #[test]
@@ -107,37 +109,38 @@ fn what_is_in_force_is_never_overwritten_and_what_was_rests_first() {
 
 #[test]
 fn a_slot_waits_for_a_grace_period_and_for_a_second() {
-    let mut desk = Desk::new(capacities(9, 9, 4));
-    desk.want(1, Some(want([1, 2, 3])));
-    desk.turn(Some(&synced()), None);
-    desk.want(1, Some(want([4])));
-    desk.turn(Some(&synced()), None);
-    desk.want(2, Some(want([5, 6])));
-    let grace = desk.now + 1;
-    let refused = |desk: &Desk| desk.layout.refused().next().map(|r| r.service.to_string());
-    desk.now += 5_000;
-    desk.turn(Some(&synced()), None);
-    assert_eq!(refused(&desk).as_deref(), Some("d/s2"), "a rest without a grace period");
-    assert!(desk.layout.wants_grace() && desk.layout.pending());
-    desk.grace(grace);
-    desk.turn(Some(&synced()), None);
-    assert_eq!(refused(&desk), None, "three of four slots are free again");
-    desk.assert_all_in_force();
+    let mut fixture = Fixture::new(capacities(9, 9, 4));
+    fixture.want(1, Some(want([1, 2, 3])));
+    fixture.turn(Some(&synced()), None);
+    fixture.want(1, Some(want([4])));
+    fixture.turn(Some(&synced()), None);
+    fixture.want(2, Some(want([5, 6])));
+    let grace = fixture.now + 1;
+    let refused =
+        |fixture: &Fixture| fixture.layout().refused().next().map(|r| r.service.to_string());
+    fixture.now += 5_000;
+    fixture.turn(Some(&synced()), None);
+    assert_eq!(refused(&fixture).as_deref(), Some("d/s2"), "a rest without a grace period");
+    assert!(fixture.layout().wants_grace() && fixture.layout().pending());
+    fixture.grace(grace);
+    fixture.turn(Some(&synced()), None);
+    assert_eq!(refused(&fixture), None, "three of four slots are free again");
+    fixture.assert_all_in_force();
 
-    desk.want(2, Some(want([7, 8, 9])));
-    desk.turn(Some(&synced()), None);
-    assert_eq!(refused(&desk).as_deref(), Some("d/s2"));
-    desk.want(1, None);
-    desk.want(2, Some(want([7, 8])));
-    desk.turn(Some(&synced()), None);
-    desk.grace(desk.now + 1);
-    desk.now += 900;
-    desk.turn(Some(&synced()), None);
-    assert_eq!(refused(&desk).as_deref(), Some("d/s2"), "a grace period without a rest");
-    desk.assert_in_force(2, &want([5, 6]));
-    desk.now += 100;
-    desk.turn(Some(&synced()), None);
-    desk.assert_all_in_force();
+    fixture.want(2, Some(want([7, 8, 9])));
+    fixture.turn(Some(&synced()), None);
+    assert_eq!(refused(&fixture).as_deref(), Some("d/s2"));
+    fixture.want(1, None);
+    fixture.want(2, Some(want([7, 8])));
+    fixture.turn(Some(&synced()), None);
+    fixture.grace(fixture.now + 1);
+    fixture.now += 900;
+    fixture.turn(Some(&synced()), None);
+    assert_eq!(refused(&fixture).as_deref(), Some("d/s2"), "a grace period without a rest");
+    fixture.assert_in_force(2, &want([5, 6]));
+    fixture.now += 100;
+    fixture.turn(Some(&synced()), None);
+    fixture.assert_all_in_force();
 }
 
 #[test]
@@ -156,69 +159,72 @@ fn a_full_map_refuses_one_service_and_keeps_what_it_had() {
         ("FRONTENDS", capacities(4, 9, 99), None, many),
         ("SERVICES", capacities(9, 1, 99), None, want([1])),
     ] {
-        let mut desk = Desk::new(capacities);
-        desk.want(2, Some(want([8])));
+        let mut fixture = Fixture::new(capacities);
+        fixture.want(2, Some(want([8])));
         if let Some(before) = before.clone() {
-            desk.want(1, Some(before));
+            fixture.want(1, Some(before));
         }
-        desk.turn(Some(&synced()), None);
-        desk.assert_all_in_force();
-        desk.want(1, Some(after.clone()));
-        desk.want(2, Some(want([9])));
-        desk.turn(Some(&synced()), None);
-        let refused: Vec<_> = desk.layout.refused().collect();
+        fixture.turn(Some(&synced()), None);
+        fixture.assert_all_in_force();
+        fixture.want(1, Some(after.clone()));
+        fixture.want(2, Some(want([9])));
+        fixture.turn(Some(&synced()), None);
+        let refused: Vec<_> = fixture.layout().refused().collect();
         assert_eq!(refused.len(), 1, "{map}, from {before:?}");
         assert_eq!(refused[0].service.to_string(), "d/s1");
         assert!(refused[0].why.contains(map), "{}", refused[0].why);
         match before {
-            Some(before) => desk.assert_in_force(1, &before),
-            None => assert!(!desk.kernel.image.frontends.contains_key(&desk::key(1, 0)), "{map}"),
+            Some(before) => fixture.assert_in_force(1, &before),
+            None => assert!(!fixture.image().frontends.contains_key(&fixture::key(1, 0)), "{map}"),
         }
-        desk.assert_in_force(2, &want([9]));
+        fixture.assert_in_force(2, &want([9]));
         // Once it asks for less, it comes in.
-        desk.want(1, Some(want([3])));
+        fixture.want(1, Some(want([3])));
         if map == "SERVICES" {
-            desk.want(2, None);
+            fixture.want(2, None);
         }
-        desk.calm_down();
-        assert!(desk.layout.refused().next().is_none() && !desk.layout.pending(), "{map}");
-        desk.assert_all_in_force();
+        fixture.calm_down();
+        assert!(
+            fixture.layout().refused().next().is_none() && !fixture.layout().pending(),
+            "{map}"
+        );
+        fixture.assert_all_in_force();
     }
 }
 
 #[test]
 fn node_addresses_that_do_not_fit_wait() {
-    let mut desk = Desk::new(capacities(9, 9, 9));
+    let mut fixture = Fixture::new(capacities(9, 9, 9));
     for last in 1..=3 {
-        desk.want_node_address(last, Some(7));
+        fixture.want_node_address(last, Some(7));
     }
-    desk.turn(Some(&synced()), None);
-    assert_eq!(desk.kernel.image.node_addresses.len(), 2);
-    assert!(desk.layout.pending(), "the third one is not forgotten");
-    desk.want_node_address(1, None);
-    desk.turn(Some(&synced()), None);
-    desk.turn(Some(&synced()), None);
-    let values: Vec<_> = desk.kernel.image.node_addresses.values().map(|v| v.node).collect();
+    fixture.turn(Some(&synced()), None);
+    assert_eq!(fixture.image().node_addresses.len(), 2);
+    assert!(fixture.layout().pending(), "the third one is not forgotten");
+    fixture.want_node_address(1, None);
+    fixture.turn(Some(&synced()), None);
+    fixture.turn(Some(&synced()), None);
+    let values: Vec<_> = fixture.image().node_addresses.values().map(|v| v.node).collect();
     assert_eq!(values, [7, 7]);
-    assert!(!desk.layout.pending());
+    assert!(!fixture.layout().pending());
 }
 
 #[test]
 fn affinity_takes_a_fresh_index_and_flips_the_frontends_to_it() {
-    let mut desk = Desk::new(capacities(9, 9, 99));
-    desk.want(1, Some(Want { frontends: 2, ..want([1, 2]) }));
-    desk.turn(Some(&synced()), None);
-    let before = desk.layout.index_of(1).unwrap();
-    desk.want(1, Some(Want { frontends: 2, ..want([3]) }));
-    let batch = desk.turn(Some(&synced()), None);
-    assert_eq!(desk.layout.index_of(1), Some(before), "other backends: one flip of a word");
+    let mut fixture = Fixture::new(capacities(9, 9, 99));
+    fixture.want(1, Some(Want { frontends: 2, ..want([1, 2]) }));
+    fixture.turn(Some(&synced()), None);
+    let before = fixture.layout().index_of(1).unwrap();
+    fixture.want(1, Some(Want { frontends: 2, ..want([3]) }));
+    let batch = fixture.turn(Some(&synced()), None);
+    assert_eq!(fixture.layout().index_of(1), Some(before), "other backends: one flip of a word");
     assert!(
         matches!(batch.ops[..], [ServiceOp::WriteBackends { .. }, ServiceOp::StoreSet { .. }]),
         "{batch:?}"
     );
-    desk.want(1, Some(Want { frontends: 2, affinity: Some(60), ..want([3]) }));
-    let batch = desk.turn(Some(&synced()), None);
-    let after = desk.layout.index_of(1).unwrap();
+    fixture.want(1, Some(Want { frontends: 2, affinity: Some(60), ..want([3]) }));
+    let batch = fixture.turn(Some(&synced()), None);
+    let after = fixture.layout().index_of(1).unwrap();
     assert_ne!(before, after);
     let touched = |op: &ServiceOp| match op {
         ServiceOp::WriteService { index, record } => Some((*index, record.identity)),
@@ -227,55 +233,55 @@ fn affinity_takes_a_fresh_index_and_flips_the_frontends_to_it() {
     };
     let touched: Vec<_> = batch.ops.iter().filter_map(touched).collect();
     assert_eq!(touched, [(after, 1)], "the old record stays: it may have to be read");
-    desk.now += 5_000;
-    assert_eq!(desk.turn(Some(&synced()), None).ops, [], "nothing is left to do but wait");
-    let grace = desk.now;
-    desk.now += 1;
-    assert!(desk.layout.wants_grace() && !desk.layout.has_rested(desk.now));
-    desk.grace(grace);
-    assert!(desk.layout.has_rested(desk.now) && !desk.layout.pending());
+    fixture.now += 5_000;
+    assert_eq!(fixture.turn(Some(&synced()), None).ops, [], "nothing is left to do but wait");
+    let grace = fixture.now;
+    fixture.now += 1;
+    assert!(fixture.layout().wants_grace() && !fixture.layout().has_rested(fixture.now));
+    fixture.grace(grace);
+    assert!(fixture.layout().has_rested(fixture.now) && !fixture.layout().pending());
     let record = ServiceRecord::default();
     let cleared = [ServiceOp::WriteService { index: before, record }];
-    assert_eq!(desk.turn(Some(&synced()), None).ops, cleared);
-    desk.assert_all_in_force();
-    assert!(!desk.layout.has_rested(desk.now));
+    assert_eq!(fixture.turn(Some(&synced()), None).ops, cleared);
+    fixture.assert_all_in_force();
+    assert!(!fixture.layout().has_rested(fixture.now));
 }
 
 /// The index 0 of 1 went to another daemon's grave: only its frontend was flipped away.
 #[test]
 fn what_rests_when_a_daemon_dies_rests_anew_for_the_next_one() {
-    let mut desk = Desk::new(capacities(9, 9, 99));
-    desk.want(1, Some(want([1, 2])));
-    desk.turn(Some(&synced()), None);
-    let before = desk.layout.index_of(1).unwrap();
-    desk.want(1, Some(Want { affinity: Some(60), ..want([3]) }));
-    desk.turn(Some(&synced()), None);
-    let after = desk.layout.index_of(1).unwrap();
-    desk.grace(desk.now);
-    desk.restart();
-    assert_eq!(desk.layout.index_of(1), Some(after), "the one that the frontend leads to");
-    desk.want(2, Some(want([4])));
-    desk.turn(Some(&synced()), None);
-    assert!(![before, after].contains(&desk.layout.index_of(2).unwrap()));
-    assert!(desk.kernel.image.services.contains_key(&before), "it may still be read");
-    desk.calm_down();
-    desk.assert_all_in_force();
+    let mut fixture = Fixture::new(capacities(9, 9, 99));
+    fixture.want(1, Some(want([1, 2])));
+    fixture.turn(Some(&synced()), None);
+    let before = fixture.layout().index_of(1).unwrap();
+    fixture.want(1, Some(Want { affinity: Some(60), ..want([3]) }));
+    fixture.turn(Some(&synced()), None);
+    let after = fixture.layout().index_of(1).unwrap();
+    fixture.grace(fixture.now);
+    fixture.restart();
+    assert_eq!(fixture.layout().index_of(1), Some(after), "the one that the frontend leads to");
+    fixture.want(2, Some(want([4])));
+    fixture.turn(Some(&synced()), None);
+    assert!(![before, after].contains(&fixture.layout().index_of(2).unwrap()));
+    assert!(fixture.image().services.contains_key(&before), "it may still be read");
+    fixture.calm_down();
+    fixture.assert_all_in_force();
 }
 
 #[test]
 fn without_proof_of_a_full_list_nothing_goes() {
-    let mut desk = Desk::new(capacities(9, 9, 99));
-    desk.want(1, Some(want([1])));
-    desk.turn(Some(&synced()), None);
-    let held: BTreeSet<_> = desk.kernel.image.frontends.keys().copied().collect();
-    desk.want(1, None);
-    assert_eq!(desk.turn(None, None).ops, []);
-    assert_eq!(desk.kernel.image.frontends.keys().copied().collect::<BTreeSet<_>>(), held);
-    assert!(desk.layout.pending());
-    desk.turn(Some(&synced()), None);
-    assert!(desk.kernel.image.frontends.is_empty());
-    desk.calm_down();
-    assert!(desk.kernel.image.services.is_empty());
+    let mut fixture = Fixture::new(capacities(9, 9, 99));
+    fixture.want(1, Some(want([1])));
+    fixture.turn(Some(&synced()), None);
+    let held: BTreeSet<_> = fixture.image().frontends.keys().copied().collect();
+    fixture.want(1, None);
+    assert_eq!(fixture.turn(None, None).ops, []);
+    assert_eq!(fixture.image().frontends.keys().copied().collect::<BTreeSet<_>>(), held);
+    assert!(fixture.layout().pending());
+    fixture.turn(Some(&synced()), None);
+    assert!(fixture.image().frontends.is_empty());
+    fixture.calm_down();
+    assert!(fixture.image().services.is_empty());
 }
 
 /// One way to spoil an image.
@@ -360,7 +366,7 @@ fn spoil(image: &mut ServiceImage, damage: Damage) -> Option<()> {
         Damage::Reserved(n) => image.services.get_mut(&index(image, n)?)?.reserved[3] = 1,
         Damage::Backend(n) => {
             let slot = usize::from(n) % image.backends.len().max(1);
-            *image.backends.get_mut(slot)? = desk::backend(n);
+            *image.backends.get_mut(slot)? = fixture::backend(n);
         }
         Damage::FrontendToNowhere(n) => {
             let key = nth(&image.frontends, n)?;
@@ -372,11 +378,11 @@ fn spoil(image: &mut ServiceImage, damage: Damage) -> Option<()> {
         }
         Damage::FrontendLost(n) => drop(image.frontends.remove(&nth(&image.frontends, n)?)),
         Damage::UnknownFrontend(n) => {
-            let key = FrontendKey { port: 1, ..desk::key(u64::from(n), n) };
+            let key = FrontendKey { port: 1, ..fixture::key(u64::from(n), n) };
             image.frontends.insert(key, FrontendWord::new(&key, u32::from(n % 20), n));
         }
         Damage::UnknownKind(n) => {
-            let key = FrontendKey { kind: 200, ..desk::key(u64::from(n), n) };
+            let key = FrontendKey { kind: 200, ..fixture::key(u64::from(n), n) };
             image.frontends.insert(key, FrontendWord(u64::from(n)));
         }
         Damage::RecordLost(n) => drop(image.services.remove(&index(image, n)?)),
@@ -393,24 +399,24 @@ proptest! {
         damages in prop::collection::vec(damage(), 1..6),
         restart in any::<bool>(),
     ) {
-        let mut desk = Desk::new(Capacities { frontends: 40, services: 20, backends: 64, node_addresses: 2 });
+        let mut fixture = Fixture::new(Capacities { frontends: 40, services: 20, backends: 64, node_addresses: 2 });
         for (identity, (cluster, local, affinity, frontends)) in (1u64..).zip(wants) {
             let affinity = affinity.then_some(60);
-            desk.want(identity, Some(Want { cluster, local, affinity, frontends }));
+            fixture.want(identity, Some(Want { cluster, local, affinity, frontends }));
         }
-        desk.turn(Some(&synced()), None);
+        fixture.turn(Some(&synced()), None);
         for damage in damages {
-            spoil(&mut desk.kernel.image, damage);
+            spoil(fixture.image_mut(), damage);
         }
         // What contradicts itself can not be kept: the way to order is not judged, its end is.
-        desk.forget_history();
+        fixture.forget_history();
         if restart {
-            desk.restart();
+            fixture.restart();
         } else {
-            desk.readopt();
+            fixture.readopt();
         }
-        desk.calm_down();
-        desk.assert_all_in_force();
-        prop_assert!(!desk.layout.pending());
+        fixture.calm_down();
+        fixture.assert_all_in_force();
+        prop_assert!(!fixture.layout().pending());
     }
 }

@@ -16,6 +16,7 @@ mod collisions;
 mod facts;
 #[path = "reference/kernel.rs"]
 mod kernel;
+mod pipeline;
 #[path = "reference/question.rs"]
 mod question;
 #[path = "reference/world.rs"]
@@ -27,26 +28,15 @@ use answers::{Branches, Right};
 use clients::Clients;
 use facts::Facts;
 use kernel::{ask, ask_slowly, leads_to};
+use pipeline::Pipeline;
 use question::{Answer, Probe};
-use towpath_image::{
-    Applied, Capacities, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage,
-    datapath::ConfigRecord,
-};
-use towpath_model::Store;
-use towpath_proxy::{Layout, NEEDS, PlanDelta, ProxyConfig, Refused, ServicePlan, plan};
+use towpath_image::{Capacities, ServiceImage, datapath::ConfigRecord};
+use towpath_proxy::{Layout, PlanDelta, ProxyConfig, Refused, ServicePlan};
 use world::{Kind, OWN_NODE, Random, Said, World};
 
 /// Each is richer than what chance would bring together in many.
 const SEEDS: u64 = 800;
 const CRAMPED_SEEDS: u64 = 150;
-
-struct Bench {
-    store: Store,
-    plan: ServicePlan,
-    layout: Layout,
-    kernel: FakeKernel<ServiceImage>,
-    now: u64,
-}
 
 fn config() -> ProxyConfig {
     ProxyConfig {
@@ -55,68 +45,43 @@ fn config() -> ProxyConfig {
     }
 }
 
-impl Bench {
-    /// As the daemon is when everything was listed to it.
-    fn new(capacities: Capacities, world: &World) -> Self {
-        let mut kernel = FakeKernel::new(capacities);
-        kernel.image.config = config_record(world.host_only);
-        let mut bench = Self {
-            store: Store::new(OWN_NODE),
-            plan: ServicePlan::new(config()),
-            layout: Layout::adopt(kernel.image.clone()),
-            kernel,
-            now: 1,
-        };
-        bench.hear(world.everything());
-        bench
-    }
+/// As the daemon is when everything was listed to it.
+fn listed(capacities: Capacities, plan: ServicePlan, world: &World) -> Pipeline {
+    assert_eq!(pipeline::NODE, OWN_NODE);
+    let mut pipeline = Pipeline::new(capacities, plan);
+    pipeline.kernel.image.config = config_record(world.host_only);
+    pipeline.layout = Layout::adopt(pipeline.kernel.image.clone());
+    hear(&mut pipeline, world.everything());
+    pipeline
+}
 
-    fn hear(&mut self, said: Vec<Said>) {
-        for said in said {
-            self.store.feed(said.event());
-        }
-    }
+fn hear(pipeline: &mut Pipeline, said: Vec<Said>) {
+    pipeline.feed(said.iter().map(Said::event));
+}
 
-    /// Commit, plan, lay out, apply; a failure is retried until nothing is left to do.
-    fn turn(&mut self, fail_after: Option<usize>) {
-        let (view, changes) = self.store.commit();
-        let synced = view.synced(&NEEDS);
-        let (delta, _) = plan(&view, &changes, &mut self.plan);
-        if let Some(after) = fail_after {
-            let failure = KernelError::System {
-                map: MapName::FRONTENDS,
-                what: "writing".into(),
-                cause: "ordered".into(),
-            };
-            self.kernel.fail_after(after, failure);
-        }
-        self.publish(&delta, synced.as_ref());
-        for _ in 0..4 {
-            self.publish(&PlanDelta::default(), synced.as_ref());
-        }
-        self.kernel.fail_after = None;
-        // Programs that began before this turn run until here, none any longer.
-        self.now += 1;
-        self.layout.graced(self.now);
+/// A turn; a failure is retried until nothing is left to do.
+fn turn(pipeline: &mut Pipeline, fail_after: Option<usize>) {
+    if let Some(after) = fail_after {
+        pipeline.fail_after(after);
     }
+    let mut delta = pipeline.plan();
+    for _ in 0..5 {
+        pipeline.now += 600;
+        let synced = pipeline.synced();
+        let (_, applied) = pipeline.write(&delta, synced.as_ref());
+        assert!(applied.failure.is_none() || fail_after.is_some(), "{:?}", applied.failure);
+        delta = PlanDelta::default();
+    }
+    pipeline.kernel.fail_after = None;
+    // Programs that began before this turn run until here, none any longer.
+    pipeline.grace();
+}
 
-    fn publish(&mut self, delta: &PlanDelta, synced: Option<&towpath_model::Synced>) {
-        self.now += 600;
-        let batch = self.layout.lay_out(delta, synced, self.now);
-        let applied: Applied = self.kernel.apply(&batch);
-        self.now += 1;
-        self.layout.settle(&batch, &applied, self.now);
-        assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
-    }
-
-    /// The daemon dies and another one takes over what is there.
-    fn restart(&mut self) {
-        self.layout = Layout::adopt(self.kernel.image.clone());
-        let synced = self.store.view().synced(&NEEDS);
-        let everything = self.plan.everything();
-        self.publish(&everything, synced.as_ref());
-        self.publish(&PlanDelta::default(), synced.as_ref());
-    }
+/// The daemon dies and another one takes over what is there.
+fn restart(pipeline: &mut Pipeline) {
+    pipeline.restart();
+    pipeline.now += 600;
+    pipeline.publish(&PlanDelta::default());
 }
 
 /// What the daemon writes at its start.
@@ -127,7 +92,7 @@ fn config_record(host_only: bool) -> ConfigRecord {
 
 type Answers = BTreeMap<Probe, Answer>;
 
-fn from_kernel(kernel: &FakeKernel<ServiceImage>) -> Answers {
+fn from_kernel(kernel: &towpath_image::FakeKernel<ServiceImage>) -> Answers {
     World::probes().map(|probe| (probe, ask(&kernel.image, &probe))).collect()
 }
 
@@ -161,24 +126,24 @@ fn play(seed: u64, branches: &mut Branches) -> usize {
     let mut random = Random::new(seed);
     let mut world = World::new(random.chance(12));
     let roomy = Capacities { frontends: 300, services: 90, backends: 600, node_addresses: 50 };
-    let mut bench = Bench::new(roomy, &world);
-    bench.turn(None);
+    let mut pipeline = listed(roomy, ServicePlan::new(config()), &world);
+    turn(&mut pipeline, None);
     let mut clients = Clients::default();
     let mut facts = Facts::read(&world);
-    let mut before = from_kernel(&bench.kernel);
+    let mut before = from_kernel(&pipeline.kernel);
     let mut slow = 0;
     for step in 0..25 {
         let place = format!("seed {seed}, step {step}");
-        bench.hear(world.change(&mut random));
+        hear(&mut pipeline, world.change(&mut random));
         let fail_after = random.chance(4).then(|| random.below(8));
-        bench.kernel.history = Some(Vec::new());
-        let begin = bench.kernel.image.clone();
-        bench.turn(fail_after);
+        pipeline.kernel.history = Some(Vec::new());
+        let begin = pipeline.kernel.image.clone();
+        turn(&mut pipeline, fail_after);
         let old = std::mem::replace(&mut facts, Facts::read(&world));
-        let after = from_kernel(&bench.kernel);
+        let after = from_kernel(&pipeline.kernel);
         assert_right(&place, &from_reference(&facts, branches), &after);
-        check_health(&place, &facts, &bench.plan, branches);
-        let history = bench.kernel.history.take().unwrap_or_default();
+        check_health(&place, &facts, &pipeline.plan, branches);
+        let history = pipeline.kernel.history.take().unwrap_or_default();
         slow += assert_slow_readers(&place, &begin, &history, [&before, &after]);
         for image in &history {
             for (probe, new) in &after {
@@ -190,13 +155,17 @@ fn play(seed: u64, branches: &mut Branches) -> usize {
                 );
             }
         }
-        clients.ask_all(&bench.kernel.image, &facts, &mut random, branches);
+        clients.ask_all(&pipeline.kernel.image, &facts, &mut random, branches);
         before = after;
         if random.chance(10) {
-            bench.restart();
-            assert_eq!(from_kernel(&bench.kernel), before, "{place}: a restart changes nothing");
+            restart(&mut pipeline);
+            assert_eq!(from_kernel(&pipeline.kernel), before, "{place}: a restart changes nothing");
         }
-        assert_eq!(bench.plan.differences(&bench.store.view()), Vec::<String>::new(), "{place}");
+        assert_eq!(
+            pipeline.plan.differences(&pipeline.store.view()),
+            Vec::<String>::new(),
+            "{place}"
+        );
     }
     slow
 }
@@ -273,23 +242,23 @@ fn nothing_is_removed_before_everything_was_listed() {
     for seed in 1..=100 {
         let mut random = Random::new(seed);
         let mut world = World::default();
-        let mut bench = Bench::new(Capacities::default(), &world);
+        let mut pipeline = listed(Capacities::default(), ServicePlan::new(config()), &world);
         for _ in 0..10 {
-            bench.hear(world.change(&mut random));
+            hear(&mut pipeline, world.change(&mut random));
         }
-        bench.turn(None);
-        let held = bench.kernel.image.frontends.clone();
+        turn(&mut pipeline, None);
+        let held = pipeline.kernel.image.frontends.clone();
         // A new daemon that has heard of nothing yet.
-        bench.store = Store::new(OWN_NODE);
-        bench.plan = ServicePlan::new(config());
-        bench.layout = Layout::adopt(bench.kernel.image.clone());
-        bench.turn(None);
-        assert_eq!(bench.kernel.image.frontends, held, "seed {seed}");
-        bench.hear(World::default().everything());
-        bench.turn(None);
-        assert!(bench.kernel.image.frontends.is_empty(), "seed {seed}: all of it is gone now");
-        bench.turn(None);
-        assert!(bench.kernel.image.services.is_empty(), "seed {seed}");
+        pipeline.store = towpath_model::Store::new(OWN_NODE);
+        pipeline.plan = ServicePlan::new(config());
+        pipeline.layout = Layout::adopt(pipeline.kernel.image.clone());
+        turn(&mut pipeline, None);
+        assert_eq!(pipeline.kernel.image.frontends, held, "seed {seed}");
+        hear(&mut pipeline, World::default().everything());
+        turn(&mut pipeline, None);
+        assert!(pipeline.kernel.image.frontends.is_empty(), "seed {seed}: all of it is gone now");
+        turn(&mut pipeline, None);
+        assert!(pipeline.kernel.image.services.is_empty(), "seed {seed}");
     }
 }
 
@@ -309,25 +278,25 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
         let mut random = Random::new(seed);
         let mut world = World::default();
         let small = Capacities { frontends: 14, services: 5, backends: 12, node_addresses: 50 };
-        let mut bench = Bench::new(small, &world);
+        let mut pipeline = listed(small, ServicePlan::new(config()), &world);
         let mut branches = Branches::default();
-        let mut before = from_kernel(&bench.kernel);
+        let mut before = from_kernel(&pipeline.kernel);
         let mut old = Facts::read(&world);
         for step in 0..30 {
             let place = format!("seed {seed}, step {step}");
-            bench.hear(world.change(&mut random));
-            bench.kernel.history = Some(Vec::new());
-            bench.turn(None);
-            refused += usize::from(bench.layout.refused().count() > 0);
+            hear(&mut pipeline, world.change(&mut random));
+            pipeline.kernel.history = Some(Vec::new());
+            turn(&mut pipeline, None);
+            refused += usize::from(pipeline.layout.refused().count() > 0);
             let facts = Facts::read(&world);
             let right = from_reference(&facts, &mut branches);
-            let found = from_kernel(&bench.kernel);
-            if !bench.layout.pending() {
+            let found = from_kernel(&pipeline.kernel);
+            if !pipeline.layout.pending() {
                 assert_right(&place, &right, &found);
             }
             // Who was refused is as before, or not there; never half of it, nor somebody else's.
             // (A nodePort that stayed as it was rightly answers on a node that is new.)
-            let history = bench.kernel.history.take().unwrap_or_default();
+            let history = pipeline.kernel.history.take().unwrap_or_default();
             let states = history.iter().map(|image| World::probes().map(|p| (p, ask(image, &p))));
             // Who waited for long catches up with many changes at once: its sets, then what goes.
             let is_served = |probe: &Probe| !right[probe].allows(&Answer::NotAService);
@@ -336,9 +305,9 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
                 let new = &right[&probe];
                 // Several Services may claim one clusterIP: its guard is then perhaps another's.
                 let guarded =
-                    matches!(got, Answer::UnknownPort(_)) && bench.layout.refused().count() > 0;
+                    matches!(got, Answer::UnknownPort(_)) && pipeline.layout.refused().count() > 0;
                 // A Service that fits again may have what another one, that does not, is to have.
-                let fitting = || fitting(&world, &bench.layout, &probe).allows(&got);
+                let fitting = || fitting(&world, &pipeline.layout, &probe).allows(&got);
                 let on_new_node = old.addresses != facts.addresses && probe.port >= 30_000;
                 assert!(
                     new.allows(&got)
@@ -353,10 +322,13 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
             }
             (before, old) = (found, facts);
         }
-        bench.hear(world.clear());
-        bench.turn(None);
-        bench.turn(None);
-        assert!(bench.kernel.image.services.is_empty() && !bench.layout.pending(), "seed {seed}");
+        hear(&mut pipeline, world.clear());
+        turn(&mut pipeline, None);
+        turn(&mut pipeline, None);
+        assert!(
+            pipeline.kernel.image.services.is_empty() && !pipeline.layout.pending(),
+            "seed {seed}"
+        );
     }
     println!("{refused} turns with something refused");
     assert!(refused > 100, "the maps were small enough to refuse something: {refused}");

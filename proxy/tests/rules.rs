@@ -1,15 +1,16 @@
 //! The rules of services.md 1.1 to 1.3, one by one, as a socket on node n0 meets them.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-#[path = "rules/bench.rs"]
-mod bench;
+#[path = "rules/fixture.rs"]
+mod fixture;
 #[path = "reference/kernel.rs"]
 mod kernel;
-
+#[path = "pipeline/mod.rs"]
+mod pipeline;
 #[path = "reference/question.rs"]
 mod question;
 
-use bench::{Bench, service, slice, slice_with};
+use fixture::{Fixture, service, slice, slice_with};
 use serde_json::{Value, json};
 
 /// A rule, the objects, and what each probe gets.
@@ -25,10 +26,10 @@ fn check(rows: Vec<Row>) {
 }
 
 fn judge(rule: &str, objects: &[Value], asks: &[(&str, &str)], wrong: &mut Vec<String>) {
-    let mut bench = Bench::new();
-    bench.say(objects);
+    let mut fixture = Fixture::new();
+    fixture.say(objects);
     for (probe, expected) in asks {
-        let found = bench.ask(probe);
+        let found = fixture.ask(probe);
         if found != *expected {
             wrong.push(format!("{rule}: {probe} gets {found:?}, not {expected:?}"));
         }
@@ -92,14 +93,14 @@ fn a_service_that_stops_being_proxied_is_withdrawn_and_comes_back() {
     let name = json!({ "type": "ExternalName", "externalName": "a.b", "clusterIPs": null });
     let other = json!({ "service.kubernetes.io/service-proxy-name": "other" });
     for gone in [spec(name), service(json!({ "metadata": { "labels": other } }))] {
-        let mut bench = Bench::new();
+        let mut fixture = Fixture::new();
         for _ in 0..2 {
-            bench.say(&[spec(node_port.clone()), slice("1@n0")]);
-            assert_eq!(bench.ask("10.96.0.1 80"), "1:8080");
-            assert_eq!(bench.ask("192.168.0.11 30001"), "1:8080");
-            bench.say(std::slice::from_ref(&gone));
+            fixture.say(&[spec(node_port.clone()), slice("1@n0")]);
+            assert_eq!(fixture.ask("10.96.0.1 80"), "1:8080");
+            assert_eq!(fixture.ask("192.168.0.11 30001"), "1:8080");
+            fixture.say(std::slice::from_ref(&gone));
             for probe in ["10.96.0.1 80", "10.96.0.1 81", "192.168.0.11 30001"] {
-                assert_eq!(bench.ask(probe), "nothing", "{probe}");
+                assert_eq!(fixture.ask(probe), "nothing", "{probe}");
             }
         }
     }
@@ -319,11 +320,11 @@ fn a_node_without_a_zone_follows_no_zone_hints_until_it_has_one() {
         json!({ "kind": "Node", "metadata": { "name": "n0", "labels": labels },
             "status": { "addresses": [{ "type": "InternalIP", "address": "192.168.0.10" }] } })
     };
-    let mut bench = Bench::new();
-    bench.say(&[service(json!({})), slice("1 zone=z0, 2 zone=z1"), node(json!({}))]);
-    assert_eq!(bench.ask("10.96.0.1 80"), "1:8080 2:8080");
-    bench.say(&[node(json!({ "topology.kubernetes.io/zone": "z1" }))]);
-    assert_eq!(bench.ask("10.96.0.1 80"), "2:8080");
+    let mut fixture = Fixture::new();
+    fixture.say(&[service(json!({})), slice("1 zone=z0, 2 zone=z1"), node(json!({}))]);
+    assert_eq!(fixture.ask("10.96.0.1 80"), "1:8080 2:8080");
+    fixture.say(&[node(json!({ "topology.kubernetes.io/zone": "z1" }))]);
+    assert_eq!(fixture.ask("10.96.0.1 80"), "2:8080");
 }
 
 #[test]

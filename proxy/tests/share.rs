@@ -1,14 +1,15 @@
 //! One Service uses its share of the tables and no more, whatever its author writes into it.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod pipeline;
+
 use std::collections::BTreeMap;
 
+use pipeline::Pipeline;
 use serde_json::json;
-use towpath_image::{Capacities, FakeKernel, Kernel as _};
-use towpath_model::{Event, Kind, NodeFact, ObjectName, Store, decode, service::Cidr};
-use towpath_proxy::{
-    FrontendSource, Layout, NEEDS, PlannedService, ProxyConfig, ServicePlan, Share, plan,
-};
+use towpath_image::Capacities;
+use towpath_model::{Event, Kind, NodeFact, ObjectName, decode, service::Cidr};
+use towpath_proxy::{FrontendSource, PlannedService, ProxyConfig, ServicePlan, Share};
 
 /// One Service may have 100 frontends, 50 records, 40 backends.
 const CAPACITIES: Capacities =
@@ -71,20 +72,16 @@ fn service(name: &str, last: u8, wish: Wish) -> Vec<Event> {
     ]
 }
 
-fn planned(events: Vec<Event>) -> (Store, ServicePlan) {
-    let mut store = Store::new("n0");
-    store.feed(Event::Local(NodeFact::Addresses(Vec::new())));
-    for event in events.into_iter().chain(NEEDS.map(Event::InitDone)) {
-        store.feed(event);
-    }
+fn planned(events: Vec<Event>) -> Pipeline {
     let config = ProxyConfig {
         external_ips: Cidr::parse("0.0.0.0/0").into_iter().collect(),
         share: Share::of(&CAPACITIES),
     };
-    let mut wanted = ServicePlan::new(config);
-    let (view, changes) = store.commit();
-    plan(&view, &changes, &mut wanted);
-    (store, wanted)
+    let mut pipeline = Pipeline::listed(CAPACITIES, ServicePlan::new(config));
+    pipeline.feed([Event::Local(NodeFact::Addresses(Vec::new()))]);
+    pipeline.feed(events);
+    pipeline.plan();
+    pipeline
 }
 
 /// Frontends by source, records, backends.
@@ -158,8 +155,8 @@ fn frontends_are_given_in_their_order_up_to_the_share() {
         ),
     ];
     for (number, (wish, frontends, records, backends, told)) in rows.into_iter().enumerate() {
-        let (_, plan) = planned(service("a", 1, wish));
-        let service = plan.service(&ObjectName::new("d", "a")).unwrap();
+        let pipeline = planned(service("a", 1, wish));
+        let service = pipeline.plan.service(&ObjectName::new("d", "a")).unwrap();
         let (sources, had, filled) = used(service);
         let of = |source| sources.get(&source).copied().unwrap_or(0);
         let order = [
@@ -183,14 +180,10 @@ fn a_service_that_wants_everything_leaves_room_for_others() {
         Wish { ports: 900, node_ports: true, externals: 250, balancers: 250, endpoints: 200 };
     let mut events = service("greedy", 1, greedy);
     (2..20).for_each(|last| events.extend(service(&format!("s{last}"), last, PLAIN)));
-    let (store, plan) = planned(events);
-    let mut kernel = FakeKernel::new(CAPACITIES);
-    let mut layout = Layout::adopt(kernel.read().unwrap());
-    let synced = store.view().synced(&NEEDS);
-    let batch = layout.lay_out(&plan.everything(), synced.as_ref(), 1);
-    let applied = kernel.apply(&batch);
-    assert_eq!(applied.failure, None);
-    layout.settle(&batch, &applied, 1);
+    let mut pipeline = planned(events);
+    let everything = pipeline.plan.everything();
+    pipeline.publish(&everything);
+    let layout = &pipeline.layout;
     assert_eq!(layout.refused().collect::<Vec<_>>(), Vec::<&towpath_proxy::Refused>::new());
     assert!(!layout.pending());
     assert_eq!(layout.image().frontends.len(), 100 + 18 * 2);

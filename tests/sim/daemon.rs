@@ -6,26 +6,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
 use towpath::{
-    agent,
     clock::{Clock as _, ManualClock, Millis},
-    metrics::Registry,
-    reconcile::{
-        Area as _, Areas as _, Asked, Finding, GraceRequests, Graces, LoopMetrics, Outputs, Runner,
-        State,
-    },
-    services::{self, NEEDS, ServiceMetrics, ServiceOutputs, Services},
-    vitals::Vitals,
+    reconcile::{Area as _, Asked, Finding, Runner},
+    services::{self, NEEDS, Services},
 };
 use towpath_image::{
-    Applied, Batch, Counters, FakeKernel, FakePrograms, Kernel, KernelError, Observed,
-    ServiceImage, ServiceOp, datapath::ServiceCounters,
+    Applied, Batch, Counters, FakeKernel, Kernel, KernelError, Observed, ServiceImage, ServiceOp,
+    datapath::ServiceCounters,
 };
-use towpath_model::{Event, Relist, Store, service::Cidr};
+use towpath_model::{Event, Relist, service::Cidr};
 use towpath_proxy::{Hold, Layout, ProxyConfig};
 
-use crate::{readers::Readers, world::Random};
+use crate::{
+    readers::Readers,
+    start::{Started, start},
+    world::Random,
+};
 
 /// What goes wrong in a turn.
 pub(crate) enum Fault {
@@ -119,9 +116,7 @@ impl Observed for Shared {
 pub(crate) struct Daemon {
     maps: Shared,
     clock: ManualClock,
-    state: State<agent::Daemon>,
-    relists: mpsc::Receiver<Relist>,
-    requests: GraceRequests,
+    started: Started,
 }
 
 impl Daemon {
@@ -143,33 +138,12 @@ impl Daemon {
 
     /// A daemon that starts over what the maps hold.
     fn over(maps: Shared, clock: ManualClock) -> Self {
-        let registry = Registry::new();
-        let (relists_out, relists) = mpsc::channel(64);
-        let (graces, requests) = Graces::channel();
-        let vitals = Arc::new(Vitals::default());
-        let outputs = ServiceOutputs {
-            health_checks: watch::channel(Vec::new()).0,
-            udp_gone: None,
-            metrics: Arc::new(ServiceMetrics::new(&registry).unwrap()),
-            vitals: Arc::clone(&vitals),
-        };
         let config = ProxyConfig {
             external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
             ..ProxyConfig::default()
         };
-        let services = Services::new(config, Box::new(maps.clone()), outputs, &clock).unwrap();
-        let areas = agent::Daemon { services: Some(Runner::new(services)), dns: None };
-        let outputs = Outputs {
-            relists: relists_out,
-            streams: watch::channel(areas.streams()).0,
-            graces,
-            metrics: Arc::new(LoopMetrics::new(&registry).unwrap()),
-            vitals,
-        };
-        let programs = Box::new(FakePrograms::default());
-        let store = Store::new("n0");
-        let state = State::new(Arc::new(clock.clone()), store, areas, programs, outputs);
-        Self { maps, clock, state, relists, requests }
+        let started = start(maps.clone(), config, &clock);
+        Self { maps, clock, started }
     }
 
     pub(crate) fn maps(&self) -> MutexGuard<'_, Maps> {
@@ -191,7 +165,7 @@ impl Daemon {
     }
 
     fn runner(&self) -> &Runner<Services> {
-        self.state.areas().services.as_ref().unwrap()
+        self.started.state.areas().services.as_ref().unwrap()
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -199,7 +173,7 @@ impl Daemon {
     }
 
     pub(crate) fn synced(&self) -> bool {
-        self.state.view().synced(&NEEDS).is_some()
+        self.started.state.view().synced(&NEEDS).is_some()
     }
 
     /// Everything that was received is planned, and nothing waits to be written.
@@ -218,12 +192,12 @@ impl Daemon {
 
     /// Takes an event in.
     pub(crate) fn ingest(&mut self, event: Event) {
-        self.state.ingest(vec![event], self.clock.now());
+        self.started.state.ingest(vec![event], self.clock.now());
     }
 
     /// A list that was asked for since the last call.
     pub(crate) fn relist(&mut self) -> Option<Relist> {
-        self.relists.try_recv().ok()
+        self.started.relists.try_recv().ok()
     }
 
     /// One turn of the loop. Answers whether the fault struck. A daemon that died must be restarted.
@@ -238,7 +212,7 @@ impl Daemon {
                 Fault::Dies(after) => maps.dies_after = Some(after),
             }
         }
-        let state = &mut self.state;
+        let state = &mut self.started.state;
         let ended = catch_unwind(AssertUnwindSafe(|| state.turn()));
         let mut maps = self.maps.lock();
         (maps.fake.fail_after, maps.fake.failure, maps.dies_after) = (None, None, None);
@@ -251,7 +225,7 @@ impl Daemon {
                 resume_unwind(panic);
             }
         }
-        if self.requests.take() && maps.graces.len() < 3 {
+        if self.started.graces.take() && maps.graces.len() < 3 {
             let now = self.clock.now_ms();
             maps.graces.push(now);
         }
@@ -286,13 +260,13 @@ impl Daemon {
             maps.readers.end_those_before(began);
             began
         };
-        self.state.graced(began);
+        self.started.state.graced(began);
     }
 
     /// Time goes by.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.clock.advance(Duration::from_millis(ms));
-        self.state.tick();
+        self.started.state.tick();
     }
 
     /// Time goes by and every grace period ends.
@@ -304,25 +278,25 @@ impl Daemon {
             maps.graces.clear();
             maps.readers = Readers::default();
         }
-        self.state.graced(began);
+        self.started.state.graced(began);
         self.pass(1_500);
     }
 
     /// What differs between the maps and what should be in them, as an audit sees it.
     pub(crate) fn differences(&self) -> Vec<String> {
-        let (view, now) = (self.state.view(), self.clock.now());
+        let (view, now) = (self.started.state.view(), self.clock.now());
         services::differences(&Asked { view, runner: self.runner(), now }, &self.image())
     }
 
     /// An audit finds these differences.
     pub(crate) fn audited(&mut self, differences: Vec<String>) {
         let at_ms = self.clock.now_ms();
-        self.state.audited(Finding { area: Services::NAME, at_ms, differences });
+        self.started.state.audited(Finding { area: Services::NAME, at_ms, differences });
     }
 
     /// What differs between the plan and one from scratch.
     pub(crate) fn plan_differences(&self) -> Vec<String> {
-        self.runner().area().plan().differences(&self.state.view())
+        self.runner().area().plan().differences(&self.started.state.view())
     }
 
     /// Another daemon takes over what the kernel holds. Programs that run go on.

@@ -4,74 +4,35 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
-use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
-use towpath_model::{Family, ObjectName, Protocol, Store};
-use towpath_proxy::{Layout, NEEDS, PlanDelta, ServicePlan, ServicePortId, plan, service_identity};
+use towpath_image::{Capacities, ServiceImage};
+use towpath_model::{Family, ObjectName, Protocol};
+use towpath_proxy::{ServicePlan, ServicePortId, plan, service_identity};
 
 use crate::{
     answers::{Branches, Right},
     assert_right, between, config,
     facts::Facts,
-    from_reference,
+    from_reference, hear,
     kernel::ask,
+    listed,
+    pipeline::Pipeline,
     question::{Answer, Probe},
-    world::{CLUSTER, Kind, Name, OWN_NODE, Random, Said, World},
+    turn,
+    world::{CLUSTER, Kind, Name, Random, Said, World},
 };
 
 const BITS: u32 = 5;
 const SEEDS: u64 = 150;
 
-struct Bench {
-    store: Store,
-    plan: ServicePlan,
-    layout: Layout,
-    kernel: FakeKernel<ServiceImage>,
-    now: u64,
-}
-
 fn empty_plan() -> ServicePlan {
     ServicePlan::with_short_identities(config(), BITS)
 }
 
-impl Bench {
-    fn new() -> Self {
-        let kernel = FakeKernel::new(Capacities {
-            frontends: 200,
-            services: 60,
-            backends: 400,
-            node_addresses: 50,
-        });
-        let mut store = Store::new(OWN_NODE);
-        for said in World::default().everything() {
-            store.feed(said.event());
-        }
-        let layout = Layout::adopt(kernel.image.clone());
-        Self { store, plan: empty_plan(), layout, kernel, now: 1 }
-    }
+const CAPACITIES: Capacities =
+    Capacities { frontends: 200, services: 60, backends: 400, node_addresses: 50 };
 
-    fn hear(&mut self, said: Vec<Said>) {
-        for said in said {
-            self.store.feed(said.event());
-        }
-    }
-
-    fn turn(&mut self) {
-        let (view, changes) = self.store.commit();
-        let (delta, _) = plan(&view, &changes, &mut self.plan);
-        self.publish(&delta);
-        self.publish(&PlanDelta::default());
-        self.now += 1;
-        self.layout.graced(self.now);
-    }
-
-    fn publish(&mut self, delta: &PlanDelta) {
-        self.now += 1_100;
-        let synced = self.store.view().synced(&NEEDS);
-        let batch = self.layout.lay_out(delta, synced.as_ref(), self.now);
-        let applied = self.kernel.apply(&batch);
-        assert_eq!(applied.failure, None);
-        self.layout.settle(&batch, &applied, self.now);
-    }
+fn colliding() -> Pipeline {
+    listed(CAPACITIES, empty_plan(), &World::default())
 }
 
 fn held(image: &ServiceImage) -> BTreeMap<Probe, Answer> {
@@ -104,19 +65,19 @@ fn no_service_is_harmed_by_names_with_the_same_hash() {
     for seed in 1..=SEEDS {
         let mut random = Random::new(seed);
         let mut world = World::default();
-        let mut bench = Bench::new();
-        let mut before = held(&bench.kernel.image);
+        let mut pipeline = colliding();
+        let mut before = held(&pipeline.kernel.image);
         let mut facts = Facts::read(&world);
         for step in 0..25 {
-            bench.hear(world.change(&mut random));
-            let waiting = bench.plan.withheld().clone();
-            bench.kernel.history = Some(Vec::new());
-            bench.turn();
-            let (alone, right) = wanted(&world, &bench.plan, &mut branches);
+            hear(&mut pipeline, world.change(&mut random));
+            let waiting = pipeline.plan.withheld().clone();
+            pipeline.kernel.history = Some(Vec::new());
+            turn(&mut pipeline, None);
+            let (alone, right) = wanted(&world, &pipeline.plan, &mut branches);
             let old = std::mem::replace(&mut facts, alone);
-            let after = held(&bench.kernel.image);
+            let after = held(&pipeline.kernel.image);
             assert_right(&format!("seed {seed}, step {step}"), &right, &after);
-            for image in bench.kernel.history.take().unwrap_or_default() {
+            for image in pipeline.kernel.history.take().unwrap_or_default() {
                 for (probe, new) in &after {
                     let now = ask(&image, probe);
                     assert!(
@@ -128,23 +89,27 @@ fn no_service_is_harmed_by_names_with_the_same_hash() {
                 }
             }
             before = after;
-            check_who_is_withheld(&world, &bench.plan);
-            assert_eq!(bench.plan.differences(&bench.store.view()), Vec::<String>::new(), "{seed}");
-            withheld += bench.plan.withheld().len();
-            let comes = |name: &&_| !bench.plan.withheld().contains_key(*name);
+            check_who_is_withheld(&world, &pipeline.plan);
+            assert_eq!(
+                pipeline.plan.differences(&pipeline.store.view()),
+                Vec::<String>::new(),
+                "{seed}"
+            );
+            withheld += pipeline.plan.withheld().len();
+            let comes = |name: &&_| !pipeline.plan.withheld().contains_key(*name);
             let exists = |name: &&_| world.objects.contains_key(&(Kind::Service, plain(name)));
             came_in += waiting.keys().filter(exists).filter(comes).count();
         }
         // A new daemon comes to the same, in whatever order it hears of the objects.
-        let (view, changes) = (bench.store.view(), towpath_model::Changes::default());
+        let (view, changes) = (pipeline.store.view(), towpath_model::Changes::default());
         let mut fresh = empty_plan();
         plan(&view, &changes, &mut fresh);
-        assert_eq!(fresh.withheld(), bench.plan.withheld(), "seed {seed}");
-        bench.hear(world.clear());
-        bench.turn();
-        bench.turn();
-        assert!(bench.kernel.image.services.is_empty(), "seed {seed}");
-        assert!(bench.plan.withheld().is_empty() && !bench.layout.pending(), "seed {seed}");
+        assert_eq!(fresh.withheld(), pipeline.plan.withheld(), "seed {seed}");
+        hear(&mut pipeline, world.clear());
+        turn(&mut pipeline, None);
+        turn(&mut pipeline, None);
+        assert!(pipeline.kernel.image.services.is_empty(), "seed {seed}");
+        assert!(pipeline.plan.withheld().is_empty() && !pipeline.layout.pending(), "seed {seed}");
     }
     assert!(withheld > 500 && came_in > 20, "{withheld} withheld, {came_in} came in later");
 }
@@ -179,16 +144,16 @@ fn a_port_that_takes_over_the_hash_of_another_leaves_its_clients_alone() {
             "ports": [{ "name": "p0", "port": 8080 }, { "name": other, "port": 9090 }],
         })),
     );
-    let mut bench = Bench::new();
-    bench.hear(vec![service("p0", 80), endpoints]);
-    bench.turn();
-    let before = held(&bench.kernel.image);
-    bench.kernel.history = Some(Vec::new());
-    bench.hear(vec![service(&other, 81)]);
-    bench.turn();
-    let after = held(&bench.kernel.image);
+    let mut pipeline = colliding();
+    hear(&mut pipeline, vec![service("p0", 80), endpoints]);
+    turn(&mut pipeline, None);
+    let before = held(&pipeline.kernel.image);
+    pipeline.kernel.history = Some(Vec::new());
+    hear(&mut pipeline, vec![service(&other, 81)]);
+    turn(&mut pipeline, None);
+    let after = held(&pipeline.kernel.image);
     assert_ne!(before, after);
-    for image in bench.kernel.history.take().unwrap() {
+    for image in pipeline.kernel.history.take().unwrap() {
         for (probe, got) in held(&image) {
             assert!(got == before[&probe] || got == after[&probe], "{probe:?} gets {got:?}");
         }

@@ -1,18 +1,20 @@
-//! Store, plan, layout and a fake kernel in a row, for scenarios.
+//! Services and slices in, what a socket gets out, while maps are full.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
 use towpath_image::{
-    Batch, Capacities, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage, ServiceOp,
+    Batch, Capacities, ServiceImage, ServiceOp,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
         NodeAddressValue, ServiceRecord, SetChoice, SetWord,
         decide::{Call, Request, Search, SocketAddress, Tables, Verdict, connect},
     },
 };
-use towpath_model::{Event, Kind, ObjectName, Store, decode};
-use towpath_proxy::{Layout, NEEDS, PlanDelta, ProxyConfig, ServicePlan, plan};
+use towpath_model::{Changes, Event, Kind, ObjectName};
+use towpath_proxy::{ProxyConfig, ServicePlan, plan};
+
+use crate::pipeline::Pipeline;
 
 /// What a socket gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,50 +60,30 @@ pub(crate) fn slice(service: &str, addresses: &[&str]) -> Value {
     })
 }
 
-pub(crate) struct Bench {
-    store: Store,
-    pub(crate) plan: ServicePlan,
-    pub(crate) layout: Layout,
-    pub(crate) kernel: FakeKernel<ServiceImage>,
-    pub(crate) now: u64,
-}
+/// Listed, and nothing there.
+pub(crate) struct Fixture(pub(crate) Pipeline);
 
-impl Bench {
-    /// Listed, and nothing there.
+impl Fixture {
     pub(crate) fn new(capacities: Capacities) -> Self {
-        let kernel = FakeKernel::new(capacities);
-        let mut store = Store::new("n0");
-        for stream in NEEDS {
-            store.feed(Event::Init(stream.clone()));
-            store.feed(Event::InitDone(stream));
-        }
-        Self {
-            store,
-            plan: ServicePlan::new(ProxyConfig::default()),
-            layout: Layout::adopt(kernel.image.clone()),
-            kernel,
-            now: 1,
-        }
+        Self(Pipeline::listed(capacities, ServicePlan::new(ProxyConfig::default())))
     }
 
     pub(crate) fn service(&mut self, json: Value) {
-        let object = decode(Kind::Service, json.to_string().as_bytes()).unwrap();
-        self.store.feed(Event::Apply(object));
+        self.0.apply(Kind::Service, &json);
     }
 
     pub(crate) fn slice(&mut self, json: Value) {
-        let object = decode(Kind::EndpointSlice, json.to_string().as_bytes()).unwrap();
-        self.store.feed(Event::Apply(object));
+        self.0.apply(Kind::EndpointSlice, &json);
     }
 
     pub(crate) fn delete_service(&mut self, name: &str) {
-        self.store.feed(Event::Delete(Kind::Service, ObjectName::new("d", name)));
+        self.0.feed([Event::Delete(Kind::Service, ObjectName::new("d", name))]);
     }
 
     /// Commit, plan, publish; then a grace period.
     pub(crate) fn turn(&mut self) -> Batch<ServiceOp> {
-        let batch = self.turn_without_grace();
-        self.layout.graced(self.now + 1);
+        let batch = self.0.turn();
+        self.0.grace();
         batch
     }
 
@@ -109,43 +91,15 @@ impl Bench {
     pub(crate) fn turns(&mut self, turns: usize) {
         for _ in 0..turns {
             self.turn();
-            self.now += 1_100;
+            self.0.now += 1_100;
         }
     }
 
-    pub(crate) fn turn_without_grace(&mut self) -> Batch<ServiceOp> {
-        let (view, changes) = self.store.commit();
-        let (delta, _) = plan(&view, &changes, &mut self.plan);
-        self.publish(&delta)
-    }
-
-    pub(crate) fn publish(&mut self, delta: &PlanDelta) -> Batch<ServiceOp> {
-        let synced = self.store.view().synced(&NEEDS);
-        let batch = self.layout.lay_out(delta, synced.as_ref(), self.now);
-        let applied = self.kernel.apply(&batch);
-        self.layout.settle(&batch, &applied, self.now);
-        assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
-        batch
-    }
-
     pub(crate) fn plan_from_scratch(&mut self) -> ServicePlan {
-        let (view, changes) = self.store.commit();
+        let (view, _) = self.0.store.commit();
         let mut fresh = ServicePlan::new(ProxyConfig::default());
-        plan(&view, &changes, &mut fresh);
+        plan(&view, &Changes::default(), &mut fresh);
         fresh
-    }
-
-    /// The daemon dies and another one takes over what is there.
-    pub(crate) fn restart(&mut self) -> Batch<ServiceOp> {
-        self.layout = Layout::adopt(self.kernel.image.clone());
-        let everything = self.plan.everything();
-        self.publish(&everything)
-    }
-
-    pub(crate) fn fail_after(&mut self, successes: usize) {
-        let (what, cause) = ("writing".into(), "ordered".into());
-        let failure = KernelError::System { map: MapName::FRONTENDS, what, cause };
-        self.kernel.fail_after(successes, failure);
     }
 
     /// A socket of a pod connects to a TCP port.
@@ -158,7 +112,7 @@ impl Bench {
             netns: 2,
             socket: 0,
         };
-        let image = &self.kernel.image;
+        let image = &self.0.kernel.image;
         match connect(&Maps(image), &request, 0, 0) {
             Verdict::Untouched | Verdict::HostOnly => Got::NotAService,
             Verdict::UnknownPort => Got::UnknownPort,
@@ -173,7 +127,7 @@ impl Bench {
 
     /// No two sets in force share a slot.
     pub(crate) fn assert_no_overlap(&self, when: &str) {
-        let words = self.kernel.image.services.values().flat_map(|record| record.sets);
+        let words = self.0.kernel.image.services.values().flat_map(|record| record.sets);
         let mut seen = BTreeSet::new();
         for word in words.filter(|word| word.count() > 0) {
             for slot in word.base()..word.base() + u32::from(word.count()) {

@@ -1,4 +1,4 @@
-//! A layout, its kernel, and a book of its own about who left which slot when.
+//! A layout and its kernel, and records apart from the layout's of when each slot was left.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,15 +6,18 @@ use std::{
 };
 
 use towpath_image::{
-    Batch, Capacities, FakeKernel, Image as _, Kernel as _, KernelError, MapName, ServiceImage,
-    ServiceOp,
+    Batch, Capacities, Image as _, ServiceImage, ServiceOp,
     datapath::{
         Addr, BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord, NodeAddressValue,
         SetWord,
     },
 };
 use towpath_model::{Event, ObjectName, Store, Synced};
-use towpath_proxy::{FrontendTarget, Layout, NEEDS, PlanDelta, PlannedRecord, PlannedSet};
+use towpath_proxy::{
+    FrontendTarget, Layout, NEEDS, PlanDelta, PlannedRecord, PlannedSet, ProxyConfig, ServicePlan,
+};
+
+use crate::pipeline::Pipeline;
 
 /// What one Service wants: the last bytes of its backends, affinity, and how many frontends.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -54,9 +57,9 @@ fn set(backends: &BTreeSet<u8>) -> PlannedSet {
     PlannedSet { backends: backends.into(), empty: Empty::Refuse, used: true }
 }
 
-pub(crate) struct Desk {
-    pub(crate) layout: Layout,
-    pub(crate) kernel: FakeKernel<ServiceImage>,
+pub(crate) struct Fixture {
+    pipeline: Pipeline,
+    /// On a clock that no restart stops.
     pub(crate) now: u64,
     wanted: BTreeMap<u64, Want>,
     delta: PlanDelta,
@@ -71,12 +74,10 @@ pub(crate) struct Desk {
     pub(crate) used_again: usize,
 }
 
-impl Desk {
+impl Fixture {
     pub(crate) fn new(capacities: Capacities) -> Self {
-        let kernel = FakeKernel::new(capacities);
         Self {
-            layout: Layout::adopt(kernel.image.clone()),
-            kernel,
+            pipeline: Pipeline::new(capacities, ServicePlan::new(ProxyConfig::default())),
             now: 1,
             wanted: BTreeMap::new(),
             delta: PlanDelta::default(),
@@ -87,6 +88,24 @@ impl Desk {
             damaged: false,
             used_again: 0,
         }
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout {
+        &self.pipeline.layout
+    }
+
+    pub(crate) const fn layout_mut(&mut self) -> &mut Layout {
+        &mut self.pipeline.layout
+    }
+
+    /// What the maps hold.
+    pub(crate) const fn image(&self) -> &ServiceImage {
+        &self.pipeline.kernel.image
+    }
+
+    /// The same, to be written to behind the layout's back.
+    pub(crate) const fn image_mut(&mut self) -> &mut ServiceImage {
+        &mut self.pipeline.kernel.image
     }
 
     /// Notes what a Service wants; nothing is written before the next [`Self::turn`].
@@ -127,16 +146,13 @@ impl Desk {
         fail_after: Option<usize>,
     ) -> Batch<ServiceOp> {
         let delta = std::mem::take(&mut self.delta);
-        let batch = self.layout.lay_out(&delta, synced, self.now - self.started);
+        self.pipeline.now = self.now - self.started;
         if let Some(after) = fail_after {
-            let cause = "ordered".to_owned();
-            let what = "writing".to_owned();
-            self.kernel
-                .fail_after(after, KernelError::System { map: MapName::SERVICES, what, cause });
+            self.pipeline.fail_after(after);
         }
-        let mut book = self.kernel.image.clone();
-        let applied = self.kernel.apply(&batch);
-        self.kernel.fail_after = None;
+        let mut book = self.pipeline.kernel.image.clone();
+        let (batch, applied) = self.pipeline.write(&delta, synced);
+        self.pipeline.kernel.fail_after = None;
         for op in batch.ops.iter().take(applied.done) {
             if self.damaged {
                 continue;
@@ -151,15 +167,13 @@ impl Desk {
             self.index_left.extend(before.indices.difference(&now.indices).map(|i| (*i, self.now)));
         }
         self.now += 1;
-        self.layout.settle(&batch, &applied, self.now - self.started);
-        assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
         batch
     }
 
-    /// A grace period that began at `began`, on this desk's clock, is over.
+    /// A grace period that began at `began`, on this clock, is over.
     pub(crate) fn grace(&mut self, began: u64) {
         self.graced = self.graced.max(began);
-        self.layout.graced(began.saturating_sub(self.started));
+        self.pipeline.layout.graced(began.saturating_sub(self.started));
     }
 
     /// Turns until nothing is left to do, with all the time in the world.
@@ -176,17 +190,17 @@ impl Desk {
     pub(crate) fn restart(&mut self) {
         self.started = self.now;
         self.now += 1;
-        self.layout = Layout::adopt(self.kernel.image.clone());
+        self.pipeline.layout = Layout::adopt(self.pipeline.kernel.image.clone());
         self.tell_everything();
     }
 
     /// The audit found something: the daemon looks at the maps again.
     pub(crate) fn readopt(&mut self) {
-        self.layout.readopt(self.kernel.image.clone(), self.now);
+        self.pipeline.layout.readopt(self.pipeline.kernel.image.clone(), self.now);
         self.tell_everything();
     }
 
-    /// From here on nobody judges whether a damaged image is overwritten on the way to order.
+    /// From here on it is not judged whether a damaged image is overwritten on the way to order.
     pub(crate) fn forget_history(&mut self) {
         self.damaged = true;
     }
@@ -201,7 +215,7 @@ impl Desk {
     /// Is this in force, exactly and completely?
     #[track_caller]
     pub(crate) fn assert_all_in_force(&self) {
-        let image = &self.kernel.image;
+        let image = &self.pipeline.kernel.image;
         slots(image);
         let keys = self.wanted.iter().flat_map(|(i, w)| (0..w.frontends).map(|n| key(*i, n)));
         assert_eq!(image.frontends.keys().copied().collect::<BTreeSet<_>>(), keys.collect());
@@ -214,8 +228,8 @@ impl Desk {
 
     #[track_caller]
     pub(crate) fn assert_in_force(&self, identity: u64, want: &Want) {
-        let image = &self.kernel.image;
-        let index = self.layout.index_of(identity).unwrap();
+        let image = &self.pipeline.kernel.image;
+        let index = self.pipeline.layout.index_of(identity).unwrap();
         let record = image.services[&index];
         assert_eq!(record.identity, identity);
         assert_eq!(
@@ -259,7 +273,7 @@ impl Desk {
             ServiceOp::WriteService { index, .. } => {
                 let mut leading = before.frontends.iter().filter(|(k, _)| !is_guard(k));
                 assert!(leading.all(|(_, word)| word.service() != *index), "cleared: {op:?}");
-                // Whoever read the frontend before it went must not find nothing here.
+                // A program that read the frontend before it went must not find nothing here.
                 if let Some(left) = self.index_left.get(index).copied() {
                     self.assert_rested("cleared index", *index, left);
                 }

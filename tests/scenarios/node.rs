@@ -1,21 +1,19 @@
-//! What a scenario plays on: store, plan, layout and a kernel in memory.
+//! What a scenario plays on: a daemon, and the API server that it was told of.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde_json::Value;
-use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage, ServiceOp};
+use towpath_image::{Capacities, ServiceOp};
 use towpath_model::{
-    Event, Key, Kind, ObjectName, Problem, Protocol, Store, decode, service::Cidr, unknown_fields,
+    Event, Key, Kind, ObjectName, Problem, Protocol, decode, service::Cidr, unknown_fields,
 };
-use towpath_proxy::{
-    Answer, Holder, Layout, NEEDS, PlanDelta, ProxyConfig, Question, ServicePlan, explain,
-    node_identity, plan,
+use towpath_proxy::{Answer, Holder, NEEDS, ProxyConfig, Question, explain, node_identity};
+
+use crate::{
+    dump::{self, Names},
+    fixture::Fixture,
 };
 
-use crate::dump::{self, Names};
-
-/// This node.
-const NODE: &str = "n0";
 /// externalIPs are allowed here, as a configuration would say.
 const EXTERNAL: &str = "198.51.100.0/24";
 /// The nodes there are unless a scenario says otherwise.
@@ -29,47 +27,33 @@ metadata: { name: n1, labels: { topology.kubernetes.io/zone: z1 } }
 status: { addresses: [{ type: InternalIP, address: 192.168.0.11 }] }
 ";
 
-pub(crate) struct Bench {
-    store: Store,
-    plan: ServicePlan,
-    layout: Layout,
-    kernel: FakeKernel<ServiceImage>,
+pub(crate) struct Node {
+    daemon: Fixture,
     names: Names,
-    /// What an API server would hold: who starts anew is told again.
+    /// What an API server would hold: a daemon that starts is told again.
     objects: BTreeMap<Key, Value>,
+    /// What the source would say of objects besides what the loop says.
     unread: Vec<Problem>,
     /// Operations of the last act.
     written: Vec<ServiceOp>,
-    now: u64,
 }
 
-fn new_plan() -> ServicePlan {
-    ServicePlan::new(ProxyConfig {
-        external_ips: vec![Cidr::parse(EXTERNAL).unwrap()],
-        ..ProxyConfig::default()
-    })
-}
-
-impl Bench {
+impl Node {
     pub(crate) fn new(capacities: Capacities) -> Self {
-        let mut kernel = FakeKernel::new(capacities);
-        let layout = Layout::adopt(kernel.read().unwrap());
-        let mut bench = Self {
-            store: Store::new(NODE),
-            plan: new_plan(),
-            layout,
-            kernel,
+        let config = ProxyConfig {
+            external_ips: vec![Cidr::parse(EXTERNAL).unwrap()],
+            ..ProxyConfig::default()
+        };
+        let mut node = Self {
+            daemon: Fixture::new(capacities, config),
             names: Names::default(),
             objects: BTreeMap::new(),
             unread: Vec::new(),
             written: Vec::new(),
-            now: 1,
         };
-        for stream in NEEDS {
-            bench.store.feed(Event::InitDone(stream));
-        }
-        bench.act("apply", "", NODES);
-        bench
+        node.daemon.ingest(NEEDS.map(Event::InitDone).into());
+        node.act("apply", "", NODES);
+        node
     }
 
     /// Something happens, and the loop turns until it has nothing to do.
@@ -83,9 +67,7 @@ impl Bench {
             "delete" => body.lines().for_each(|line| self.delete(line)),
             "list" => self.list(kind_named(argument), documents(body)),
             "restart" => {
-                self.store = Store::new(NODE);
-                self.plan = new_plan();
-                self.layout = Layout::adopt(self.kernel.read().unwrap());
+                self.daemon.restart();
                 self.hear(body);
             }
             _ => self.hear(body),
@@ -98,12 +80,10 @@ impl Bench {
         match decode(kind, object.to_string().as_bytes()) {
             Ok(decoded) => {
                 self.objects.insert(decoded.key(), object.clone());
-                self.store.feed(Event::Apply(decoded));
+                self.daemon.ingest(vec![Event::Apply(decoded)]);
             }
             Err(bad) => match bad.key {
-                Some(key) => {
-                    self.store.feed(Event::Bad(*key, *bad.problem));
-                }
+                Some(key) => self.daemon.ingest(vec![Event::Bad(*key, *bad.problem)]),
                 None => self.unread.push(*bad.problem),
             },
         }
@@ -114,17 +94,17 @@ impl Bench {
         let (kind, name) = line.split_once(' ').unwrap();
         let (kind, name) = (kind_named(kind), object_name(name));
         self.objects.remove(&Key { kind, name: name.clone() });
-        self.store.feed(Event::Delete(kind, name));
+        self.daemon.ingest(vec![Event::Delete(kind, name)]);
     }
 
     /// The API server lists a kind again, and this is all there is of it.
     fn list(&mut self, kind: Kind, objects: Vec<Value>) {
-        self.store.feed(Event::Init(kind.into()));
+        self.daemon.ingest(vec![Event::Init(kind.into())]);
         self.objects.retain(|key, _| key.kind != kind);
         for object in objects {
             self.apply(kind, &object);
         }
-        self.store.feed(Event::InitDone(kind.into()));
+        self.daemon.ingest(vec![Event::InitDone(kind.into())]);
     }
 
     /// Kinds whose first list comes in, one a line.
@@ -137,68 +117,44 @@ impl Bench {
     }
 
     fn turn(&mut self) {
-        self.written.clear();
-        if self.store.view().synced(&NEEDS).is_none() {
-            return;
-        }
-        let (view, changes) = self.store.commit();
-        let synced = view.synced(&NEEDS);
-        let (mut delta, _) = plan(&view, &changes, &mut self.plan);
-        self.names.learn(&self.plan);
-        for node in view.nodes() {
+        self.daemon.settle();
+        self.written = self.daemon.take_written();
+        self.names.learn(self.daemon.services().plan());
+        for node in self.daemon.state().view().nodes() {
             let name = node.meta.name.name.to_string();
             self.names.nodes.insert(node_identity(&name), name);
         }
-        for _ in 0..6 {
-            let batch = self.layout.lay_out(&delta, synced.as_ref(), self.now);
-            delta = PlanDelta::default();
-            let applied = self.kernel.apply(&batch);
-            self.written.extend(batch.ops.iter().take(applied.done).cloned());
-            self.layout.settle(&batch, &applied, self.now);
-            self.layout.graced(self.now + 1);
-            self.now += 2_000;
-            assert_eq!(*self.layout.image(), self.kernel.image, "the mirror is the kernel");
-        }
-        assert_eq!(self.plan.differences(&self.store.view()), Vec::<String>::new());
     }
 
     pub(crate) fn tables(&self) -> String {
-        dump::tables(&self.kernel.image, &self.names)
+        dump::tables(&self.daemon.image(), &self.names)
     }
 
     pub(crate) fn nodes(&self) -> String {
-        dump::nodes(&self.kernel.image, &self.names)
+        dump::nodes(&self.daemon.image(), &self.names)
     }
 
     pub(crate) fn writes(&self) -> String {
         if self.written.is_empty() {
             return "nothing\n".to_owned();
         }
-        dump::writes(&self.written, &self.kernel.image, &self.names)
+        dump::writes(&self.written, &self.daemon.image(), &self.names)
     }
 
     pub(crate) fn problems(&self) -> String {
-        let kept = self.store.problems().cloned().chain(self.plan.problems());
-        let mut lines: Vec<String> =
-            kept.chain(self.unread.iter().cloned()).map(|problem| problem.to_string()).collect();
-        lines.extend(self.layout.refused().map(|r| format!("Service {}: {}", r.service, r.why)));
-        for (stream, objects) in self.store.braked() {
-            lines.push(format!("{stream}: a list that lacks {objects} objects waits for a second"));
-        }
+        let problems = self.daemon.state().problems(100).into_iter().chain(self.unread.clone());
+        let mut lines: Vec<String> = problems.map(|problem| format!("{problem}\n")).collect();
         lines.sort();
         lines.dedup();
-        if lines.is_empty() {
-            lines.push("none".to_owned());
-        }
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        if lines.is_empty() { "none\n".to_owned() } else { lines.concat() }
     }
 
     pub(crate) fn health_checks(&self) -> String {
-        let checks = self.plan.health_checks();
+        let checks = self.daemon.health_checks();
         let line = |c: &towpath_proxy::HealthCheck| {
             format!("{} on port {}: {} ready here\n", c.service, c.port, c.ready_local)
         };
-        let text: String = checks.map(line).collect();
+        let text: String = checks.iter().map(line).collect();
         if text.is_empty() { "none\n".to_owned() } else { text }
     }
 
@@ -218,7 +174,7 @@ impl Bench {
             other => panic!("neither pod nor host: {other}"),
         };
         let question = Question { to, protocol, host };
-        match explain(&self.kernel.image, &self.plan, &question) {
+        match explain(&self.daemon.image(), self.daemon.services().plan(), &question) {
             Answer::Translated { service, backends, affinity_seconds } => {
                 let mut backends: Vec<String> =
                     backends.into_iter().map(|b| SocketAddr::from(b).to_string()).collect();
@@ -232,11 +188,11 @@ impl Bench {
         }
     }
 
-    /// Without its index, which is nobody's business.
+    /// Without its index, which says nothing to a reader.
     fn holder(&self, holder: &Holder) -> String {
         match &holder.name {
             Some(_) => holder.to_string(),
-            None => self.names.record(&self.kernel.image, holder.index),
+            None => self.names.record(&self.daemon.image(), holder.index),
         }
     }
 }

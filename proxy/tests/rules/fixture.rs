@@ -4,14 +4,13 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
-use towpath_image::{Capacities, FakeKernel, Kernel as _, ServiceImage};
-use towpath_model::{Event, Kind, Protocol, Store, decode, service::Cidr};
-use towpath_proxy::{
-    Answer as Explained, Layout, NEEDS, ProxyConfig, Question, ServicePlan, explain, plan,
-};
+use towpath_image::Capacities;
+use towpath_model::{Event, Kind, Protocol, decode, service::Cidr};
+use towpath_proxy::{Answer as Explained, ProxyConfig, Question, ServicePlan, explain};
 
 use crate::{
     kernel::ask,
+    pipeline::Pipeline,
     question::{Answer, Probe, When},
 };
 
@@ -96,28 +95,18 @@ fn node(name: &str, address: &str, zone: &str) -> Value {
 }
 
 /// This node is n0 at 192.168.0.10 in zone z0; n1 is at 192.168.0.11 in z1.
-pub(crate) struct Bench {
-    store: Store,
-    plan: ServicePlan,
-    layout: Layout,
-    kernel: FakeKernel<ServiceImage>,
-}
+pub(crate) struct Fixture(Pipeline);
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
-        let mut store = Store::new("n0");
-        for stream in NEEDS {
-            store.feed(Event::InitDone(stream));
-        }
         let config = ProxyConfig {
             external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
             ..ProxyConfig::default()
         };
-        let kernel = FakeKernel::new(Capacities::default());
-        let layout = Layout::adopt(kernel.image.clone());
-        let mut bench = Self { store, plan: ServicePlan::new(config), layout, kernel };
-        bench.say(&[node("n0", "192.168.0.10", "z0"), node("n1", "192.168.0.11", "z1")]);
-        bench
+        let pipeline = Pipeline::listed(Capacities::default(), ServicePlan::new(config));
+        let mut fixture = Self(pipeline);
+        fixture.say(&[node("n0", "192.168.0.10", "z0"), node("n1", "192.168.0.11", "z1")]);
+        fixture
     }
 
     /// Objects as the API server would send them; what cannot be read is left out.
@@ -125,15 +114,10 @@ impl Bench {
         for object in objects {
             let kind = Kind::of_name(object["kind"].as_str().unwrap()).unwrap();
             if let Ok(object) = decode(kind, object.to_string().as_bytes()) {
-                self.store.feed(Event::Apply(object));
+                self.0.feed([Event::Apply(object)]);
             }
         }
-        let (view, changes) = self.store.commit();
-        let (delta, _) = plan(&view, &changes, &mut self.plan);
-        let batch = self.layout.lay_out(&delta, view.synced(&NEEDS).as_ref(), 1);
-        let applied = self.kernel.apply(&batch);
-        assert_eq!(applied.failure, None);
-        self.layout.settle(&batch, &applied, 1);
+        self.0.turn();
     }
 
     /// `probe` is `ADDRESS PORT [udp] [host]`; a socket of a pod unless it says host.
@@ -148,7 +132,7 @@ impl Bench {
         let number = protocol.number();
         let datagram = protocol == Protocol::Udp;
         let probe = Probe { addr, port, protocol: number, host, datagram };
-        let kernel = ask(&self.kernel.image, &probe);
+        let kernel = ask(&self.0.kernel.image, &probe);
         let kernel = match kernel {
             Answer::NotAService | Answer::HostOnly => "nothing".to_owned(),
             Answer::UnknownPort(When::AtOnce) => "unknown port".to_owned(),
@@ -161,7 +145,7 @@ impl Bench {
             Answer::OneOf(backends, _) => words_of(backends),
         };
         let question = Question { to: (addr, port).into(), protocol, host };
-        let explained = match explain(&self.kernel.image, &self.plan, &question) {
+        let explained = match explain(&self.0.kernel.image, &self.0.plan, &question) {
             Explained::NotAService | Explained::HostOnly => "nothing".to_owned(),
             Explained::UnknownPort => "unknown port".to_owned(),
             Explained::Refused { .. } => "refused".to_owned(),
