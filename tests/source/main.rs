@@ -5,6 +5,8 @@ mod absent;
 mod address;
 mod authority;
 mod cuts;
+#[path = "../daemon/fixture.rs"]
+mod fixture;
 mod kubeconfig;
 mod lists;
 mod objects;
@@ -12,6 +14,9 @@ mod pace;
 mod quorum;
 mod refusals;
 mod silence;
+#[path = "../daemon/start.rs"]
+mod start;
+mod start_brake;
 mod streams;
 mod support;
 mod tls;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -337,6 +338,31 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     let _gone = stream.shutdown().await;
 }
 
+/// How a server is reached without credentials.
+pub(crate) fn kubeconfig(server: &str) -> String {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{ "name": "c", "cluster": { "server": server } }],
+        "users": [{ "name": "c", "user": {} }],
+        "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "c" } }],
+    });
+    config.to_string()
+}
+
+/// Settings of a source that keeps its files here.
+pub(crate) fn settings(kubeconfig: &str, patience: Patience, dir: &Path) -> KubeSettings {
+    let path = dir.join("kubeconfig");
+    std::fs::write(&path, kubeconfig).unwrap();
+    KubeSettings {
+        access: Access::Kubeconfig(path),
+        api_servers: Vec::new(),
+        run_dir: dir.join("run"),
+        node_name: "n".to_owned(),
+        clock: SystemClock::start(),
+        patience,
+    }
+}
+
 /// The source, and a store that keeps what it says.
 pub(crate) struct Ear {
     wakes: mpsc::Receiver<Vec<Event>>,
@@ -357,26 +383,11 @@ impl Ear {
 
     /// With its own patience and run directory.
     pub(crate) fn with(server: &str, patience: Patience, dir: tempfile::TempDir) -> Self {
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{ "name": "c", "cluster": { "server": server } }],
-            "users": [{ "name": "c", "user": {} }],
-            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "c" } }],
-        });
-        Self::configured(&kubeconfig.to_string(), patience, dir)
+        Self::configured(&kubeconfig(server), patience, dir)
     }
 
     pub(crate) fn configured(kubeconfig: &str, patience: Patience, dir: tempfile::TempDir) -> Self {
-        let path = dir.path().join("kubeconfig");
-        std::fs::write(&path, kubeconfig).unwrap();
-        let settings = KubeSettings {
-            access: Access::Kubeconfig(path),
-            api_servers: Vec::new(),
-            run_dir: dir.path().join("run"),
-            node_name: "n".to_owned(),
-            clock: SystemClock::start(),
-            patience,
-        };
+        let settings = settings(kubeconfig, patience, dir.path());
         let (sender, wakes) = mpsc::channel(64);
         let (relists, inbox) = mpsc::channel(16);
         let health = Health::default();
