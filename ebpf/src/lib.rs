@@ -28,6 +28,7 @@ pub use grace::grace;
 pub use live::{AreaMaps, LiveImage, LiveMaps, MapsReader};
 pub use mapped::Mapped;
 pub use maps::{Hash, OpenMap};
+pub use object::rehearse;
 pub use peers::Peers;
 pub use pins::{
     cleanup::{cleanup, detach},

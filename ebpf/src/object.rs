@@ -28,8 +28,12 @@ pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads everything with maps of one element and without pins, and lets go of it again.
-pub(crate) fn rehearse() -> Result<(), Error> {
+/// Loads every program with maps that are not pinned, and lets go of it again: does this kernel take
+/// them?
+///
+/// # Errors
+/// What the kernel says against one.
+pub fn rehearse() -> Result<(), Error> {
     for bytes in [object(), SOCKETS_EPERM] {
         load(&mut maps_of(&mut EbpfLoader::new(), bytes)?)?;
     }

@@ -1,10 +1,15 @@
 //! The areas of the daemon. The order of the fields is the order in which they write: a later one may
 //! lead traffic to what an earlier one decides about.
 
+use std::collections::BTreeSet;
+
+use towpath_model::Stream;
+
 use crate::{
-    dns::Dns,
+    config::Config,
+    dns::{self, Dns},
     reconcile::{Areas, Has, Runner, Running},
-    services::Services,
+    services::{self, Services},
 };
 
 /// Every area; `None`: switched off.
@@ -13,6 +18,12 @@ pub struct Daemon {
     pub services: Option<Runner<Services>>,
     /// The cluster's DNS.
     pub dns: Option<Runner<Dns>>,
+}
+
+/// What the areas of this configuration need before they plan.
+pub(super) fn needs(config: &Config) -> BTreeSet<Stream> {
+    let names = config.dns.as_ref().map(|_on| dns::NEEDS);
+    services::NEEDS.into_iter().chain(names.into_iter().flatten()).collect()
 }
 
 impl Areas for Daemon {

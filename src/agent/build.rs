@@ -1,12 +1,12 @@
 //! Builds what runs beside the source: the loop with its areas, what watches it, the admin servers.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
 use towpath_ebpf::{MapsReader, Opened};
 use towpath_image::{Programs, ServiceImage};
-use towpath_model::{Relist, Store};
+use towpath_model::{Relist, Store, Stream};
 
 use super::{
     Daemon,
@@ -34,12 +34,40 @@ pub(super) const LOOP: &str = "reconcile";
 /// Name of the admin servers' thread.
 pub(super) const ADMIN: &str = "admin";
 
-/// What runs before any source does.
-pub(super) struct Running {
+/// What was known before the loop: nothing, unless the daemon stood by.
+pub(super) struct Known {
+    pub(super) store: Store,
+    /// Lists that the source was not yet asked for.
+    pub(super) relists: BTreeSet<Stream>,
+}
+
+/// The loop's ends of what leads to the sources and back.
+pub(super) struct LoopEnds {
     pub(super) wakes: mpsc::Sender<Wake<Daemon>>,
+    pub(super) inbox: mpsc::Receiver<Wake<Daemon>>,
+    pub(super) relists: mpsc::Sender<Relist>,
+    pub(super) streams: watch::Sender<BTreeSet<Stream>>,
+    pub(super) health: Health,
+}
+
+/// The sources' ends.
+pub(super) struct SourceEnds {
     pub(super) relists: mpsc::Receiver<Relist>,
     pub(super) wants: Wants,
-    pub(super) health: Health,
+}
+
+/// Both, not yet connected to anything.
+pub(super) fn ends() -> (LoopEnds, SourceEnds) {
+    let (wakes, inbox) = mpsc::channel(reconcile::QUEUE);
+    let (relists_out, relists) = mpsc::channel(16);
+    let (streams, wants) = watch::channel(BTreeSet::new());
+    let health = Health::default();
+    let loop_ends = LoopEnds { wakes, inbox, relists: relists_out, streams, health };
+    (loop_ends, SourceEnds { relists, wants })
+}
+
+/// What runs beside the sources.
+pub(super) struct Running {
     /// True: the listeners close, what is being answered is answered.
     pub(super) drain: watch::Sender<bool>,
     pub(super) threads: Threads,
@@ -48,7 +76,14 @@ pub(super) struct Running {
 }
 
 /// The loop, and everything that looks at it.
-pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Result<Running> {
+pub(super) fn start(
+    config: &Config,
+    opened: Opened,
+    clock: SystemClock,
+    ends: LoopEnds,
+    known: Known,
+) -> Result<Running> {
+    let LoopEnds { wakes, inbox, relists, streams, health } = ends;
     let metrics = Metrics::new().context("metrics")?;
     let vitals = Arc::new(Vitals::default());
     let mut threads = Threads::default();
@@ -58,26 +93,23 @@ pub(super) fn start(config: &Config, opened: Opened, clock: SystemClock) -> Resu
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
     let areas = Daemon { services: Some(Runner::new(services)), dns };
-    let (wakes, inbox) = mpsc::channel(reconcile::QUEUE);
-    let (relists_out, relists) = mpsc::channel(16);
-    let (streams, wants) = watch::channel(areas.streams());
+    streams.send_replace(areas.streams());
     let outputs = Outputs {
-        relists: relists_out,
+        relists,
         streams,
         graces: graces(&mut threads, wakes.clone(), clock)?,
         metrics: Arc::clone(&metrics.reconcile),
         vitals: Arc::clone(&vitals),
     };
-    let store = Store::new(&config.node_name);
     let programs: Box<dyn Programs> = Box::new(opened.programs);
-    let state = State::new(Arc::new(clock), store, areas, programs, outputs);
+    let mut state = State::new(Arc::new(clock), known.store, areas, programs, outputs);
+    state.relist(known.relists);
     threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
     let asker = Asker::new(wakes.clone());
-    let health = Health::default();
     let (drain, draining) = watch::channel(false);
     let admin = Watching { config, asker, health: &health, vitals, metrics, clock };
     admin.start(&mut threads, observers, draining)?;
-    Ok(Running { wakes, relists, wants, health, drain, threads, dns: serving })
+    Ok(Running { drain, threads, dns: serving })
 }
 
 /// Starts the thread that waits for grace periods.

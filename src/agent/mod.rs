@@ -10,6 +10,7 @@ mod metrics;
 mod preflight;
 mod probes;
 mod run;
+mod standby;
 mod threads;
 
 pub use areas::Daemon;

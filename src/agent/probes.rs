@@ -9,7 +9,7 @@ use towpath_model::Stream;
 
 use crate::{
     api::{ProbeReply, VERSION},
-    clock::SystemClock,
+    clock::{Millis, SystemClock},
     reconcile::{Areas, Asker},
     vitals::Vitals,
 };
@@ -48,9 +48,14 @@ impl<A: Areas> Probes<A> {
 
     /// The loop turns: told by its last sign of life, without waiting for it.
     pub(super) fn live(&self) -> ProbeReply {
-        let alive = self.vitals.alive(self.clock.now_ms());
-        reply(if alive { String::new() } else { "the control loop does not turn".to_owned() })
+        live(&self.vitals, self.clock.now_ms())
     }
+}
+
+/// What the last sign of life says.
+pub(super) fn live(vitals: &Vitals, now: Millis) -> ProbeReply {
+    let alive = vitals.alive(now);
+    reply(if alive { String::new() } else { "the control loop does not turn".to_owned() })
 }
 
 /// What is waited for, in words; empty: nothing.
@@ -68,7 +73,7 @@ fn missing(mut unlisted: Vec<Stream>, pending: Vec<&str>) -> String {
     missing.join("; ")
 }
 
-fn reply(why: String) -> ProbeReply {
+pub(super) fn reply(why: String) -> ProbeReply {
     ProbeReply { api_version: VERSION.to_owned(), well: why.is_empty(), why }
 }
 

@@ -1,6 +1,6 @@
 //! `towpath run`: everything that runs, in the order in which it starts.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use tokio::{
@@ -8,15 +8,15 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
-use towpath_ebpf::{Opened, Settings};
+use towpath_ebpf::{Error::Locked, Opened, Settings};
 use towpath_image::{Programs as _, datapath::LAYOUT};
-use towpath_model::{Event, NodeFact, Relist};
+use towpath_model::{Event, NodeFact, Relist, Store};
 
 use super::{
     Daemon,
-    build::{ADMIN, LOOP, Running, start},
+    build::{ADMIN, Known, LOOP, LoopEnds, Running, SourceEnds, ends, start},
     cluster::{self, Binding},
-    descriptors, preflight,
+    descriptors, preflight, standby,
     threads::{self, Threads, log_panics},
 };
 use crate::{
@@ -52,62 +52,107 @@ fn daemon(config: Config) -> Result<()> {
     let settings = kernel_settings(&config);
     descriptors::raise();
     // Before anything else: from here on the node is served with what its maps hold.
-    let opened = open(&settings)?;
+    let opened = match open(&settings) {
+        Ok(opened) => Some(opened),
+        Err(Locked { .. }) if config.standby => None,
+        Err(error) => return Err(preflight::explained(error, &settings)),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("source")
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    // Pins of some cluster, and nothing is remembered that says of which.
-    let unverified = settings.cluster.is_none() && opened.programs.cluster().is_some();
-    let Running { wakes, relists, wants, health, drain, mut threads, dns } =
-        start(&config, opened, clock)?;
-    let feed = Feed::new(wakes.clone());
+    // Pins of some cluster, and nothing is remembered that says of which. Beside another daemon it
+    // is not known yet what is pinned.
+    let bound = opened.as_ref().is_none_or(|opened| opened.programs.cluster().is_some());
+    let unverified = settings.cluster.is_none() && bound;
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        tasks.spawn(ticks(wakes.clone()));
-        let (known, mut addresses) = watch::channel(false);
-        let facts = node_facts::run(feed.clone(), health.clone(), known);
-        tasks.spawn(async { Ok(facts.await?) });
-        let (closing, closed) = oneshot::channel();
-        if let Some(dns) = dns {
-            let serving = dns.serve(wakes.clone(), drain.subscribe(), closing);
-            tasks.spawn(async { Ok(serving.await?) });
-        }
-        let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
-        let inputs = Inputs { feed, wants, relists, health, clock };
-        let source = feed_from(config, inputs, binding);
-        tasks.spawn(async move {
-            // Fails only when the loop has ended, which the task that follows the addresses says.
-            if addresses.wait_for(|known| *known).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            source.await
-        });
-        let ended = tokio::select! {
-            signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stopping")),
-            ended = first_end(&mut tasks, &mut threads) => Err(ended),
-        };
-        stop(&wakes, &drain, &mut threads).await;
-        // Without DNS there is nothing to close, and the other end is gone.
-        if tokio::time::timeout(STOP, closed).await.is_err() {
-            tracing::warn!("DNS does not close: its address stays this node's");
-        }
-        ended
+        let (ends, sources) = ends();
+        spawn_sources(&mut tasks, &config, (&ends, sources), unverified, clock);
+        serve(&config, opened, ends, &mut tasks, clock).await
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
+/// Starts what feeds the loop, which may start later.
+fn spawn_sources(
+    tasks: &mut JoinSet<Result<()>>,
+    config: &Config,
+    (ends, SourceEnds { relists, wants }): (&LoopEnds, SourceEnds),
+    unverified: bool,
+    clock: SystemClock,
+) {
+    let (wakes, health) = (&ends.wakes, &ends.health);
+    let feed = Feed::new(wakes.clone());
+    tasks.spawn(ticks(wakes.clone()));
+    let (known, mut addresses) = watch::channel(false);
+    let facts = node_facts::run(feed.clone(), health.clone(), known);
+    tasks.spawn(async { Ok(facts.await?) });
+    let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
+    let inputs = Inputs { feed, wants, relists, health: health.clone(), clock };
+    let source = feed_from(config.clone(), inputs, binding);
+    tasks.spawn(async move {
+        // Fails only when the loop has ended, which the task that follows the addresses says.
+        if addresses.wait_for(|known| *known).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        source.await
+    });
+}
+
+/// Serves the node, once the kernel is open, until a signal or a defect ends it.
+async fn serve(
+    config: &Config,
+    opened: Option<Opened>,
+    mut ends: LoopEnds,
+    tasks: &mut JoinSet<Result<()>>,
+    clock: SystemClock,
+) -> Result<()> {
+    let mut none = Threads::default();
+    let (opened, known) = match opened {
+        Some(opened) => {
+            (opened, Known { store: Store::new(&config.node_name), relists: BTreeSet::new() })
+        }
+        None => tokio::select! {
+            signal = stop_signal() => {
+                tracing::info!(signal = signal?, "stopping, without having served");
+                return Ok(());
+            }
+            ended = first_end(tasks, &mut none) => return Err(ended),
+            stood = standby::wait(config, clock, &mut ends) => stood?,
+        },
+    };
+    let wakes = ends.wakes.clone();
+    let Running { drain, mut threads, dns } = start(config, opened, clock, ends, known)?;
+    let (closing, closed) = oneshot::channel();
+    match dns {
+        Some(dns) => {
+            let serving = dns.serve(wakes.clone(), drain.subscribe(), closing);
+            tasks.spawn(async { Ok(serving.await?) });
+        }
+        None => drop(closing),
+    }
+    let ended = tokio::select! {
+        signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stopping")),
+        ended = first_end(tasks, &mut threads) => Err(ended),
+    };
+    stop(&wakes, &drain, &mut threads).await;
+    // Without DNS there is nothing to close, and the other end is gone.
+    if tokio::time::timeout(STOP, closed).await.is_err() {
+        tracing::warn!("DNS does not close: its address stays this node's");
+    }
+    ended
+}
+
 /// Opens the kernel and brings the programs into force, with what the maps hold.
-fn open(settings: &Settings) -> Result<Opened> {
-    let explained = |error| preflight::explained(error, settings);
-    let mut opened = towpath_ebpf::open(settings).map_err(explained)?;
-    let attached = opened.programs.attach(&services::attachments());
-    match attached.failure {
+pub(super) fn open(settings: &Settings) -> Result<Opened, towpath_ebpf::Error> {
+    let mut opened = towpath_ebpf::open(settings)?;
+    match opened.programs.attach(&services::attachments()).failure {
         None => Ok(opened),
-        Some(failure) => Err(explained(failure.into())),
+        Some(failure) => Err(failure.into()),
     }
 }
 
@@ -150,7 +195,8 @@ async fn stop(
     }
 }
 
-fn kernel_settings(config: &Config) -> Settings {
+/// What the kernel is opened with.
+pub(super) fn kernel_settings(config: &Config) -> Settings {
     let mut settings = Settings {
         pin_root: config.kernel.bpffs.clone(),
         cgroup_root: config.kernel.cgroup_root.clone(),

@@ -24,7 +24,7 @@ pub const RUN_DIR: &str = "/run/towpath";
 const HEALTHZ: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 10256);
 const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10249);
 
-/// The control socket of a run directory.
+/// The control socket of a control directory.
 #[must_use]
 pub fn control_socket(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
@@ -55,6 +55,8 @@ pub(super) fn resolve(
         file.metrics_bind_address.as_ref(),
     );
     let metrics = listen(given.as_ref(), "metricsBindAddress", METRICS, faults);
-    let socket = control_socket(run_dir);
+    let control_dir =
+        layers.path(args.control_dir.as_ref(), "--control-dir", file.control_dir.as_ref());
+    let socket = control_socket(control_dir.as_ref().map_or(run_dir, |given| &given.value));
     (faults.len() == before).then_some(AdminConfig { healthz, metrics, socket })
 }

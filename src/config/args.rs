@@ -26,9 +26,15 @@ pub struct RunArgs {
     /// Directory on a bpffs for what outlives the daemon (default: /sys/fs/bpf/towpath)
     #[arg(long, value_name = "DIR")]
     pub bpffs: Option<PathBuf>,
-    /// Directory of the control socket and of what is remembered (default: /run/towpath)
+    /// Directory of the writer's lock and of what is remembered (default: /run/towpath)
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Directory of the control socket (default: the run directory)
+    #[arg(long, value_name = "DIR")]
+    pub control_dir: Option<PathBuf>,
+    /// Wait while another daemon serves this node, ready to take over when it ends (upgrades)
+    #[arg(long)]
+    pub standby: bool,
     /// Address of an API server that does not depend on Services; repeat for more
     #[arg(long = "api-server", value_name = "URL", conflicts_with = "manifests")]
     pub api_servers: Vec<String>,

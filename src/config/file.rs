@@ -22,6 +22,7 @@ pub(super) struct File {
     pub(super) cgroup_root: Option<Spanned<String>>,
     pub(super) bpffs: Option<Spanned<String>>,
     pub(super) run_dir: Option<Spanned<String>>,
+    pub(super) control_dir: Option<Spanned<String>>,
     #[serde(rename = "socketLB")]
     pub(super) socket_lb: Option<Spanned<String>>,
     #[serde(rename = "externalIPs")]

@@ -39,8 +39,10 @@ pub struct Config {
     pub source: SourceConfig,
     /// Where the programs attach.
     pub kernel: KernelConfig,
-    /// Directory of the control socket and of what is remembered over restarts.
+    /// Directory of the writer's lock and of what is remembered over restarts.
     pub run_dir: PathBuf,
+    /// While another daemon serves this node, wait for its end instead of refusing to start.
+    pub standby: bool,
     /// What is routed.
     pub services: ServicesConfig,
     /// Where the daemon answers.
@@ -80,7 +82,8 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
         (Some(node_name), Some(source), Some(kernel), Some(services), Some(admin), Some(log))
             if faults.is_empty() =>
         {
-            Ok(Config { node_name, source, kernel, run_dir, services, admin, log, dns })
+            let standby = args.standby;
+            Ok(Config { node_name, source, kernel, run_dir, standby, services, admin, log, dns })
         }
         _ => Err(Faults(faults)),
     }

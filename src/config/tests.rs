@@ -68,6 +68,7 @@ apiServers: [https://10.0.0.1:6443, 'https://[fd00::1]:6443']
 cgroupRoot: /cg
 bpffs: /sys/fs/bpf/other
 runDir: /run/other
+controlDir: /run/control
 socketLB: hostOnly
 externalIPs: [203.0.113.0/24, 2001:db8::1]
 capacities: {frontends: 10, services: 11, backends: 12, nodeAddresses: 13}
@@ -87,7 +88,7 @@ fn the_file_sets_everything() {
     let sizes = config.kernel.capacities;
     let sizes = (sizes.frontends, sizes.services, sizes.backends, sizes.node_addresses);
     assert_eq!(sizes, (10, 11, 12, 13));
-    assert_eq!(config.admin.socket, Path::new("/run/other/control.sock"));
+    assert_eq!(config.admin.socket, Path::new("/run/control/control.sock"));
     assert_eq!(config.services.socket_lb, SocketLb::HostOnly);
     let blocks = &config.services.external_ips;
     assert!(blocks[0].contains("203.0.113.9".parse().unwrap()));

@@ -18,3 +18,4 @@ pub use area::Dns;
 pub use build::build;
 pub use serve::{ServeError, Serving};
 pub use towpath_dns::DnsMetrics;
+pub use towpath_zone::NEEDS;

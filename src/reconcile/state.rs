@@ -72,6 +72,11 @@ impl<A: Areas> State<A> {
         }
     }
 
+    /// Lists that were to be asked for before there was a loop.
+    pub fn relist(&mut self, streams: BTreeSet<Stream>) {
+        self.relists.extend(streams);
+    }
+
     /// Takes events in. `at`: when they were received.
     pub fn ingest(&mut self, events: Vec<Event>, at: Now) {
         self.received.get_or_insert(at);

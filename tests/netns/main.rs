@@ -16,6 +16,7 @@ mod manifests;
 mod outage;
 mod policies;
 mod stale_udp;
+mod standby;
 mod support;
 mod tampered;
 mod terminating;

@@ -112,11 +112,20 @@ impl Bed {
         self.cluster.nodes[node].host.spawn(command).unwrap().wait_with_output().unwrap()
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Starts a second daemon that stands by, with a control socket of its own.
+    pub(crate) fn stand_by(&self, node: usize, kubeconfig: &Path) -> StandsBy {
+        let control = self.cluster.dir.join("control");
+        let mut command = self.cluster.nodes[node].daemon(Path::new(TOWPATH));
+        command.arg("--kubeconfig").arg(kubeconfig).arg("--standby");
+        command.arg("--control-dir").arg(&control);
+        command.stderr(File::create(self.cluster.dir.join("standby.log")).unwrap());
+        StandsBy { daemon: self.cluster.nodes[node].host.spawn(command).unwrap(), control }
+    }
+
+    /// SIGTERM, and waits until the daemon has ended.
     pub(crate) fn stop(&mut self, node: usize) {
         let mut daemon = self.daemons[node].take().unwrap();
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        terminate(&daemon);
         assert!(daemon.wait().unwrap().success());
     }
 
@@ -178,6 +187,35 @@ impl Bed {
         let ports = [("t", "TCP", TARGET), ("u", "UDP", TARGET)];
         self.api.put(objects::slice(service, false, &ports, endpoints)).unwrap();
     }
+}
+
+/// A daemon that stands by.
+pub(crate) struct StandsBy {
+    pub(crate) daemon: Child,
+    control: PathBuf,
+}
+
+impl StandsBy {
+    /// Runs a command of the CLI against it.
+    pub(crate) fn cli(&self, args: &[&str]) -> Output {
+        Command::new(TOWPATH).args(args).arg("--run-dir").arg(&self.control).output().unwrap()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.cli(&["probe", "ready"]).status.success()
+    }
+}
+
+impl Drop for StandsBy {
+    fn drop(&mut self) {
+        let _gone = self.daemon.kill().and_then(|()| self.daemon.wait());
+    }
+}
+
+/// SIGTERM, as the kubelet ends a container.
+pub(crate) fn terminate(daemon: &Child) {
+    let pid = nix::unistd::Pid::from_raw(daemon.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
 }
 
 impl Drop for Bed {
