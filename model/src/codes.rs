@@ -64,6 +64,12 @@ codes! {
     NameImpossible 6001 "A Service has a name, or an external name, that DNS cannot have."
     DnsAddressNotServed 6002 "An address of cluster DNS cannot be served by this node."
     NameserverUnusable 6003 "A server for names outside the cluster is missing, or leads back here."
+
+    RouteTaken 8001 "A host and path, or a host's certificate, belong to an older Ingress."
+    BackendMissing 8002 "An Ingress leads to a Service or port that is not there or cannot be used."
+    AnnotationIgnored 8004 "An annotation of an Ingress is not honoured; requests are served without it."
+    RouteClosed 8005 "An annotation that restricts or changes requests is not honoured: routes are closed."
+    RouteUnusable 8006 "A host or path of an Ingress cannot be used."
 }
 
 impl fmt::Display for Code {

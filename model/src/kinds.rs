@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, ConfigMap, EndpointSlice, Key, Namespace, Node, ObjectName, Pod, Service, ServiceCIDR,
-    Stream, View,
+    Change, ConfigMap, EndpointSlice, Ingress, IngressClass, Key, Namespace, Node, ObjectName, Pod,
+    Secret, Service, ServiceCIDR, Stream, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},
@@ -206,6 +206,18 @@ kinds! {
     Pod pods pod {
         plural: "pods", api_version: "v1", namespaced: true,
         optional: false, fields: &tables::POD, convert: wire::pod::convert,
+    }
+    Ingress ingresses ingress {
+        plural: "ingresses", api_version: "networking.k8s.io/v1", namespaced: true,
+        optional: false, fields: &tables::INGRESS, convert: wire::ingress::convert,
+    }
+    IngressClass ingress_classes ingress_class {
+        plural: "ingressclasses", api_version: "networking.k8s.io/v1", namespaced: false,
+        optional: false, fields: &tables::INGRESS_CLASS, convert: wire::ingress_class::convert,
+    }
+    Secret secrets secret {
+        plural: "secrets", api_version: "v1", namespaced: true,
+        optional: false, fields: &tables::SECRET, convert: wire::secret::convert,
     }
 }
 

@@ -255,3 +255,57 @@ pub(crate) const POD: Shape = Fields(&[
         ]),
     ),
 ]);
+
+const INGRESS_BACKEND: Shape = Fields(&[
+    ("resource", Any),
+    ("service", Fields(&[("name", Any), ("port", Fields(&[("name", Any), ("number", Any)]))])),
+]);
+
+pub(crate) const INGRESS: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("kind", Any),
+    ("metadata", META),
+    (
+        "spec",
+        Fields(&[
+            ("defaultBackend", INGRESS_BACKEND),
+            ("ingressClassName", Any),
+            (
+                "rules",
+                List(&Fields(&[
+                    ("host", Any),
+                    (
+                        "http",
+                        Fields(&[(
+                            "paths",
+                            List(&Fields(&[
+                                ("backend", INGRESS_BACKEND),
+                                ("path", Any),
+                                ("pathType", Any),
+                            ])),
+                        )]),
+                    ),
+                ])),
+            ),
+            ("tls", List(&Fields(&[("hosts", Any), ("secretName", Any)]))),
+        ]),
+    ),
+    ("status", Fields(&[("loadBalancer", Any)])),
+]);
+
+pub(crate) const INGRESS_CLASS: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("kind", Any),
+    ("metadata", META),
+    ("spec", Fields(&[("controller", Any), ("parameters", Any)])),
+]);
+
+pub(crate) const SECRET: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("data", Any),
+    ("immutable", Any),
+    ("kind", Any),
+    ("metadata", META),
+    ("stringData", Any),
+    ("type", Any),
+]);

@@ -52,8 +52,9 @@ where
 
 /// The labels and annotations that are read, of all kinds. Others (an annotation may hold the whole
 /// object once more) are skipped without being built.
-const READ: [&str; 5] = [
+const READ: [&str; 6] = [
     "endpoints.kubernetes.io/last-change-trigger-time",
+    "ingressclass.kubernetes.io/is-default-class",
     "kubernetes.io/service-name",
     "service.kubernetes.io/headless",
     "service.kubernetes.io/service-proxy-name",

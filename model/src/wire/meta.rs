@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{Code, Key, Kind, Meta, ObjectName, Problem, why_unroutable};
 
-/// As written. `L` is what labels are read as.
+/// As written. `L` and `A` are what labels and annotations are read as.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct WireMeta<L: Default = Texts> {
+pub(super) struct WireMeta<L: Default = Texts, A: Default = Texts> {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
     pub(super) uid: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct WireMeta<L: Default = Texts> {
     creation_timestamp: Option<String>,
     pub(super) deletion_timestamp: Option<String>,
     pub(super) labels: Option<L>,
-    annotations: Option<Texts>,
+    pub(super) annotations: Option<A>,
 }
 
 impl WireMeta {
@@ -41,7 +41,10 @@ pub(super) struct Notes {
 
 impl Notes {
     /// The object's name; an object without one cannot be kept.
-    pub(super) fn begin<L: Default>(kind: Kind, meta: &WireMeta<L>) -> Result<Self, Problem> {
+    pub(super) fn begin<L: Default, A: Default>(
+        kind: Kind,
+        meta: &WireMeta<L, A>,
+    ) -> Result<Self, Problem> {
         let name = meta.name.as_deref().unwrap_or_default();
         if name.is_empty() {
             let why = format!("a {kind} without a name");
@@ -113,7 +116,7 @@ impl Notes {
         port
     }
 
-    pub(super) fn finish<L: Default>(self, wire: WireMeta<L>) -> Meta {
+    pub(super) fn finish<L: Default, A: Default>(self, wire: WireMeta<L, A>) -> Meta {
         Meta {
             name: self.key.name,
             uid: wire.uid.unwrap_or_default().into(),

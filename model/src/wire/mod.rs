@@ -7,12 +7,15 @@
 mod address;
 pub(crate) mod config_map;
 mod decode;
+pub(crate) mod ingress;
+pub(crate) mod ingress_class;
 mod list;
 mod map;
 mod meta;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub mod pod;
+pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_cidr;
 pub(crate) mod slice;

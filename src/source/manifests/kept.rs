@@ -60,9 +60,10 @@ impl Kept {
         }
     }
 
-    /// What the file holds now.
+    /// What the file holds now, but for Secrets: no key is ever written to the disk.
     pub(super) fn keep(&self, path: &Path, documents: &[Value]) {
-        let copy = Copy { path: path.to_owned(), documents: documents.to_vec() };
+        let open = documents.iter().filter(|document| document["kind"] != "Secret");
+        let copy = Copy { path: path.to_owned(), documents: open.cloned().collect() };
         let file = self.file(path);
         let kept = serde_json::to_vec(&copy)
             .map_err(io::Error::other)

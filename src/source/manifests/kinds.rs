@@ -23,7 +23,7 @@ const CONTROLLED: [&str; 7] = [
 ];
 
 /// Kinds of Kubernetes itself that say nothing about where traffic goes.
-const UNUSED: [&str; 33] = [
+const UNUSED: [&str; 30] = [
     "APIService",
     "Binding",
     "CSIDriver",
@@ -38,8 +38,6 @@ const UNUSED: [&str; 33] = [
     "FlowSchema",
     "HorizontalPodAutoscaler",
     "IPAddress",
-    "Ingress",
-    "IngressClass",
     "Lease",
     "LimitRange",
     "MutatingWebhookConfiguration",
@@ -53,7 +51,6 @@ const UNUSED: [&str; 33] = [
     "Role",
     "RoleBinding",
     "RuntimeClass",
-    "Secret",
     "ServiceAccount",
     "StorageClass",
     "ValidatingWebhookConfiguration",
@@ -185,7 +182,7 @@ mod tests {
         }
         for (version, kind) in [
             ("serving.knative.dev/v1", "Service"),
-            ("networking.k8s.io/v1", "Ingress"),
+            ("traefik.io/v1alpha1", "IngressRoute"),
             ("autoscaling/v2", "HorizontalPodAutoscaler"),
             ("policy/v1", "PodSecurityPolicy"),
             ("cert-manager.io/v1", "Certificate"),

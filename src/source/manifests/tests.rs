@@ -341,6 +341,25 @@ fn more_files_or_directories_than_are_read_are_a_problem() {
 }
 
 #[test]
+fn a_secret_that_is_read_is_not_kept_on_disk() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let secret = "kind: Secret\nmetadata: {name: s}\nstringData: {tls.key: HUSH}\n";
+    fs::write(dir.path().join("all.yaml"), [secret, SERVICE].join("---\n")).unwrap();
+    let mut files = Files::new(dir.path().to_owned(), Kept::new(run.path()));
+    let now = std::time::Instant::now();
+    files.read_kinds_of(&BTreeSet::from([Stream::all(Kind::Secret)]));
+    files.scan(now, |_| false);
+    files.scan(now + SETTLE, |_| false);
+    assert!(files.documents().any(|(_, document)| document.to_string().contains("HUSH")));
+    let copies: Vec<_> = fs::read_dir(run.path().join("manifests")).unwrap().collect();
+    assert_eq!(copies.len(), 1);
+    for copy in copies {
+        let text = fs::read_to_string(copy.unwrap().path()).unwrap();
+        assert!(text.contains("Service") && !text.contains("HUSH"), "{text}");
+    }
+}
+
+#[test]
 fn nothing_is_kept_of_what_is_not_read() {
     let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let secret = "kind: Secret\nmetadata: {name: s}\ndata: {a: WORDS}\n";

@@ -79,6 +79,7 @@ pub(crate) const AREAS: &[Area] = &[
             Tests { package: "towpath", of: Of::Target("netns"), named: &["dns::"] },
         ],
     },
+    Area { name: "ingress", tests: &[target("towpath-model", "ingress"), all("towpath-route")] },
 ];
 
 impl Tests {

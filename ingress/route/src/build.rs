@@ -1,0 +1,77 @@
+//! Puts routes into tables.
+
+use std::sync::Arc;
+
+use towpath_model::{Code, Problem};
+
+use crate::{
+    BackendRef, HostTable, Origin, Route, Slot, Target,
+    read::{PathRule, Served},
+    slots::Slots,
+};
+
+/// One table being built.
+pub(crate) struct Build<'s> {
+    slots: &'s mut Slots,
+    /// What its routes lead to.
+    pub(crate) uses: Vec<BackendRef>,
+    /// Routes whose place an older Ingress has.
+    pub(crate) conflicts: Vec<Problem>,
+}
+
+impl<'s> Build<'s> {
+    pub(crate) const fn new(slots: &'s mut Slots) -> Self {
+        Self { slots, uses: Vec::new(), conflicts: Vec::new() }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        table: &mut HostTable,
+        served: &Served,
+        host: &str,
+        path: &PathRule,
+    ) {
+        if let Some(older) = table.taken(path.exact, &path.path) {
+            let (rule, number) = path.at;
+            let field = format!("spec.rules[{rule}].http.paths[{number}]");
+            let why = taken(&older.origin);
+            let action = "remove one of the two";
+            self.conflicts.push(served.problem(Code::RouteTaken, &field, &why, action));
+            return;
+        }
+        let route = self.route(served, host, Arc::clone(&path.path), path.backend.clone());
+        table.add(path.exact, route);
+    }
+
+    pub(crate) fn route(
+        &mut self,
+        served: &Served,
+        host: &str,
+        path: Arc<str>,
+        backend: Option<BackendRef>,
+    ) -> Route {
+        let read = &served.read;
+        let target = match (read.closed, backend) {
+            (Some(refusal), _) => Target::Closed(refusal),
+            (None, None) => Target::NoBackend,
+            (None, Some(backend)) => Target::Service(self.slot(backend)),
+        };
+        Route {
+            origin: Origin { ingress: served.name().clone(), path },
+            target,
+            policy: Arc::clone(&read.policy),
+            to_https: read.force_ssl_redirect || (read.ssl_redirect && served.has_tls(host)),
+        }
+    }
+
+    pub(crate) fn slot(&mut self, backend: BackendRef) -> Slot {
+        let slot = self.slots.take(backend.clone());
+        self.uses.push(backend);
+        slot
+    }
+}
+
+/// The place is another one's, in words.
+pub(crate) fn taken(older: &Origin) -> String {
+    format!("Ingress {} is older and has this already; this one gets no requests", older.ingress)
+}

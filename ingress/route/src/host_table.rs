@@ -1,0 +1,102 @@
+//! The routes of one host.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use towpath_model::ObjectName;
+
+use crate::{Map, Refusal, Slot};
+
+/// Where a request goes, and under which rules. Small: tables hold many.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Which rule it comes from.
+    pub origin: Origin,
+    /// Where requests go.
+    pub target: Target,
+    /// What else holds for them; most routes of an Ingress share one.
+    pub policy: Arc<Policy>,
+    /// A plain request is sent to HTTPS.
+    pub to_https: bool,
+}
+
+/// Where a route was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The Ingress.
+    pub ingress: ObjectName,
+    /// The path as it is matched, without a trailing slash for a prefix; empty: a default backend, or
+    /// the prefix of everything.
+    pub path: Arc<str>,
+}
+
+/// Where requests go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// To an endpoint of a Service's port.
+    Service(Slot),
+    /// Nowhere: an annotation that is not honoured would restrict or change them. Answered with 503.
+    Closed(Refusal),
+    /// Nowhere: the rule names no Service. Answered with 503.
+    NoBackend,
+}
+
+/// What annotations ask for and is honoured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Largest body of a request in bytes; `None`: any.
+    pub body_max: Option<u64>,
+}
+
+/// The routes of one host. `Exact` is by definition the longest match of its request, so a look into a
+/// map of those, then into a map of prefixes from the longest to the shortest, finds what the
+/// specification asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HostTable {
+    pub(crate) exact: Map<Arc<str>, Route>,
+    pub(crate) prefix: Map<Arc<str>, Route>,
+    /// Lengths of prefixes that exist, longest first.
+    lengths: Vec<usize>,
+    /// `defaultBackend` of the oldest Ingress that has one and a rule of this host.
+    pub(crate) default: Option<Route>,
+}
+
+impl HostTable {
+    /// The route that has this place.
+    pub(crate) fn taken(&self, exact: bool, path: &str) -> Option<&Route> {
+        if exact { self.exact.get(path) } else { self.prefix.get(path) }
+    }
+
+    pub(crate) fn add(&mut self, exact: bool, route: Route) {
+        let path = Arc::clone(&route.origin.path);
+        if exact {
+            self.exact.insert(path, route);
+            return;
+        }
+        let length = Reverse(path.len());
+        if let Err(at) = self.lengths.binary_search_by_key(&length, |known| Reverse(*known)) {
+            self.lengths.insert(at, path.len());
+        }
+        self.prefix.insert(path, route);
+    }
+
+    /// The route of a normal path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Route> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(route);
+        }
+        let prefixed = self.lengths.iter().find_map(|length| {
+            // Element by element: what follows a prefix is nothing or a slash.
+            let ends = match path.as_bytes().get(*length) {
+                None => path.len() == *length,
+                Some(next) => *next == b'/',
+            };
+            self.prefix.get(path.get(..*length).filter(|_| ends)?)
+        });
+        prefixed.or(self.default.as_ref())
+    }
+
+    /// Every route, in no order.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.exact.values().chain(self.prefix.values()).chain(&self.default)
+    }
+}

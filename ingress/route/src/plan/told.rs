@@ -1,0 +1,80 @@
+//! What a plan tells: its snapshots, and what is wrong.
+
+use std::sync::Arc;
+
+use towpath_model::{Code, ObjectName, Problem};
+
+use super::RoutePlan;
+use crate::{BackendRef, Certificates, EndpointSets, Missing, RouteTable, Slot, read::Served};
+
+impl RoutePlan {
+    /// The table as it is wanted.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<RouteTable> {
+        &self.table
+    }
+
+    /// The endpoint sets as they are wanted.
+    #[must_use]
+    pub const fn sets(&self) -> &Arc<EndpointSets> {
+        &self.sets
+    }
+
+    /// The certificates that hosts want.
+    #[must_use]
+    pub const fn certificates(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// What a slot stands for.
+    #[must_use]
+    pub fn backend(&self, slot: Slot) -> Option<&BackendRef> {
+        self.slots.iter().find(|(_, known)| *known == slot).map(|(backend, _)| backend)
+    }
+
+    /// Ingresses that are served.
+    pub fn served(&self) -> impl ExactSizeIterator<Item = &ObjectName> {
+        self.served.keys()
+    }
+
+    /// Everything that is wrong, apart from what was wrong when the objects were read.
+    pub fn problems(&self, out: &mut Vec<Problem>) {
+        out.extend(self.served.values().flat_map(|served| served.problems.iter().cloned()));
+        out.extend(self.conflicts.values().flatten().cloned());
+        out.extend(self.catch_all_conflicts.iter().cloned());
+        // A Service that is scaled to nothing is no fault of its Ingress.
+        let wrong = self.missing.iter().filter(|(_, missing)| **missing != Missing::Endpoints);
+        for (backend, missing) in wrong {
+            let first = ObjectName::new(&backend.service.namespace, "");
+            let same = |name: &ObjectName| name.namespace == backend.service.namespace;
+            let near = self.served.range(first..).take_while(|(name, _)| same(name));
+            out.extend(near.flat_map(|(_, served)| without(served, backend, *missing)));
+        }
+    }
+}
+
+/// A problem for each place where the Ingress names this backend.
+fn without(served: &Served, backend: &BackendRef, missing: Missing) -> Vec<Problem> {
+    let port = match &backend.port {
+        towpath_model::ingress::BackendPort::Number(number) => number.to_string(),
+        towpath_model::ingress::BackendPort::Name(name) => format!("{name:?}"),
+    };
+    let service = &backend.service;
+    let why = match missing {
+        Missing::Service => format!("there is no Service {service}"),
+        Missing::Port => format!("Service {service} has no TCP port {port}"),
+        Missing::ExternalName => format!("Service {service} is an ExternalName, not followed"),
+        Missing::Endpoints => format!("Service {service} has no endpoint"),
+    };
+    let why = format!("{why}: requests are answered with 503");
+    let paths = served.rules.iter().flat_map(|rule| &rule.paths);
+    let named = paths.filter(|path| path.backend.as_ref() == Some(backend)).map(|path| {
+        let (rule, number) = path.at;
+        format!("spec.rules[{rule}].http.paths[{number}].backend.service")
+    });
+    let default = served.default_backend().flatten().filter(|default| default == backend);
+    let default = default.map(|_| "spec.defaultBackend.service".to_owned());
+    let fields = named.chain(default);
+    let action = "name a Service and a port of it; it is served as soon as it is there";
+    fields.map(|field| served.problem(Code::BackendMissing, &field, &why, action)).collect()
+}

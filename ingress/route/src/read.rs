@@ -1,0 +1,176 @@
+//! One Ingress that is served, as the tables of its hosts need it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use towpath_model::{
+    Code, Ingress, Key, Kind, ObjectName, Problem,
+    ingress::{Backend, Path, PathType},
+};
+
+use crate::{
+    BackendRef, Settings,
+    annotations::{self, Read},
+    host::rule_host,
+    path::normalise,
+};
+
+/// Longest path that a rule may have: a request's whole target is no longer than this.
+const PATH_MAX: usize = 8 << 10;
+
+/// An Ingress that is served.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) read: Read,
+    pub(crate) rules: Vec<HostRule>,
+    /// Hosts of `spec.tls` and the Secret each wants, with the number of the entry.
+    pub(crate) tls: Vec<(Box<str>, Option<ObjectName>, usize)>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One entry of `spec.rules`.
+#[derive(Debug)]
+pub(crate) struct HostRule {
+    pub(crate) host: Box<str>,
+    pub(crate) paths: Vec<PathRule>,
+}
+
+/// One path.
+#[derive(Debug)]
+pub(crate) struct PathRule {
+    pub(crate) exact: bool,
+    /// Normal; of a prefix without its trailing slash.
+    pub(crate) path: Arc<str>,
+    pub(crate) backend: Option<BackendRef>,
+    /// `spec.rules[i].http.paths[j]`, as two numbers.
+    pub(crate) at: (usize, usize),
+}
+
+impl Served {
+    pub(crate) fn new(ingress: &Arc<Ingress>, settings: &Settings) -> Self {
+        let mut problems = Vec::new();
+        let read = annotations::read(ingress, settings, &mut problems);
+        let mut served = Self {
+            ingress: Arc::clone(ingress),
+            read,
+            rules: Vec::new(),
+            tls: Vec::new(),
+            problems,
+        };
+        if !served.read.canary {
+            served.read_rules();
+            served.read_tls();
+        }
+        served
+    }
+
+    pub(crate) fn name(&self) -> &ObjectName {
+        &self.ingress.meta.name
+    }
+
+    /// The hosts that it has a part in.
+    pub(crate) fn hosts(&self) -> BTreeSet<&str> {
+        let tls = self.tls.iter().map(|(host, ..)| &**host);
+        self.rules.iter().map(|rule| &*rule.host).chain(tls).collect()
+    }
+
+    /// `spec.defaultBackend`, whatever it names.
+    pub(crate) fn default_backend(&self) -> Option<Option<BackendRef>> {
+        let backend = self.ingress.default_backend.as_ref().filter(|_| !self.read.canary)?;
+        Some(self.backend(backend))
+    }
+
+    /// Without rules its default backend is the class's.
+    pub(crate) fn is_catch_all(&self) -> bool {
+        self.ingress.rules.is_empty() && self.default_backend().is_some()
+    }
+
+    /// Has this host a certificate of this Ingress's?
+    pub(crate) fn has_tls(&self, host: &str) -> bool {
+        let wild = crate::host::parent(host);
+        self.tls.iter().any(|(of, ..)| {
+            **of == *host || of.strip_prefix("*.").is_some_and(|parent| Some(parent) == wild)
+        })
+    }
+
+    pub(crate) fn problem(&self, code: Code, field: &str, why: &str, action: &str) -> Problem {
+        let key = Key { kind: Kind::Ingress, name: self.name().clone() };
+        Problem::new(code, Some(key), field, why, action)
+    }
+
+    fn backend(&self, backend: &Backend) -> Option<BackendRef> {
+        let Backend::Service { name, port } = backend else { return None };
+        let service = ObjectName::new(&self.name().namespace, name);
+        Some(BackendRef { service, port: port.clone() })
+    }
+
+    fn read_rules(&mut self) {
+        let ingress = Arc::clone(&self.ingress);
+        for (at, rule) in ingress.rules.iter().enumerate() {
+            let host = match rule_host(&rule.host) {
+                Ok(host) => host,
+                Err(why) => {
+                    let field = format!("spec.rules[{at}].host");
+                    let why = format!("{why}; the rule is not served");
+                    let action = "write a host name, or one whose first label is `*`";
+                    self.problems.push(self.problem(Code::RouteUnusable, &field, &why, action));
+                    continue;
+                }
+            };
+            let mut paths = Vec::with_capacity(rule.paths.len());
+            for (number, path) in rule.paths.iter().enumerate() {
+                match self.read_path(path, (at, number)) {
+                    Ok(path) => paths.push(path),
+                    Err(why) => {
+                        let field = format!("spec.rules[{at}].http.paths[{number}].path");
+                        let why = format!("{why}; the path is not served");
+                        let action = "write the path as requests have it";
+                        self.problems.push(self.problem(Code::RouteUnusable, &field, &why, action));
+                    }
+                }
+            }
+            self.rules.push(HostRule { host, paths });
+        }
+    }
+
+    fn read_path(&self, path: &Path, at: (usize, usize)) -> Result<PathRule, String> {
+        let written = if path.path.is_empty() { "/" } else { &*path.path };
+        if written.len() > PATH_MAX {
+            return Err(format!("longer than the {PATH_MAX} bytes of a request's target"));
+        }
+        let normal = normalise(written).map_err(|why| why.to_string())?;
+        let exact = path.path_type == PathType::Exact;
+        let matched = match exact {
+            true => &*normal,
+            // The rule's own slash says nothing: elements are compared.
+            false => normal.strip_suffix('/').unwrap_or(&normal),
+        };
+        Ok(PathRule { exact, path: matched.into(), backend: self.backend(&path.backend), at })
+    }
+
+    fn read_tls(&mut self) {
+        let ingress = Arc::clone(&self.ingress);
+        for (at, entry) in ingress.tls.iter().enumerate() {
+            let secret = entry.secret.as_deref();
+            let secret = secret.map(|name| ObjectName::new(&self.name().namespace, name));
+            if entry.hosts.is_empty() {
+                // For every host of the Ingress.
+                let hosts: BTreeSet<_> = self.rules.iter().map(|rule| rule.host.clone()).collect();
+                let named = hosts.into_iter().filter(|host| !host.is_empty());
+                self.tls.extend(named.map(|host| (host, secret.clone(), at)));
+            }
+            for (number, host) in entry.hosts.iter().enumerate() {
+                match rule_host(host) {
+                    Ok(host) if !host.is_empty() => self.tls.push((host, secret.clone(), at)),
+                    not => {
+                        let field = format!("spec.tls[{at}].hosts[{number}]");
+                        let why = not.err().unwrap_or("empty");
+                        let why = format!("{why}; no certificate is served for it");
+                        let action = "write a host name, or one whose first label is `*`";
+                        self.problems.push(self.problem(Code::RouteUnusable, &field, &why, action));
+                    }
+                }
+            }
+        }
+    }
+}
