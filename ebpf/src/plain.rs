@@ -1,9 +1,9 @@
 //! Data that is the same for the kernel and for us.
 
 use towpath_image::datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
-    FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, SocketRecord,
-    TotalCounters,
+    Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
+    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
+    SocketRecord, TotalCounters,
 };
 
 /// Data that the kernel may copy as it is.
@@ -27,7 +27,7 @@ macro_rules! plain {
 }
 
 plain! {
-    u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue,
+    u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue,
     FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
     SocketRecord, TotalCounters
 }

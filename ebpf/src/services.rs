@@ -168,7 +168,7 @@ impl Observed for LiveMaps<ServiceImage> {
     fn counters(&self) -> Counters {
         let totals = self.maps().totals.get(0).unwrap_or_default();
         Counters {
-            flows_evicted: totals.flows_evicted,
+            choices_evicted: totals.choices_evicted,
             unknown_port: totals.unknown_port,
             untracked: totals.untracked,
         }

@@ -70,6 +70,12 @@ pub struct Former {
 }
 
 impl Former {
+    /// A hash (or an LRU one) that had another name, and the same keys and values.
+    #[must_use]
+    pub const fn renamed<K: Plain, V: Plain>(name: MapName) -> Self {
+        Self { name, key: size_of::<K>(), value: size_of::<V>(), convert: copy_hash::<K, V> }
+    }
+
     pub(crate) fn fits(&self, map: &sys::MapInfo) -> bool {
         (map.key_size as usize, map.value_size as usize) == (self.key, self.value)
     }
@@ -119,6 +125,11 @@ impl Row {
     #[must_use]
     pub const fn formerly(self, former: Former) -> Self {
         Self { former: Some(former), ..self }
+    }
+
+    /// Its name in another layout.
+    pub(crate) fn former_name(&self) -> Option<MapName> {
+        self.former.as_ref().map(|former| former.name)
     }
 
     /// Has a map this shape?

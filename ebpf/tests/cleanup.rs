@@ -27,6 +27,7 @@ use nix::{
 };
 use support::{Bed, start};
 use towpath_ebpf::{Cleaned, Error, Settings, cleanup};
+use towpath_image::datapath::LAYOUT;
 
 fn pin_map(at: &Path) {
     HashMap::<MapData, u32, u32>::create(1, 0).unwrap().pin(at).unwrap();
@@ -179,19 +180,19 @@ fn what_is_not_towpaths_stays() {
     symlink(other.join("connect4"), links.join("connect4")).unwrap();
     pin_map(&links.join("cil_sock4_connect"));
     pin_map(&other.join("FRONTENDS"));
-    symlink(&other, root.join("v2")).unwrap();
+    symlink(&other, root.join("v20")).unwrap();
     pin_map(&maps.join("calls"));
     fs::create_dir(maps.join("CONFIG-new")).unwrap();
     fs::create_dir(root.join("tc")).unwrap();
     pin_map(&root.join("tc/globals"));
-    pin_map(&root.join("v3"));
+    pin_map(&root.join("v30"));
     let cleaned = clean(&bed.settings);
     let expected = [
         links.join("cil_sock4_connect"),
         links.join("connect4"),
         root.join("tc"),
-        root.join("v2"),
-        root.join("v3"),
+        root.join("v20"),
+        root.join("v30"),
         maps.join("CONFIG-new"),
         maps.join("calls"),
     ];
@@ -228,7 +229,10 @@ fn what_other_versions_pinned_goes_too() {
     // Links, maps of this layout and of others, directories.
     assert_eq!(cleaned.removed.len(), 9 + 11 + 3 + 6, "{cleaned:?}");
     let at = |name: &str| cleaned.removed.iter().position(|path| path.ends_with(name)).unwrap();
-    assert!(at("links/connect4") < at("links/recvmsg4") && at("links") < at("v1/FRONTENDS"));
+    assert!(
+        at("links/connect4") < at("links/recvmsg4")
+            && at("links") < at(&format!("v{LAYOUT}/FRONTENDS"))
+    );
     assert!(!root.exists());
     assert_eq!(clean(&bed.settings), Cleaned::default());
 }

@@ -34,11 +34,20 @@ use support::{
 use towpath_ebpf::{Error, Former, LivePrograms, OpenMap, Row, Settings, Table, open};
 use towpath_image::{
     Attachment, Batch, Kernel as _, KernelError, MapName, Programs as _, ServiceOp,
-    datapath::{FrontendKey, FrontendWord, NodeAddressValue, protocol},
+    datapath::{
+        ChoiceKey, ChoiceValue, FrontendKey, FrontendWord, NodeAddressValue, SetWord, protocol,
+    },
 };
 
 fn of_layout(settings: &Settings, layout: u32) -> Settings {
     Settings { layout, ..settings.clone() }
+}
+
+/// Layout 1 is the first that a test has, whatever this version's is.
+fn first(name: &str) -> Bed {
+    let mut bed = Bed::new(name);
+    bed.settings.layout = 1;
+    bed
 }
 
 /// Directories of maps.
@@ -58,7 +67,7 @@ fn put(last: u8) -> ServiceOp {
 #[test]
 #[ignore = "needs root"]
 fn another_layout_takes_over_under_load_and_no_call_is_lost() {
-    let mut plane = Plane::new("layouts");
+    let mut plane = Plane::with("layouts", |settings| settings.layout = 1);
     let backend = Family::V4.backend(1);
     let at_vip = SocketAddr::new(Family::V4.vip(1), 80);
     serve(&backend.to_string());
@@ -122,7 +131,7 @@ fn another_layout_takes_over_under_load_and_no_call_is_lost() {
 #[test]
 #[ignore = "needs root"]
 fn until_programs_run_on_it_a_fresh_layout_changes_nothing() {
-    let bed = Bed::new("unattached");
+    let bed = first("unattached");
     let mut kernel = start(&bed.settings).expect("opens");
     assert_eq!(kernel.services.apply(&Batch { ops: vec![put(1)] }).failure, None);
     drop(kernel);
@@ -154,7 +163,7 @@ fn until_programs_run_on_it_a_fresh_layout_changes_nothing() {
 #[test]
 #[ignore = "needs root"]
 fn pins_of_another_cluster_do_not_fill_a_fresh_layout() {
-    let mut bed = Bed::new("foreign");
+    let mut bed = first("foreign");
     bed.settings.cluster = Some(1);
     let mut kernel = start(&bed.settings).expect("opens");
     assert_eq!(kernel.services.apply(&Batch { ops: vec![put(1)] }).failure, None);
@@ -170,7 +179,7 @@ fn pins_of_another_cluster_do_not_fill_a_fresh_layout() {
 #[test]
 #[ignore = "needs root"]
 fn a_version_killed_at_any_moment_loses_nothing_for_either() {
-    let mut bed = Bed::new("killed");
+    let mut bed = first("killed");
     for round in 0..24u8 {
         bed.settings.capacities.backends += u32::from(round % 2) * 1_000;
         let settings = of_layout(&bed.settings, u32::from(round % 3));
@@ -195,6 +204,41 @@ fn a_version_killed_at_any_moment_loses_nothing_for_either() {
         assert_eq!(kernel.services.apply(&Batch { ops: vec![put(round)] }).failure, None);
         assert_eq!((bed.attached(), layouts(&settings).len()), (8, 1), "round {round}");
     }
+}
+
+/// What version 1 left: what unconnected sockets have chosen was in FLOWS, frontends did not say
+/// what packets from outside get. No list is needed to take it over.
+#[test]
+#[ignore = "needs root"]
+fn the_pins_of_layout_1_fill_layout_2() {
+    const CHOICES: MapName = MapName::CHOICES;
+    let bed = first("one-to-two");
+    let mut kernel = start(&bed.settings).expect("opens");
+    let key = FrontendKey::node(Ipv4Addr::LOCALHOST.into(), 30_080, protocol::TCP);
+    let flags = FrontendWord::EXTERNAL | FrontendWord::PER_NODE;
+    let external = ServiceOp::PutFrontend { key, word: FrontendWord::new(&key, 1, flags) };
+    assert_eq!(kernel.services.apply(&Batch { ops: vec![put(1), external] }).failure, None);
+    let before = kernel.services.read().unwrap();
+    drop(kernel);
+    let dir = bed.settings.maps_dir();
+    let vip = Ipv4Addr::new(10, 96, 0, 1).into();
+    let chosen = (
+        ChoiceKey::forward(7, vip, 53),
+        ChoiceValue { word: SetWord::new(3, 2, 1), addr: vip, port: 9, reserved: [0; 3] },
+    );
+    let map = OpenMap::pinned(&dir.join(CHOICES.as_str()), CHOICES).unwrap();
+    assert_eq!(map.hash().unwrap().put(&[chosen.0], &[chosen.1]).1, None);
+    drop(map);
+    // A bpffs renames within a directory.
+    fs::rename(dir.join("CHOICES"), dir.join("FLOWS")).unwrap();
+
+    let settings = of_layout(&bed.settings, 2);
+    let mut kernel = start(&settings).expect("opens");
+    assert_eq!(kernel.programs.started_empty(), [] as [MapName; 0]);
+    assert_eq!(kernel.services.read().unwrap(), before);
+    let map = OpenMap::pinned(&settings.maps_dir().join(CHOICES.as_str()), CHOICES).unwrap();
+    assert_eq!(map.hash::<ChoiceKey, ChoiceValue>().unwrap().all().unwrap(), [chosen]);
+    assert_eq!(layouts(&settings), ["v2"], "FLOWS went with its directory");
 }
 
 const RULES: MapName = MapName::new("RULES");
@@ -254,7 +298,7 @@ fn rules(settings: &Settings, table: &Table) -> (BTreeMap<u64, u64>, u64, u64, V
 #[test]
 #[ignore = "needs root"]
 fn a_map_of_another_shape_is_converted_or_its_area_starts_empty() {
-    let bed = Bed::new("convert");
+    let bed = first("convert");
     assert_eq!(rules(&bed.settings, &FIRST), (BTreeMap::new(), 0, 0, vec![]));
     let pin = |name: MapName| {
         OpenMap::pinned(&bed.settings.maps_dir().join(name.as_str()), name).unwrap()

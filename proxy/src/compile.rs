@@ -146,10 +146,12 @@ fn compile_port(
         frontends.push(node_frontend(service, port, cluster_ip, identity));
     }
     let external = port.node_port != 0 || outside.has(id.family);
-    // From a socket on this node, frontends of the outside are short-circuited to the cluster set
-    // whatever externalTrafficPolicy says (1.3); so the local set is the internal policy's alone.
+    // From this node, frontends of the outside are short-circuited to the cluster set whatever
+    // externalTrafficPolicy says (1.3): packets from outside alone use the local set then.
     let internal_local = service.internal_policy == TrafficPolicy::Local;
-    let usage = Usage { cluster: !internal_local || external, local: internal_local };
+    let external_local = service.external_policy == TrafficPolicy::Local && external;
+    let usage =
+        Usage { cluster: !internal_local || external, local: internal_local || external_local };
     let chosen = select::select(usable, usage, place);
     let per_node = if node_port && service.external_policy == TrafficPolicy::Local {
         per_node(service, &id, usable, place, budget)
@@ -206,12 +208,20 @@ fn node_frontend(
     cluster_ip: IpAddr,
     identity: u64,
 ) -> PlannedFrontend {
-    let per_node = service.external_policy == TrafficPolicy::Local;
+    let local = service.external_policy == TrafficPolicy::Local;
     PlannedFrontend {
         key: FrontendKey::node(cluster_ip.into(), port.node_port, port.protocol.number()),
-        flags: FrontendWord::EXTERNAL | if per_node { FrontendWord::PER_NODE } else { 0 },
+        flags: external_flags(service) | if local { FrontendWord::PER_NODE } else { 0 },
         identity,
         source: FrontendSource::NodePort,
+    }
+}
+
+/// Of a frontend that the outside may use.
+fn external_flags(service: &Service) -> u8 {
+    match service.external_policy {
+        TrafficPolicy::Local => FrontendWord::EXTERNAL | FrontendWord::LOCAL_OUTSIDE,
+        TrafficPolicy::Cluster => FrontendWord::EXTERNAL,
     }
 }
 
@@ -247,7 +257,7 @@ impl Outside {
                 let (number, protocol) = (port.number, port.id.protocol.number());
                 port.frontends.extend(given.map(|(_, ip)| PlannedFrontend {
                     key: FrontendKey::vip((*ip).into(), number, protocol),
-                    flags: FrontendWord::EXTERNAL | ranges,
+                    flags: external_flags(service) | ranges,
                     identity: port.record.identity,
                     source,
                 }));

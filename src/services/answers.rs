@@ -278,7 +278,7 @@ pub fn gather(asker: &AreaAsker<Services>, metrics: &ServiceMetrics) -> Option<(
     })?;
     metrics.services.set(number(services as u64));
     metrics.services_failed.set(number(failed as u64));
-    metrics.flows_evicted.set(number(totals.flows_evicted));
+    metrics.choices_evicted.set(number(totals.choices_evicted));
     metrics.unknown_port.set(number(totals.unknown_port));
     metrics.untracked.set(number(totals.untracked));
     for map in &maps {
@@ -315,7 +315,8 @@ impl Sums {
             let local = |external: bool| {
                 port.frontends.iter().any(|frontend| {
                     let is = |flag: u8| frontend.flags & flag != 0;
-                    is(FrontendWord::LOCAL_SET) && is(FrontendWord::EXTERNAL) == external
+                    let local = FrontendWord::LOCAL_SET | FrontendWord::LOCAL_OUTSIDE;
+                    is(local) && is(FrontendWord::EXTERNAL) == external
                 })
             };
             self.no_local[0] += u64::from(local(false));

@@ -34,7 +34,7 @@ pub struct ServiceMetrics {
     pub(super) map_entries: IntGaugeVec,
     pub(super) map_max_entries: IntGaugeVec,
     pub(super) verdicts: IntGaugeVec,
-    pub(super) flows_evicted: IntGauge,
+    pub(super) choices_evicted: IntGauge,
     pub(super) unknown_port: IntGauge,
     pub(super) untracked: IntGauge,
     stale_udp_ended: IntCounter,
@@ -105,8 +105,8 @@ impl ServiceMetrics {
                 "Flows by what became of them, over the Services that exist",
                 "verdict",
             )?,
-            flows_evicted: r
-                .gauge("towpath_flows_evicted", "Flow entries of live sockets pushed out")?,
+            choices_evicted: r
+                .gauge("towpath_choices_evicted", "Choices of live unconnected sockets pushed out")?,
             unknown_port: r.gauge(
                 "towpath_unknown_port_refusals",
                 "Connections and datagrams refused because a clusterIP has no such port",

@@ -61,6 +61,7 @@ fn frontend(image: &ServiceImage, names: &Names, key: &FrontendKey, word: Fronte
     let flags = [
         (FrontendWord::LOCAL_SET, "local endpoints"),
         (FrontendWord::PER_NODE, "another node's address: its own endpoints"),
+        (FrontendWord::LOCAL_OUTSIDE, "packets from outside: local endpoints"),
         (FrontendWord::SOURCE_RANGES, "source ranges: not by sockets"),
     ];
     for (_, said) in flags.iter().filter(|(flag, _)| word.has(*flag)) {
@@ -100,7 +101,11 @@ fn service(image: &ServiceImage, names: &Names, index: u32) -> String {
         .frontends
         .iter()
         .filter(|(key, word)| word.service() == index && key.kind() != Some(FrontendKind::Guard));
-    let used: BTreeSet<SetChoice> = leading.map(|(_, word)| word.set()).collect();
+    let outside = |word: &FrontendWord| word.has(FrontendWord::LOCAL_OUTSIDE);
+    let sets = |(_, word): (_, &FrontendWord)| {
+        [Some(word.set()), outside(word).then_some(SetChoice::Local)]
+    };
+    let used: BTreeSet<SetChoice> = leading.flat_map(sets).flatten().collect();
     let record = image.services[&index];
     let mut text = names.record(image, index);
     for choice in used {

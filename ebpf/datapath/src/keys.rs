@@ -131,10 +131,10 @@ impl AffinityKey {
     }
 }
 
-/// Key of FLOWS: what an unconnected UDP socket has chosen, in both directions. 32 bytes.
+/// Key of CHOICES: what an unconnected UDP socket has chosen, in both directions. 32 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct FlowKey {
+pub struct ChoiceKey {
     /// Socket cookie.
     pub socket: u64,
     /// Frontend or backend address.
@@ -147,7 +147,7 @@ pub struct FlowKey {
     pub zero: u32,
 }
 
-impl FlowKey {
+impl ChoiceKey {
     /// From a frontend to the backend that this socket uses for it; `port` in network order.
     #[inline(always)]
     #[must_use]
@@ -164,4 +164,4 @@ impl FlowKey {
 
 const _: () = assert!(size_of::<FrontendKey>() == 20);
 const _: () = assert!(size_of::<AffinityKey>() == 24);
-const _: () = assert!(size_of::<FlowKey>() == 32);
+const _: () = assert!(size_of::<ChoiceKey>() == 32);

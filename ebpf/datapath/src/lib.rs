@@ -17,13 +17,18 @@ pub mod records;
 pub mod words;
 
 pub use addr::Addr;
-pub use keys::{AffinityKey, FlowKey, FrontendKey, FrontendKind, protocol};
+pub use keys::{AffinityKey, ChoiceKey, FrontendKey, FrontendKind, protocol};
 pub use records::{
-    AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, PeerValue,
+    AffinityValue, BackendRecord, ChoiceValue, ConfigRecord, NodeAddressValue, PeerValue,
     ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
 };
 pub use words::{Empty, FrontendWord, SetChoice, SetWord};
 
-/// Version of every layout in this crate. Maps of another version are never opened: the number is
-/// part of the pin directory's name (`v<LAYOUT>`).
-pub const LAYOUT: u32 = 1;
+/// Version of every layout in this crate: part of the pin directory's name (`v<LAYOUT>`). It goes up
+/// with each change of a shape or a meaning. The maps of another version are taken over when a version
+/// starts (ebpf/README.md, "Another layout"): same shapes as they are, others converted.
+///
+/// 2: what unconnected sockets have chosen is in CHOICES (in 1: FLOWS, of the same shape); frontends
+/// say whether packets from outside use the local set, which is filled for them (in 1: never; a word
+/// without the flag means the cluster set in both).
+pub const LAYOUT: u32 = 2;

@@ -124,10 +124,10 @@ pub struct AffinityValue {
     pub used: u32,
 }
 
-/// Value of FLOWS. 32 bytes.
+/// Value of CHOICES. 32 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FlowValue {
+pub struct ChoiceValue {
     /// The set word the choice was made from: while it is in force the choice is valid unseen.
     pub word: SetWord,
     /// The other side of the translation.
@@ -211,8 +211,8 @@ pub struct ServiceCounters {
 pub struct TotalCounters {
     /// Calls refused because a clusterIP has no such port.
     pub unknown_port: u64,
-    /// Entries of FLOWS that were missed while their other direction was still there.
-    pub flows_evicted: u64,
+    /// Entries of CHOICES that were missed while their other direction was still there.
+    pub choices_evicted: u64,
     /// Sockets whose record found no memory: translated, but they see the backend's address.
     pub untracked: u64,
     /// Always zero.
@@ -224,7 +224,7 @@ const _: () = assert!(size_of::<BackendRecord>() == 24);
 const _: () = assert!(size_of::<NodeAddressValue>() == 16);
 const _: () = assert!(size_of::<ConfigRecord>() == 32);
 const _: () = assert!(size_of::<AffinityValue>() == 24);
-const _: () = assert!(size_of::<FlowValue>() == 32);
+const _: () = assert!(size_of::<ChoiceValue>() == 32);
 const _: () = assert!(size_of::<SocketRecord>() == 48);
 const _: () = assert!(size_of::<PeerValue>() == 24);
 const _: () = assert!(size_of::<ServiceCounters>() == 32);

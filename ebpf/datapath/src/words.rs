@@ -92,8 +92,7 @@ impl FrontendWord {
     /// Flag: reachable from outside the cluster (NodePort, load balancer, external address).
     pub const EXTERNAL: u8 = 1 << 3;
     /// Flag: packets from outside the cluster use the local set (externalTrafficPolicy Local).
-    /// Sockets are short-circuited and do not look at it; what lays frontends out does not set it
-    /// yet.
+    /// Sockets are short-circuited and do not look at it. Layout 1 had no such flag.
     pub const LOCAL_OUTSIDE: u8 = 1 << 4;
 
     /// For `key`. `service` must be below [`Self::SERVICES_MAX`]; higher bits are cut off.

@@ -6,7 +6,7 @@ mod support;
 use proptest::prelude::*;
 use support::{World, addr, at, tcp, udp};
 use towpath_datapath::{
-    Addr, Empty, FlowKey, FrontendKey, SetWord,
+    Addr, ChoiceKey, Empty, FrontendKey, SetWord,
     decide::{Action, Call, SocketAddress, connect, recvmsg, sendmsg, settle_connect},
     protocol,
 };
@@ -148,11 +148,11 @@ fn an_evicted_direction_is_rebuilt_and_counted() {
     let world = world(&[a, b]);
     send(&world, VIPS[0], 0);
     assert_eq!(send(&world, VIPS[1], u32::MAX), b);
-    world.flows.borrow_mut().remove(&FlowKey::reverse(7, b.addr, b.port)).unwrap();
+    world.choices.borrow_mut().remove(&ChoiceKey::reverse(7, b.addr, b.port)).unwrap();
     assert_eq!(recvmsg(&world, 7, &b), None);
     assert_eq!(send(&world, VIPS[1], 0), b);
     assert_eq!(recvmsg(&world, 7, &b), Some(at(VIPS[1], 53)));
-    assert_eq!(world.totals.get().flows_evicted, 1);
+    assert_eq!(world.totals.get().choices_evicted, 1);
 }
 
 #[derive(Clone, Debug)]

@@ -53,7 +53,7 @@ pub trait Programs: Send {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
     /// Flow entries of live sockets that the LRU pushed out.
-    pub flows_evicted: u64,
+    pub choices_evicted: u64,
     /// Connects refused because a clusterIP has no such port.
     pub unknown_port: u64,
     /// Sockets whose record found no memory: translated, but they see the backend's address.

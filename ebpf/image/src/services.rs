@@ -26,8 +26,8 @@ impl MapName {
     pub const TOTALS: Self = Self::new("TOTALS");
     /// Which endpoint a client keeps.
     pub const AFFINITY: Self = Self::new("AFFINITY");
-    /// Which frontend a datagram of an unconnected socket was for.
-    pub const FLOWS: Self = Self::new("FLOWS");
+    /// What unconnected UDP sockets have chosen, in both directions.
+    pub const CHOICES: Self = Self::new("CHOICES");
     /// Where connected UDP sockets were sent.
     pub const PEERS: Self = Self::new("PEERS");
     /// What a socket's own storage holds.

@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
+    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue, FrontendKey,
     FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
 };
 
@@ -31,7 +31,7 @@ pub static CONFIG: Array<ConfigRecord, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue, 1, 0> = LruHashMap::new();
 #[btf_map]
-pub static FLOWS: LruHashMap<FlowKey, FlowValue, 1, 0> = LruHashMap::new();
+pub static CHOICES: LruHashMap<ChoiceKey, ChoiceValue, 1, 0> = LruHashMap::new();
 #[btf_map]
 pub static PEERS: LruHashMap<u64, PeerValue, 1, 0> = LruHashMap::new();
 #[btf_map]

@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
+    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue, FrontendKey,
     FrontendWord, NodeAddressValue, PeerValue, ServiceRecord, SetChoice, SetWord, SocketRecord,
     decide::{Count, Search, SocketAddress, TableMut, Tables, contains},
 };
@@ -16,7 +16,7 @@ use towpath_datapath::{
 use crate::{
     context::Family,
     maps::{
-        AFFINITY, BACKENDS, CONFIG, COUNTERS, FLOWS, FRONTENDS, NODE_ADDRESSES, PEERS, SERVICES,
+        AFFINITY, BACKENDS, CONFIG, COUNTERS, CHOICES, FRONTENDS, NODE_ADDRESSES, PEERS, SERVICES,
         SOCKETS, TOTALS,
     },
 };
@@ -113,14 +113,14 @@ impl TableMut for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
+    fn choice(&self, key: &ChoiceKey) -> Option<ChoiceValue> {
         // SAFETY: copied out at once.
-        unsafe { FLOWS.get(key).copied() }
+        unsafe { CHOICES.get(key).copied() }
     }
 
     #[inline(always)]
-    fn keep_flow(&self, key: &FlowKey, value: &FlowValue) {
-        let _ = FLOWS.insert(key, value, 0);
+    fn keep_choice(&self, key: &ChoiceKey, value: &ChoiceValue) {
+        let _ = CHOICES.insert(key, value, 0);
     }
 
     #[inline(always)]
@@ -208,7 +208,7 @@ impl TableMut for Kernel<'_> {
     fn count_evicted(&self) {
         let Some(totals) = TOTALS.get_ptr_mut(0) else { return };
         // SAFETY: the element of the array.
-        unsafe { add_one(addr_of_mut!((*totals).flows_evicted)) }
+        unsafe { add_one(addr_of_mut!((*totals).choices_evicted)) }
     }
 
     #[inline(always)]

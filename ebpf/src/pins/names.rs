@@ -116,6 +116,7 @@ mod tests {
             "TOTALS",
             "AFFINITY",
             "FLOWS",
+            "CHOICES",
             "PEERS",
             "SOCKETS",
             "FRONTENDS-new",

@@ -1,5 +1,5 @@
 //! Clients that ask again: session affinity (services.md 1.5), and sockets that send once more. The
-//! kernel's own state (AFFINITY, FLOWS, the socket's storage) lives on from one image to the next.
+//! kernel's own state (AFFINITY, CHOICES, the socket's storage) lives on from one image to the next.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,7 +10,7 @@ use std::{
 use towpath_image::{
     ServiceImage,
     datapath::{
-        Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue,
+        Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
         FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord,
         SocketRecord,
         decide::{
@@ -43,7 +43,7 @@ pub(crate) const ALL: [&str; 7] = [
 #[derive(Default)]
 struct Kept {
     affinity: RefCell<BTreeMap<AffinityKey, AffinityValue>>,
-    flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
+    choices: RefCell<BTreeMap<ChoiceKey, ChoiceValue>>,
     /// The storage of the socket at hand.
     record: Cell<SocketRecord>,
     peer: Cell<SocketAddress>,
@@ -85,11 +85,11 @@ impl TableMut for Live<'_> {
     fn keep_affinity(&self, key: &AffinityKey, value: &AffinityValue) {
         self.kept.affinity.borrow_mut().insert(*key, *value);
     }
-    fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
-        self.kept.flows.borrow().get(key).copied()
+    fn choice(&self, key: &ChoiceKey) -> Option<ChoiceValue> {
+        self.kept.choices.borrow().get(key).copied()
     }
-    fn keep_flow(&self, key: &FlowKey, value: &FlowValue) {
-        self.kept.flows.borrow_mut().insert(*key, *value);
+    fn keep_choice(&self, key: &ChoiceKey, value: &ChoiceValue) {
+        self.kept.choices.borrow_mut().insert(*key, *value);
     }
     fn record(&self) -> SocketRecord {
         self.kept.record.get()
@@ -229,7 +229,7 @@ impl Clients {
 
     fn new_socket(&mut self) {
         self.sockets += 1;
-        self.kept.flows.borrow_mut().clear();
+        self.kept.choices.borrow_mut().clear();
         self.kept.record.set(SocketRecord::default());
         self.kept.peer.set(SocketAddress::default());
     }

@@ -1,6 +1,6 @@
 //! UDP datagrams with a destination of their own, and their replies.
 //!
-//! A socket remembers the first frontend it talks to in its own storage, further ones in FLOWS.
+//! A socket remembers the first frontend it talks to in its own storage, further ones in CHOICES.
 //! Most sockets know one frontend (a resolver), and storage is cheaper than a hash map and cannot be
 //! evicted (ebpf/README.md has the figures).
 
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     addr::Addr,
-    keys::FlowKey,
-    records::{FlowValue, SocketRecord},
+    keys::ChoiceKey,
+    records::{ChoiceValue, SocketRecord},
     words::SetWord,
 };
 
@@ -50,8 +50,8 @@ pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32
         keep_affinity(tables, request, choice, now);
         if before.port != 0 {
             // Replies of the backend that is replaced may still be on their way.
-            let reverse = FlowKey::reverse(request.socket, before.addr, before.port);
-            tables.keep_flow(&reverse, &towards(request.to));
+            let reverse = ChoiceKey::reverse(request.socket, before.addr, before.port);
+            tables.keep_choice(&reverse, &towards(request.to));
         }
         remember(tables, request, &own, choice.word, &choice.backend);
     }
@@ -73,8 +73,8 @@ pub fn recvmsg<T: TableMut>(
     if backend_of(&record).is(from) {
         return Some(frontend_of(&record));
     }
-    let flow = tables.flow(&FlowKey::reverse(socket, from.addr, from.port))?;
-    Some(SocketAddress::new(flow.addr, flow.port))
+    let choice = tables.choice(&ChoiceKey::reverse(socket, from.addr, from.port))?;
+    Some(SocketAddress::new(choice.addr, choice.port))
 }
 
 /// What this socket uses for this frontend so far; port 0 when it is new to it.
@@ -93,23 +93,23 @@ fn kept<T: TableMut>(
     if frontend_of(own).is(&request.to) {
         return (own.word, backend_of(own));
     }
-    let forward = FlowKey::forward(request.socket, request.to.addr, request.to.port);
-    let Some(flow) = tables.flow(&forward) else { return none };
-    let backend = SocketAddress::new(flow.addr, flow.port);
+    let forward = ChoiceKey::forward(request.socket, request.to.addr, request.to.port);
+    let Some(choice) = tables.choice(&forward) else { return none };
+    let backend = SocketAddress::new(choice.addr, choice.port);
     // Each direction alone can rebuild the other. One that names another frontend of this socket
     // goes over to the one that is used now.
-    let reverse = FlowKey::reverse(request.socket, backend.addr, backend.port);
-    let named = match tables.flow(&reverse) {
-        Some(flow) => SocketAddress::new(flow.addr, flow.port).is(&request.to),
+    let reverse = ChoiceKey::reverse(request.socket, backend.addr, backend.port);
+    let named = match tables.choice(&reverse) {
+        Some(choice) => SocketAddress::new(choice.addr, choice.port).is(&request.to),
         None => {
             tables.count_evicted();
             false
         }
     };
     if !named {
-        tables.keep_flow(&reverse, &towards(request.to));
+        tables.keep_choice(&reverse, &towards(request.to));
     }
-    (flow.word, backend)
+    (choice.word, backend)
 }
 
 #[inline(always)]
@@ -129,14 +129,14 @@ fn remember<T: TableMut>(
             if !collides(own, request, backend) {
                 return;
             }
-            let former = FlowKey::forward(request.socket, own.frontend, own.frontend_port);
-            let value = FlowValue {
+            let former = ChoiceKey::forward(request.socket, own.frontend, own.frontend_port);
+            let value = ChoiceValue {
                 word: own.word,
                 addr: own.backend,
                 port: own.backend_port,
                 reserved: [0; 3],
             };
-            tables.keep_flow(&former, &value);
+            tables.keep_choice(&former, &value);
         }
     }
     tables.drop_record();
@@ -167,16 +167,16 @@ fn keep_both_ways<T: TableMut>(
     word: SetWord,
     backend: &SocketAddress,
 ) {
-    let forward = FlowKey::forward(request.socket, request.to.addr, request.to.port);
-    let value = FlowValue { word, addr: backend.addr, port: backend.port, reserved: [0; 3] };
-    tables.keep_flow(&forward, &value);
-    let reverse = FlowKey::reverse(request.socket, backend.addr, backend.port);
-    tables.keep_flow(&reverse, &towards(request.to));
+    let forward = ChoiceKey::forward(request.socket, request.to.addr, request.to.port);
+    let value = ChoiceValue { word, addr: backend.addr, port: backend.port, reserved: [0; 3] };
+    tables.keep_choice(&forward, &value);
+    let reverse = ChoiceKey::reverse(request.socket, backend.addr, backend.port);
+    tables.keep_choice(&reverse, &towards(request.to));
 }
 
 #[inline(always)]
-fn towards(frontend: SocketAddress) -> FlowValue {
-    FlowValue { word: SetWord(0), addr: frontend.addr, port: frontend.port, reserved: [0; 3] }
+fn towards(frontend: SocketAddress) -> ChoiceValue {
+    ChoiceValue { word: SetWord(0), addr: frontend.addr, port: frontend.port, reserved: [0; 3] }
 }
 
 #[inline(always)]

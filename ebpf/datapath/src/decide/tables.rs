@@ -3,9 +3,9 @@
 use crate::{
     addr::Addr,
     decide::{SocketAddress, contains},
-    keys::{AffinityKey, FlowKey, FrontendKey},
+    keys::{AffinityKey, ChoiceKey, FrontendKey},
     records::{
-        AffinityValue, BackendRecord, ConfigRecord, FlowValue, NodeAddressValue, ServiceRecord,
+        AffinityValue, BackendRecord, ChoiceValue, ConfigRecord, NodeAddressValue, ServiceRecord,
         SocketRecord,
     },
     words::{FrontendWord, SetChoice, SetWord},
@@ -60,10 +60,10 @@ pub enum Count {
 pub trait TableMut: Tables {
     /// Remembers a client's backend.
     fn keep_affinity(&self, key: &AffinityKey, value: &AffinityValue);
-    /// FLOWS.
-    fn flow(&self, key: &FlowKey) -> Option<FlowValue>;
-    /// FLOWS, insert or replace.
-    fn keep_flow(&self, key: &FlowKey, value: &FlowValue);
+    /// CHOICES.
+    fn choice(&self, key: &ChoiceKey) -> Option<ChoiceValue>;
+    /// CHOICES, insert or replace.
+    fn keep_choice(&self, key: &ChoiceKey, value: &ChoiceValue);
     /// The record of this socket; all zero when there is none.
     fn record(&self) -> SocketRecord;
     /// Replaces the record of this socket; false when there is no memory.
@@ -80,7 +80,7 @@ pub trait TableMut: Tables {
     fn count(&self, service: u32, what: Count);
     /// Adds one to `TotalCounters::unknown_port`.
     fn count_unknown_port(&self);
-    /// Adds one to `TotalCounters::flows_evicted`.
+    /// Adds one to `TotalCounters::choices_evicted`.
     fn count_evicted(&self);
     /// Adds one to `TotalCounters::untracked`.
     fn count_untracked(&self);

@@ -8,9 +8,9 @@ use std::{
 };
 
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FlowKey, FlowValue, FrontendKey,
-    FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SetChoice, SetWord,
-    SocketRecord, TotalCounters,
+    Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
+    FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SetChoice,
+    SetWord, SocketRecord, TotalCounters,
     decide::{Call, Count, Request, Search, SocketAddress, TableMut, Tables},
     protocol,
 };
@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) backends: Vec<BackendRecord>,
     pub(crate) config: ConfigRecord,
     pub(crate) affinity: RefCell<BTreeMap<AffinityKey, AffinityValue>>,
-    pub(crate) flows: RefCell<BTreeMap<FlowKey, FlowValue>>,
+    pub(crate) choices: RefCell<BTreeMap<ChoiceKey, ChoiceValue>>,
     pub(crate) record: Cell<SocketRecord>,
     pub(crate) peer: Cell<SocketAddress>,
     pub(crate) peers: RefCell<BTreeMap<u64, SocketAddress>>,
@@ -136,11 +136,11 @@ impl TableMut for World {
     fn keep_affinity(&self, key: &AffinityKey, value: &AffinityValue) {
         self.affinity.borrow_mut().insert(*key, *value);
     }
-    fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
-        self.flows.borrow().get(key).copied()
+    fn choice(&self, key: &ChoiceKey) -> Option<ChoiceValue> {
+        self.choices.borrow().get(key).copied()
     }
-    fn keep_flow(&self, key: &FlowKey, value: &FlowValue) {
-        self.flows.borrow_mut().insert(*key, *value);
+    fn keep_choice(&self, key: &ChoiceKey, value: &ChoiceValue) {
+        self.choices.borrow_mut().insert(*key, *value);
     }
     fn record(&self) -> SocketRecord {
         self.record.get()
@@ -180,7 +180,7 @@ impl TableMut for World {
     }
     fn count_evicted(&self) {
         let totals = self.totals.get();
-        self.totals.set(TotalCounters { flows_evicted: totals.flows_evicted + 1, ..totals });
+        self.totals.set(TotalCounters { choices_evicted: totals.choices_evicted + 1, ..totals });
     }
     fn count_untracked(&self) {
         let totals = self.totals.get();
