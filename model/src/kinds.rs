@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    Change, ConfigMap, EndpointSlice, Ingress, IngressClass, Key, Namespace, Node, ObjectName, Pod,
-    Secret, Service, ServiceCIDR, Stream, View,
+    Change, ConfigMap, EndpointSlice, Ingress, IngressClass, Key, Namespace, NetworkPolicy, Node,
+    ObjectName, Pod, Secret, Service, ServiceCIDR, Stream, View,
     fields::{Shape, tables},
     store::{AnyTable, Kept, Table},
     wire::{self, Wrong},
@@ -218,6 +218,10 @@ kinds! {
     Secret secrets secret {
         plural: "secrets", api_version: "v1", namespaced: true,
         optional: false, fields: &tables::SECRET, convert: wire::secret::convert,
+    }
+    NetworkPolicy network_policies network_policy {
+        plural: "networkpolicies", api_version: "networking.k8s.io/v1", namespaced: true,
+        optional: false, fields: &tables::NETWORK_POLICY, convert: wire::network_policy::convert,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::keys::mix;
+
 /// An IPv4 or IPv6 address as four words in network byte order. IPv4 is `::ffff:a.b.c.d`.
 ///
 /// The derived order compares machine words; it is the same in the kernel and on the host, which
@@ -48,12 +50,41 @@ impl Addr {
         d == h && c == g && b == f && a == e
     }
 
+    /// 32 bits derived from the address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn check(&self) -> u32 {
+        let [a, b, c, d] = self.0;
+        mix(mix(mix(mix(a ^ 0x9e37_79b9) ^ b) ^ c) ^ d)
+    }
+
+    /// The first `length` of its 128 bits; the others are zero.
+    #[must_use]
+    pub const fn prefix(&self, length: u32) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([
+            a & mask(length),
+            b & mask(length.saturating_sub(32)),
+            c & mask(length.saturating_sub(64)),
+            d & mask(length.saturating_sub(96)),
+        ])
+    }
+
     /// "Any address" of the same family.
     #[inline(always)]
     #[must_use]
     pub const fn any_of_family(&self) -> Self {
         // By words: a choice between two constants would need a read-only section in the kernel.
         Self([0, 0, if self.is_v4() { MAPPED } else { 0 }, 0])
+    }
+}
+
+/// The first bits of a word in network order.
+const fn mask(length: u32) -> u32 {
+    match length {
+        0 => 0,
+        32.. => u32::MAX,
+        bits => (u32::MAX << (32 - bits)).to_be(),
     }
 }
 

@@ -103,7 +103,7 @@ impl FrontendKey {
 }
 
 #[inline(always)]
-const fn mix(mut h: u32) -> u32 {
+pub(crate) const fn mix(mut h: u32) -> u32 {
     h ^= h >> 16;
     h = h.wrapping_mul(0x85eb_ca6b);
     h ^= h >> 13;

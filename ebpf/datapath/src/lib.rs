@@ -13,6 +13,7 @@ pub mod decide;
 pub mod flow;
 pub mod keys;
 pub mod packet;
+pub mod policy;
 pub mod records;
 pub mod words;
 

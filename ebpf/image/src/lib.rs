@@ -15,6 +15,7 @@ mod image;
 mod indices;
 mod kernel;
 mod name;
+mod policies;
 mod retired;
 mod services;
 
@@ -28,6 +29,7 @@ pub use image::{Batch, Image};
 pub use indices::FreeIndices;
 pub use kernel::{Applied, Counters, Kernel, Observed, Programs};
 pub use name::MapName;
+pub use policies::{PolicyCapacities, PolicyImage, PolicyOp, PortTable};
 pub use retired::{Millis, REST_MS, Retired};
 pub use services::{Capacities, ServiceImage, ServiceOp};
 pub use towpath_datapath as datapath;

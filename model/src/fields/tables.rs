@@ -169,6 +169,34 @@ pub(crate) const CONFIG_MAP: Shape = Fields(&[
     ("metadata", META),
 ]);
 
+const SELECTOR: Shape = Fields(&[
+    ("matchExpressions", List(&Fields(&[("key", Any), ("operator", Any), ("values", Any)]))),
+    ("matchLabels", Any),
+]);
+
+const POLICY_PEERS: Shape = List(&Fields(&[
+    ("ipBlock", Fields(&[("cidr", Any), ("except", Any)])),
+    ("namespaceSelector", SELECTOR),
+    ("podSelector", SELECTOR),
+]));
+
+const POLICY_PORTS: Shape = List(&Fields(&[("endPort", Any), ("port", Any), ("protocol", Any)]));
+
+pub(crate) const NETWORK_POLICY: Shape = Fields(&[
+    ("apiVersion", Any),
+    ("kind", Any),
+    ("metadata", META),
+    (
+        "spec",
+        Fields(&[
+            ("egress", List(&Fields(&[("ports", POLICY_PORTS), ("to", POLICY_PEERS)]))),
+            ("ingress", List(&Fields(&[("from", POLICY_PEERS), ("ports", POLICY_PORTS)]))),
+            ("podSelector", SELECTOR),
+            ("policyTypes", Any),
+        ]),
+    ),
+]);
+
 pub(crate) const SERVICE_CIDR: Shape = Fields(&[
     ("apiVersion", Any),
     ("kind", Any),

@@ -13,6 +13,7 @@ mod list;
 mod map;
 mod meta;
 pub(crate) mod namespace;
+pub(crate) mod network_policy;
 pub(crate) mod node;
 pub mod pod;
 pub(crate) mod secret;

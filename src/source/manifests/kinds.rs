@@ -23,7 +23,7 @@ const CONTROLLED: [&str; 7] = [
 ];
 
 /// Kinds of Kubernetes itself that say nothing about where traffic goes.
-const UNUSED: [&str; 30] = [
+const UNUSED: [&str; 29] = [
     "APIService",
     "Binding",
     "CSIDriver",
@@ -41,7 +41,6 @@ const UNUSED: [&str; 30] = [
     "Lease",
     "LimitRange",
     "MutatingWebhookConfiguration",
-    "NetworkPolicy",
     "PersistentVolume",
     "PersistentVolumeClaim",
     "PodDisruptionBudget",

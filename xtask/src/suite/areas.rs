@@ -47,6 +47,16 @@ const fn units(package: &'static str, named: &'static [&'static str]) -> Tests {
 /// Every area. A new one is a row here.
 pub(crate) const AREAS: &[Area] = &[
     Area {
+        name: "policy",
+        tests: &[
+            units("towpath-model", &["network_policy::"]),
+            all("towpath-netpol"),
+            all("towpath-netpol-oracle"),
+            units("towpath-datapath", &["policy::"]),
+            units("towpath-image", &["policies::"]),
+        ],
+    },
+    Area {
         name: "services",
         tests: &[
             units("towpath-model", &["select::", "service::", "slice::"]),

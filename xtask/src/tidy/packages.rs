@@ -30,6 +30,8 @@ const EDGES: &[Edge] = &[
     ("towpath-dns", &["towpath-zone"], None),
     ("towpath-zone", &["towpath-model"], Some(&["rpds"])),
     ("towpath-route", &["towpath-model"], Some(&["foldhash", "hashbrown", "thiserror"])),
+    ("towpath-netpol", &["towpath-model", "towpath-image"], Some(&[])),
+    ("towpath-netpol-oracle", &[], Some(&["serde_json"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
     ("towpath-testbed", &["towpath-model"], None),
     ("xtask", &[], None),

@@ -14,6 +14,7 @@ mod lookup;
 pub mod nat;
 pub mod node;
 mod peer;
+mod policy;
 mod tables;
 mod verdict;
 
@@ -22,5 +23,9 @@ pub use connect::{connect, settle_connect};
 pub use datagram::{recvmsg, sendmsg};
 pub use node::{Dispatch, dispatch};
 pub use peer::getpeername;
+pub use policy::{
+    DATAGRAM_FLOW_SECONDS, Origin, PolicyFlows, PolicyTables, PolicyTuple, PolicyVerdict, Segment,
+    forward, has_openings, policy, related,
+};
 pub use tables::{Count, Search, TableMut, Tables};
 pub use verdict::{Action, Call, Choice, Request, SocketAddress, Verdict};
