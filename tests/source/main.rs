@@ -1,5 +1,5 @@
 //! The API server as a source, over loopback: each fault on its own, and what is heard in spite of it.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod absent;
 mod address;
