@@ -1,7 +1,7 @@
 //! The cluster's DNS zone: objects in, answers in wire form out.
 //!
 //! [`Zones`] follows the objects and holds a [`Snapshot`], which is immutable and cheap to clone: it
-//! shares everything that did not change with the one before. [`answer`] answers one message from a
+//! shares everything that did not change with the one before. [`answer()`] answers one message from a
 //! snapshot, without allocating. Pure: time and what rotates answers are arguments.
 //!
 //! Sources: the Kubernetes DNS specification 1.1.0, RFC 1035, 2308, 6604, 6891, 8020; where those are
