@@ -261,7 +261,7 @@ fn http_head(data: &[u8]) {
     }
 }
 
-/// What somebody sends to the DNS server, over UDP and over TCP.
+/// A message to the DNS server, over UDP and over TCP.
 fn dns_message(data: &[u8]) {
     static ZONE: LazyLock<Snapshot> = LazyLock::new(zone);
     for transport in [Transport::Udp, Transport::Tcp] {

@@ -2,7 +2,7 @@
 //!
 //! Objects become *rulesets* (what one direction of a pod allows) over *atoms* (a selector of pods, or
 //! a block of addresses). Every peer address has a *signature*: the atoms that match it. Addresses of
-//! one signature are one class to the kernel, whoever they are elsewhere in the cluster: there are no
+//! one signature are one class to the kernel of this node, and of this node only: there are no
 //! identities to agree on between nodes. [`PolicyPlan`] says what is wanted, [`PolicyLayout`] in which
 //! order the maps are written so that every packet is judged by the old policies or by the new ones.
 #![forbid(unsafe_code)]

@@ -9,15 +9,15 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use pipeline::Pipeline;
+use pipeline::{Pipeline, maps::Maps};
 use proptest::prelude::*;
 use serde_json::json;
 use towpath_image::{
     Capacities, ServiceImage,
     datapath::{
-        Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, Empty, FrontendKey,
-        FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord,
-        decide::{Action, Call, Request, Search, SocketAddress, Tables, Verdict, connect},
+        Addr, BackendRecord, ConfigRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue,
+        ServiceRecord, SetWord,
+        decide::{Action, Call, Request, SocketAddress, Verdict, connect},
     },
 };
 use towpath_model::{Kind, ObjectName, Protocol};
@@ -26,39 +26,6 @@ use towpath_proxy::{Answer, ProxyConfig, Question, ServicePlan, explain};
 const ADDRESSES: [&str; 4] = ["10.96.0.1", "192.168.0.10", "127.0.0.1", "fd96::1"];
 const PORTS: [u16; 2] = [80, 30_001];
 const HOST: u64 = 77;
-
-/// The maps as the kernel's own arrays and hashes are: written apart from `explain`'s.
-struct Maps<'a>(&'a ServiceImage);
-
-impl Search for Maps<'_> {
-    fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        self.0.backends.get(slot as usize).copied()
-    }
-}
-
-impl Tables for Maps<'_> {
-    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
-        self.0.frontends.get(key).copied()
-    }
-    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
-        self.0.node_addresses.get(addr).copied()
-    }
-    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
-        self.0.services.get(&service).map_or(SetWord(0), |record| record.set(choice))
-    }
-    fn service(&self, service: u32) -> Option<ServiceRecord> {
-        if service >= self.0.capacities.services {
-            return None;
-        }
-        Some(self.0.services.get(&service).copied().unwrap_or_default())
-    }
-    fn affinity(&self, _key: &AffinityKey) -> Option<AffinityValue> {
-        None
-    }
-    fn config(&self) -> ConfigRecord {
-        self.0.config
-    }
-}
 
 fn addr(index: usize) -> Addr {
     ADDRESSES[index].parse::<IpAddr>().unwrap().into()
@@ -135,7 +102,7 @@ fn verdicts(image: &ServiceImage, question: &Question, pod: u64) -> Vec<(Verdict
     };
     // Sets have at most five backends: 840 draws, evenly spread, land on each slot.
     let draws = (0..=839u32).map(|draw| draw * (u32::MAX / 840));
-    let verdict = draws.map(|random| connect(&Maps(image), &request, random, 5));
+    let verdict = draws.map(|random| connect(&Maps(image, image.config), &request, random, 5));
     verdict.map(|verdict| (verdict, verdict.action(&request))).collect()
 }
 

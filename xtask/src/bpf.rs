@@ -6,9 +6,8 @@
 use std::{env, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest as _, Sha256};
 
-use crate::shell::root;
+use crate::{shell::root, sources};
 
 #[derive(clap::Args)]
 pub(crate) struct BpfArgs {
@@ -107,33 +106,12 @@ impl Toolchain {
 
 /// SHA-256 over the names and contents of the kernel side's sources.
 fn source_hash(root: &Path) -> Result<String> {
-    let mut files = Vec::new();
+    let is_rust = |path: &Path| path.extension().is_some_and(|e| e == "rs");
+    let mut files = vec![root.join("ebpf/kern/Cargo.lock"), root.join("ebpf/kern/Cargo.toml")];
     for dir in SOURCES {
-        collect(&root.join(dir), &mut files)?;
+        files.extend(sources::files_below(&root.join(dir), &is_rust)?);
     }
-    files.push(root.join("ebpf/kern/Cargo.lock"));
-    files.push(root.join("ebpf/kern/Cargo.toml"));
-    files.sort();
-    let mut hash = Sha256::new();
-    for file in &files {
-        hash.update(file.strip_prefix(root)?.to_string_lossy().as_bytes());
-        hash.update([0]);
-        hash.update(fs::read(file).with_context(|| file.display().to_string())?);
-        hash.update([0]);
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            files.push(path);
-        }
-    }
-    Ok(())
+    sources::hash(root, files)
 }
 
 fn tool(variable: &str, names: &[&str]) -> Result<String> {

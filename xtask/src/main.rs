@@ -8,6 +8,7 @@ mod mutants;
 mod shell;
 mod sim;
 mod soak;
+mod sources;
 mod suite;
 mod tidy;
 

@@ -2,10 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// A command in the root of the repository.
 pub(crate) struct Step(Command);
@@ -43,7 +44,16 @@ impl Step {
         }
         Ok(())
     }
-    /// The command itself, for whoever reads its output.
+    /// Runs it and reads what it prints as JSON; not succeeding is an error.
+    pub(crate) fn json(mut self) -> Result<Value> {
+        let output = self.0.stderr(Stdio::inherit()).output();
+        let output = output.with_context(|| format!("can not start {:?}", self.0))?;
+        if !output.status.success() {
+            bail!("{:?} ended with {}", self.0, output.status);
+        }
+        serde_json::from_slice(&output.stdout).with_context(|| format!("{:?}", self.0))
+    }
+    /// The command itself, where its output is read line by line.
     pub(crate) fn into_command(self) -> Command {
         self.0
     }

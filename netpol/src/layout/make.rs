@@ -306,7 +306,7 @@ impl PolicyLayout {
         slot
     }
 
-    /// Leads devices to their pods' slots. A device whose pod is not laid out is nobody's: closed.
+    /// Leads devices to their pods' slots. A device whose pod is not laid out is closed.
     pub(super) fn bind(&mut self, bindings: &Bindings, ops: &mut Vec<PolicyOp>) {
         let wanted: BTreeMap<u32, DeviceWord> = bindings
             .iter()

@@ -2,6 +2,8 @@
 //! this crate play on. The daemon's loop itself is driven by the tests of the daemon.
 #![allow(dead_code, reason = "each test binary that shares this file uses a part of it")]
 
+pub(crate) mod maps;
+
 use serde_json::Value;
 use towpath_image::{
     Applied, Batch, Capacities, FakeKernel, Kernel as _, KernelError, MapName, ServiceImage,

@@ -6,15 +6,14 @@ use serde_json::{Value, json};
 use towpath_image::{
     Batch, Capacities, ServiceImage, ServiceOp,
     datapath::{
-        Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
-        NodeAddressValue, ServiceRecord, SetChoice, SetWord,
-        decide::{Call, Request, Search, SocketAddress, Tables, Verdict, connect},
+        ConfigRecord,
+        decide::{Call, Request, SocketAddress, Verdict, connect},
     },
 };
 use towpath_model::{Changes, Event, Kind, ObjectName};
 use towpath_proxy::{ProxyConfig, ServicePlan, plan};
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, maps::Maps};
 
 /// What a socket gets.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,7 +112,8 @@ impl Fixture {
             socket: 0,
         };
         let image = &self.0.kernel.image;
-        match connect(&Maps(image), &request, 0, 0) {
+        let config = ConfigRecord { host_netns: 1, ..ConfigRecord::default() };
+        match connect(&Maps(image, config), &request, 0, 0) {
             Verdict::Untouched | Verdict::HostOnly => Got::NotAService,
             Verdict::UnknownPort => Got::UnknownPort,
             Verdict::NoEndpoint { .. } => Got::Refused,
@@ -134,34 +134,5 @@ impl Fixture {
                 assert!(seen.insert(slot), "slot {slot} is in two sets: {when}");
             }
         }
-    }
-}
-
-struct Maps<'a>(&'a ServiceImage);
-
-impl Search for Maps<'_> {
-    fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        self.0.backends.get(slot as usize).copied()
-    }
-}
-
-impl Tables for Maps<'_> {
-    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
-        self.0.frontends.get(key).copied()
-    }
-    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
-        self.0.node_addresses.get(addr).copied()
-    }
-    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
-        self.0.services.get(&service).map_or(SetWord(0), |record| record.set(choice))
-    }
-    fn service(&self, service: u32) -> Option<ServiceRecord> {
-        self.0.services.get(&service).copied()
-    }
-    fn affinity(&self, _key: &AffinityKey) -> Option<AffinityValue> {
-        None
-    }
-    fn config(&self) -> ConfigRecord {
-        ConfigRecord { host_netns: 1, ..ConfigRecord::default() }
     }
 }

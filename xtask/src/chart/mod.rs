@@ -15,9 +15,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest as _, Sha256};
 
-use crate::shell::root;
+use crate::{shell::root, sources};
 
 /// The chart.
 const CHART: &str = "charts/towpath";
@@ -102,27 +101,7 @@ fn paths(root: &Path, name: &str) -> (PathBuf, PathBuf) {
 
 /// SHA-256 over the names and contents of the chart's files and of the values.
 fn hash(root: &Path, name: &str) -> Result<String> {
-    let mut files = vec![paths(root, name).0];
-    collect(&root.join(CHART), &mut files)?;
-    files.sort();
-    let mut hash = Sha256::new();
-    for file in &files {
-        hash.update(file.strip_prefix(root)?.to_string_lossy().as_bytes());
-        hash.update([0]);
-        hash.update(fs::read(file).with_context(|| file.display().to_string())?);
-        hash.update([0]);
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
+    let mut files = sources::files_below(&root.join(CHART), &|_| true)?;
+    files.push(paths(root, name).0);
+    sources::hash(root, files)
 }

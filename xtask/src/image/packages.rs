@@ -4,10 +4,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::shell::cargo;
@@ -39,18 +38,9 @@ impl Packages {
             "--filter-platform",
             target,
         ];
-        let output = cargo(&args)
-            .into_command()
-            .stderr(Stdio::inherit())
-            .output()
-            .context("can not start cargo metadata")?;
-        if !output.status.success() {
-            bail!("cargo metadata ended with {}", output.status);
-        }
-        Self::read(&serde_json::from_slice(&output.stdout).context("cargo metadata")?, program)
+        Self::read(&cargo(&args).json()?, program)
     }
 
-    /// What `program` reaches by ordinary dependencies: what builds or tests it is not in it.
     fn read(metadata: &Value, program: &str) -> Result<Self> {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,8 +1,8 @@
 //! Which package may depend on which.
 
-use std::{collections::BTreeSet, process::Stdio};
+use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::shell::cargo;
@@ -39,15 +39,7 @@ const EDGES: &[Edge] = &[
 
 /// Asks cargo for the workspace's packages and judges their dependencies.
 pub(super) fn check() -> Result<Vec<String>> {
-    let output = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .into_command()
-        .stderr(Stdio::inherit())
-        .output()
-        .context("can not start cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata ended with {}", output.status);
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let metadata = cargo(&["metadata", "--format-version=1", "--no-deps", "--offline"]).json()?;
     findings(metadata["packages"].as_array().context("packages")?)
 }
 

@@ -1,7 +1,7 @@
 //! Packets: what their headers say, without a copy of them, and what a translation does to checksums.
 //!
 //! Headers come from outside: nothing here trusts a length, and nothing can panic. A packet that is
-//! not understood is an [`Unparsed`] with its reason; whoever asks leaves it alone.
+//! not understood is an [`Unparsed`] with its reason; the caller leaves such a packet alone.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod checksum;
