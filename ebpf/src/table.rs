@@ -67,13 +67,17 @@ pub struct Former {
     pub value: usize,
     /// From that one to the map of now.
     pub convert: Copy,
+    /// It is the same map under another name: where the shape is the same it is taken over itself, so that
+    /// nothing is lost that programs of the other version still write.
+    pub same: bool,
 }
 
 impl Former {
     /// A hash (or an LRU one) that had another name, and the same keys and values.
     #[must_use]
     pub const fn renamed<K: Plain, V: Plain>(name: MapName) -> Self {
-        Self { name, key: size_of::<K>(), value: size_of::<V>(), convert: copy_hash::<K, V> }
+        let (key, value) = (size_of::<K>(), size_of::<V>());
+        Self { name, key, value, convert: copy_hash::<K, V>, same: true }
     }
 
     pub(crate) fn fits(&self, map: &sys::MapInfo) -> bool {

@@ -152,6 +152,9 @@ fn carry(row: &Row, from: &Path) -> Result<Carry, Error> {
     let Some(map) = pinned(&from.join(former.name.as_str()), row)? else {
         return Ok(Carry::Nothing);
     };
+    if former.same && row.fits(map.info()) {
+        return Ok(Carry::Same(map));
+    }
     let fits = former.fits(map.info());
     Ok(if fits { Carry::Converted(map, former.convert) } else { Carry::Lost })
 }
