@@ -123,7 +123,11 @@ impl PolicyLayout {
             true => self.make(plan, &mut ops).err(),
             false => None,
         };
-        self.bind(bindings, &mut ops);
+        // What an earlier daemon left is bound until this one has laid out its pods: a first change that
+        // is refused closes none of them.
+        if !self.foreign {
+            self.bind(bindings, &mut ops);
+        }
         if ops.is_empty() && self.clean == Clean::Later {
             self.clean = Clean::Since(now);
         }

@@ -220,7 +220,15 @@ proptest! {
         if let Some(first) = bytes.first_mut() {
             *first = *first & 15 | if six { 0x60 } else { 0x40 };
         }
-        for link in [Link::None, Link::Ethernet] {
+        // Lengths that are right lead on into the headers; otherwise nearly all bytes end at the first one.
+        let length = u16::try_from(bytes.len()).unwrap();
+        let (at, value) = if six { (4, length.saturating_sub(40)) } else { (2, length) };
+        if let Some(field) = bytes.get_mut(at..at + 2) {
+            field.copy_from_slice(&value.to_be_bytes());
+        }
+        let kind: [u8; 2] = if six { [0x86, 0xdd] } else { [0x08, 0x00] };
+        let framed = [&[0; 12][..], &kind, &bytes].concat();
+        for (link, bytes) in [(Link::None, bytes), (Link::Ethernet, framed)] {
             if let Ok(headers) = parse(&Bytes(bytes.clone()), link) {
                 prop_assert!(headers.l3 < headers.l4);
                 if headers.destination_port != 0 {

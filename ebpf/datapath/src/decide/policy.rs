@@ -208,7 +208,7 @@ fn datagram<T: PolicyFlows>(
     (key, verdict, from_node): (&PolicyFlowKey, PolicyVerdict, bool),
     now: u32,
 ) -> PolicyVerdict {
-    let alive = |flow: &PolicyFlowValue| now.wrapping_sub(flow.seen) <= DATAGRAM_FLOW_SECONDS;
+    let alive = |flow: &PolicyFlowValue| now.saturating_sub(flow.seen) <= DATAGRAM_FLOW_SECONDS;
     let flow = tables.flow(key).filter(alive);
     let verdict = match verdict.passes() {
         true => verdict,

@@ -50,10 +50,12 @@ fn v4<P: Packet>(packet: &P, l3: u32, first: u8) -> Result<Headers, Unparsed> {
         return Err(Unparsed::Truncated);
     };
     let (total, cut) = (u32::from(u16::from_be(total)), u16::from_be(cut));
-    if header < 20 || total < header {
+    // Zero: longer than the field can say (BIG TCP); the packet's own length counts.
+    let end = if total == 0 { packet.length() } else { at(total) };
+    if header < 20 || end < at(header) {
         return Err(Unparsed::Malformed);
     }
-    if packet.length() < at(total) {
+    if packet.length() < end {
         return Err(Unparsed::Truncated);
     }
     let (offset, more) = (cut & 0x1fff, cut & 0x2000 != 0);
@@ -72,7 +74,7 @@ fn v4<P: Packet>(packet: &P, l3: u32, first: u8) -> Result<Headers, Unparsed> {
         fragment_id: u32::from(u16::from_be(id)),
         payload: false,
     };
-    inner(packet, headers, at(total))
+    inner(packet, headers, end)
 }
 
 #[inline(always)]
