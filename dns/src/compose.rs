@@ -10,6 +10,8 @@ use crate::question::{self, Answer};
 
 /// Bytes of a header.
 const HEADER: usize = 12;
+/// Bytes of the smallest record: the name of the root, type, class, TTL and no data.
+const RECORD_MIN: usize = 11;
 
 /// Writes the reply. `chain`: CNAMEs of the cluster that led to the question. `limit`: its largest
 /// length; records that do not fit are left out whole, and `flag` says so (TC).
@@ -49,9 +51,16 @@ pub(crate) fn reply(
 
 /// As many whole records as fit.
 fn fit(mut message: Message, limit: usize, flag: bool) -> Option<Vec<u8>> {
-    let whole = message.to_vec().ok();
-    if let Some(whole) = whole.filter(|bytes| bytes.len() <= limit) {
-        return Some(whole);
+    // More records than the limit has room for are left out before anything is written: the work is
+    // bounded by the reply, not by the answer.
+    let most = limit / RECORD_MIN;
+    if message.answers.len() > most {
+        message.answers.truncate(most);
+    } else {
+        let whole = message.to_vec().ok();
+        if let Some(whole) = whole.filter(|bytes| bytes.len() <= limit) {
+            return Some(whole);
+        }
     }
     message.metadata.truncation = flag;
     message.authorities.clear();
@@ -79,7 +88,7 @@ pub(crate) fn chain(begun: &[u8]) -> Vec<Record> {
     Message::from_vec(begun).map(|message| message.answers).unwrap_or_default()
 }
 
-/// No more than a header: the server is at its limit.
+/// SERVFAIL, without an answer: the server is at its limit.
 pub(crate) fn busy(id: u16, query: &Query<'_>) -> Option<Vec<u8>> {
     let answer = Answer { code: ResponseCode::ServFail, answers: vec![], authority: vec![] };
     reply(id, query, Vec::new(), answer, 512, false)

@@ -80,7 +80,8 @@ async fn udp(
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     socket.send(&bytes).await?;
-    let mut buffer = vec![0; 65_535];
+    // No more was asked for; some servers send a little more than that.
+    let mut buffer = vec![0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // What is no reply to this question is passed over, and the right one may still come.
@@ -122,9 +123,14 @@ fn belongs(bytes: &[u8], id: u16, query: &Query) -> Option<Message> {
 /// What of a reply is an answer to the question: the chain of CNAMEs that begins at the name, and the
 /// records at its end. Everything else an upstream says of other names is left out.
 fn believed(name: &Name, rtype: RecordType, reply: Message) -> Answer {
-    let code = ResponseCode::from(0, reply.metadata.response_code.low());
+    // A code above 15 speaks of EDNS between us and the upstream, not of the name.
+    let code = match reply.metadata.response_code {
+        code if u16::from(code) > 15 => ResponseCode::ServFail,
+        code => code,
+    };
     let mut answers: Vec<Record> = Vec::new();
     let mut at = name.clone();
+    let mut seen = vec![name.clone()];
     for _ in 0..CHAIN {
         let here = |record: &&Record| record.name == at && is_of(record, rtype);
         let found: Vec<_> = reply.answers.iter().filter(here).cloned().collect();
@@ -134,7 +140,12 @@ fn believed(name: &Name, rtype: RecordType, reply: Message) -> Answer {
         });
         answers.extend(found);
         match next {
-            Some(next) => at = next,
+            // A chain in a circle is no answer, and must not be gathered again and again.
+            Some(next) if seen.contains(&next) => return Answer::failed(),
+            Some(next) => {
+                seen.push(next.clone());
+                at = next;
+            }
             None => break,
         }
     }
@@ -158,4 +169,51 @@ fn is_of(record: &Record, rtype: RecordType) -> bool {
     found == rtype
         || rtype == RecordType::ANY
         || matches!(found, RecordType::CNAME | RecordType::RRSIG)
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::rdata::{A, CNAME};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn leads(from: &str, to: &str) -> Record {
+        Record::from_rdata(name(from), 60, RData::CNAME(CNAME(name(to))))
+    }
+
+    fn reply(answers: Vec<Record>) -> Message {
+        let mut reply = Message::new(1, MessageType::Response, OpCode::Query);
+        reply.answers = answers;
+        reply
+    }
+
+    #[test]
+    fn a_chain_in_a_circle_is_a_failure_and_is_gathered_once() {
+        for circle in [
+            vec![leads("a.example.", "a.example."); 4_000],
+            vec![leads("a.example.", "b.example."), leads("b.example.", "a.example.")],
+        ] {
+            let answer = believed(&name("a.example."), RecordType::A, reply(circle));
+            assert_eq!(answer, Answer::failed());
+        }
+        let address = RData::A(A::new(192, 0, 2, 1));
+        let straight = vec![
+            leads("a.example.", "b.example."),
+            Record::from_rdata(name("b.example."), 60, address),
+        ];
+        let answer = believed(&name("a.example."), RecordType::A, reply(straight));
+        assert_eq!(answer.answers.len(), 2);
+    }
+
+    #[test]
+    fn a_code_that_speaks_of_edns_is_a_failure() {
+        let mut reply = reply(Vec::new());
+        reply.metadata.response_code = ResponseCode::BADVERS;
+        let answer = believed(&name("a.example."), RecordType::A, reply);
+        assert_eq!(answer.code, ResponseCode::ServFail);
+    }
 }

@@ -136,7 +136,9 @@ impl Forwarder {
                     let code = answer.code;
                     let answered = answer.is_answer();
                     last = answer;
-                    self.report(server, answered, &code.to_string(), began);
+                    // Any reply is a sign of life: one name that fails must not move the upstream to the
+                    // end for all others.
+                    self.report(server, true, &code.to_string(), began);
                     if answered { return last } else { continue }
                 }
                 Ok(Err(error)) => {

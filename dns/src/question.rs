@@ -2,7 +2,8 @@
 
 use hickory_proto::{
     op::ResponseCode,
-    rr::{Name, Record},
+    rr::{Name, RData, Record},
+    serialize::binary::BinEncodable as _,
 };
 
 /// A question to others; two that are equal have the same answer.
@@ -61,8 +62,38 @@ impl Answer {
 
     /// About how much memory it takes.
     pub(crate) fn size(&self) -> usize {
-        // A record holds two names in place and its data; text and keys are behind a pointer.
-        let records = self.answers.len() + self.authority.len();
-        size_of::<Self>() + records * (size_of::<Record>() + 64)
+        let records = self.answers.iter().chain(&self.authority);
+        size_of::<Self>() + records.map(record_size).sum::<usize>()
+    }
+}
+
+/// Bytes of a record's data at most.
+const TEXT_MAX: usize = 65_535;
+
+/// A record in place, its names, and what its data may keep behind pointers: of text each string, which is
+/// one byte on the wire at least, has a pointer and a length.
+fn record_size(record: &Record) -> usize {
+    let data = match &record.data {
+        RData::A(_) | RData::AAAA(_) => 0,
+        data => data.to_bytes().map_or(TEXT_MAX, |bytes| bytes.len()) * 16,
+    };
+    size_of::<Record>() + record.name.len() * 2 + data
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::rdata::TXT;
+
+    use super::*;
+
+    #[test]
+    fn text_counts_with_all_that_it_keeps() {
+        let name = Name::from_ascii("a.example.").unwrap();
+        let text = TXT::from_bytes(vec![&b""[..]; 30_000]);
+        let record = Record::from_rdata(name, 60, RData::TXT(text));
+        let answer =
+            Answer { code: ResponseCode::NoError, answers: vec![record], authority: Vec::new() };
+        // Each empty string is a pointer and a length.
+        assert!(answer.size() >= 30_000 * 16, "{}", answer.size());
     }
 }

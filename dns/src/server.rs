@@ -93,8 +93,8 @@ impl Listeners {
     }
 }
 
-/// A bound socket. A ClusterIP is local by a route alone and on no device; with IPv6, binding to such
-/// an address must be asked for.
+/// A bound socket. A ClusterIP is on no device, and is made local only once it is served: binding to it
+/// must be asked for.
 fn open(address: SocketAddr, of: Type) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), of, None)?;
     if of == Type::STREAM {
@@ -104,6 +104,8 @@ fn open(address: SocketAddr, of: Type) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
         socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)

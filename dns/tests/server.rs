@@ -194,7 +194,7 @@ fn an_upstream_that_fails_is_followed_by_the_next_and_asked_last() {
 }
 
 #[test]
-fn an_upstream_that_is_not_there_costs_no_time() {
+fn an_upstream_that_is_not_there_is_followed_by_the_next() {
     let fine = Upstream::start(vec![Act::Answer(60)]);
     let bed = Bed::new(&[&fine], Limits::default());
     let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();

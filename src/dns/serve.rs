@@ -5,8 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs::File,
+    io::{self, Read as _},
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -56,8 +58,6 @@ pub enum ServeError {
 struct State {
     handle: Handle,
     servers: BTreeMap<IpAddr, Server>,
-    /// What the routes have.
-    sources: Vec<IpAddr>,
     told: Option<ObjectName>,
     upstreams: Option<Vec<SocketAddr>>,
 }
@@ -75,13 +75,7 @@ impl Serving {
     ) -> Result<(), ServeError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let connection = tokio::spawn(connection);
-        let mut state = State {
-            handle,
-            servers: BTreeMap::new(),
-            sources: Vec::new(),
-            told: None,
-            upstreams: None,
-        };
+        let mut state = State { handle, servers: BTreeMap::new(), told: None, upstreams: None };
         let mut look = interval(LOOK);
         loop {
             let mut ended = false;
@@ -128,17 +122,12 @@ impl Serving {
             }
         }
         let mut problems = Vec::new();
-        let moved = state.sources != wanted.sources;
-        let mut all = true;
-        for address in state.servers.keys().filter(|_| moved) {
+        // At every look: a route that a person or a daemon that ends has taken away comes back.
+        for address in state.servers.keys() {
             if let Err(error) = routes::add(&state.handle, *address, source(wanted, *address)).await
             {
                 tracing::warn!(%address, %error, "the local route of a DNS address stays as it was");
-                all = false;
             }
-        }
-        if all {
-            state.sources.clone_from(&wanted.sources);
         }
         for address in &wanted.addresses {
             if state.servers.contains_key(address) {
@@ -171,23 +160,20 @@ impl Serving {
         address: IpAddr,
         source: Option<IpAddr>,
     ) -> io::Result<Server> {
-        routes::add(handle, address, source).await?;
-        let listeners = match Listeners::bind(SocketAddr::new(address, PORT)) {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                // Without our sockets the address is not this node's.
-                routes::remove(handle, address).await?;
-                return Err(io::Error::other(error));
-            }
-        };
-        Server::start(
+        // The route comes last: where another program has the port, its address stays its own, and nothing
+        // is led here before it is answered.
+        let listeners =
+            Listeners::bind(SocketAddr::new(address, PORT)).map_err(io::Error::other)?;
+        let server = Server::start(
             vec![listeners],
             Arc::clone(&self.zones),
             Arc::clone(&self.forwarder),
             Arc::clone(&self.metrics),
             Limits::default(),
             &tokio::runtime::Handle::current(),
-        )
+        )?;
+        routes::add(handle, address, source).await?;
+        Ok(server)
     }
 
     /// Follows the list of servers.
@@ -206,7 +192,7 @@ impl Serving {
         let mut servers = self.config.upstreams.clone();
         servers.retain(|server| !wanted.addresses.contains(&server.ip()));
         if self.config.upstreams.is_empty() {
-            match std::fs::read_to_string(path) {
+            match read_bounded(path) {
                 Ok(text) if text.len() <= RESOLV_CONF_MAX => {
                     let found = read_resolv_conf(&text, &wanted.addresses);
                     for address in found.looped {
@@ -215,7 +201,11 @@ impl Serving {
                     }
                     servers = found.servers;
                 }
-                Ok(_) => return problems, // a file of this size is being written, or none of ours
+                Ok(_) => {
+                    let why = "is longer than 64 KiB: servers stay as they were".to_owned();
+                    problem(why, "set dns.upstreams, or name a list of servers in dns.resolvConf");
+                    return problems;
+                }
                 Err(error) => {
                     let why = format!("cannot be read ({error}): servers stay as they were");
                     problem(why, "set dns.upstreams, or make the file readable");
@@ -236,6 +226,17 @@ impl Serving {
     }
 }
 
+/// The text of a regular file, cut off after one byte too many.
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    file.take(RESOLV_CONF_MAX as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// From which address the node asks an address.
 fn source(wanted: &Wanted, address: IpAddr) -> Option<IpAddr> {
     wanted.sources.iter().find(|source| source.is_ipv4() == address.is_ipv4()).copied()
@@ -243,9 +244,10 @@ fn source(wanted: &Wanted, address: IpAddr) -> Option<IpAddr> {
 
 /// Closes the sockets and gives the address up.
 async fn close(handle: &Handle, address: IpAddr, server: Server) {
+    // First the route: an address without sockets would refuse what the Service's endpoints answer.
+    let removed = routes::remove(handle, address).await;
     // It waits for its thread.
     let closed = tokio::task::spawn_blocking(move || drop(server)).await;
-    let removed = routes::remove(handle, address).await;
     if let (Err(error), _) = (&closed, &removed) {
         tracing::warn!(%address, %error, "a DNS server did not end in order");
     }

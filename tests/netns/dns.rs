@@ -76,7 +76,6 @@ fn pods_resolve_names_of_the_cluster_on_their_own_node() {
         let found = resolve_at(&bed, &bed.cluster.nodes[0].host, "web", options);
         assert_eq!(found, "10.96.7.1", "from the node, {options:?}");
     }
-    assert_eq!(resolve(&bed, 0, "no.default.svc.cluster.local.", ""), "");
     // A headless Service, and a change that is seen at once.
     bed.api.put(service("db", "None", json!({ "clusterIPs": ["None"] }))).unwrap();
     bed.api.put(slice("db", false, &[("t", "TCP", 80)], &[bed.at(0, 1)])).unwrap();

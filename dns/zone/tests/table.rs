@@ -49,7 +49,8 @@ fn every_row_is_answered_as_it_says() {
             let told = told::told(reply, &asked);
             // What does not fit into 512 bytes is looked at over TCP.
             let cut = size.is_none() && transport == Transport::Udp;
-            if told != outcome && !(cut && outcome.starts_with(told.split(" + ").next().unwrap())) {
+            let answers = |text: &str| text.split(" + ").next().unwrap().to_owned();
+            if told != outcome && !(cut && answers(&outcome) == answers(&told)) {
                 wrong.push(format!("{name} {rtype} {transport:?} {size:?}\n  {told}\n  {outcome}"));
             }
         }
