@@ -86,6 +86,8 @@ pub(super) fn start(
     let LoopEnds { wakes, inbox, relists, streams, health } = ends;
     let metrics = Metrics::new().context("metrics")?;
     let vitals = Arc::new(Vitals::default());
+    // A daemon that stood by has run for a while: its loop turns from now on.
+    vitals.ticked(clock.now_ms());
     let mut threads = Threads::default();
     let (services, observers) =
         services::build(config, opened.services, &metrics.services, &vitals, clock)?;

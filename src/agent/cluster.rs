@@ -7,7 +7,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use anyhow::{Result, anyhow};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use towpath_model::{Code, Problem};
 
 use super::Daemon;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const ORIGIN: &str = "cluster identity";
-/// The start waits so long for an answer: whoever can list can also answer this.
+/// The start waits so long for an answer: an API server that lists also answers this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was remembered; a file that is missing or damaged is none.
@@ -49,6 +49,8 @@ pub(super) struct Binding {
     pub(super) health: Health,
     /// The maps are of some cluster, and nothing is remembered that says of which.
     pub(super) unverified: bool,
+    /// This daemon serves the node. Until then the run directory is another daemon's to write.
+    pub(super) serves: watch::Receiver<bool>,
 }
 
 impl Binding {
@@ -126,9 +128,20 @@ impl Binding {
             }
             return Err(error.into());
         }
-        if let Err(error) = remember(&settings.run_dir, &uid) {
-            let path = settings.run_dir.display();
-            tracing::warn!(%error, %path, "the cluster's identity cannot be remembered");
+        let (mut serves, run_dir) = (self.serves.clone(), settings.run_dir.clone());
+        let remembered = async move {
+            // A daemon that ends without having served remembers nothing.
+            if serves.wait_for(|serves| *serves).await.is_ok()
+                && let Err(error) = remember(&run_dir, &uid)
+            {
+                let path = run_dir.display();
+                tracing::warn!(%error, %path, "the cluster's identity cannot be remembered");
+            }
+        };
+        if *self.serves.borrow() {
+            remembered.await;
+        } else {
+            drop(tokio::spawn(remembered));
         }
         Ok(true)
     }

@@ -70,8 +70,9 @@ fn daemon(config: Config) -> Result<()> {
     let ended = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         let (ends, sources) = ends();
-        spawn_sources(&mut tasks, &config, (&ends, sources), unverified, clock);
-        serve(&config, opened, ends, &mut tasks, clock).await
+        let (serving, serves) = watch::channel(opened.is_some());
+        spawn_sources(&mut tasks, &config, (&ends, sources), (unverified, serves), clock);
+        serve(&config, opened, ends, (&mut tasks, serving), clock).await
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -82,7 +83,7 @@ fn spawn_sources(
     tasks: &mut JoinSet<Result<()>>,
     config: &Config,
     (ends, SourceEnds { relists, wants }): (&LoopEnds, SourceEnds),
-    unverified: bool,
+    (unverified, serves): (bool, watch::Receiver<bool>),
     clock: SystemClock,
 ) {
     let (wakes, health) = (&ends.wakes, &ends.health);
@@ -91,7 +92,7 @@ fn spawn_sources(
     let (known, mut addresses) = watch::channel(false);
     let facts = node_facts::run(feed.clone(), health.clone(), known);
     tasks.spawn(async { Ok(facts.await?) });
-    let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified };
+    let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified, serves };
     let inputs = Inputs { feed, wants, relists, health: health.clone(), clock };
     let source = feed_from(config.clone(), inputs, binding);
     tasks.spawn(async move {
@@ -108,16 +109,19 @@ async fn serve(
     config: &Config,
     opened: Option<Opened>,
     mut ends: LoopEnds,
-    tasks: &mut JoinSet<Result<()>>,
+    (tasks, serving): (&mut JoinSet<Result<()>>, watch::Sender<bool>),
     clock: SystemClock,
 ) -> Result<()> {
     let mut none = Threads::default();
+    // One for the whole time: a signal while the loop starts must not be lost.
+    let stops = stop_signal();
+    tokio::pin!(stops);
     let (opened, known) = match opened {
         Some(opened) => {
             (opened, Known { store: Store::new(&config.node_name), relists: BTreeSet::new() })
         }
         None => tokio::select! {
-            signal = stop_signal() => {
+            signal = &mut stops => {
                 tracing::info!(signal = signal?, "stopping, without having served");
                 return Ok(());
             }
@@ -125,6 +129,7 @@ async fn serve(
             stood = standby::wait(config, clock, &mut ends) => stood?,
         },
     };
+    serving.send_replace(true);
     let wakes = ends.wakes.clone();
     let Running { drain, mut threads, dns } = start(config, opened, clock, ends, known)?;
     let (closing, closed) = oneshot::channel();
@@ -136,7 +141,7 @@ async fn serve(
         None => drop(closing),
     }
     let ended = tokio::select! {
-        signal = stop_signal() => signal.map(|name| tracing::info!(signal = name, "stopping")),
+        signal = &mut stops => signal.map(|name| tracing::info!(signal = name, "stopping")),
         ended = first_end(tasks, &mut threads) => Err(ended),
     };
     stop(&wakes, &drain, &mut threads).await;

@@ -26,6 +26,9 @@ fn a_daemon_that_stands_by_takes_over_under_load_and_no_connection_fails() {
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2"]);
     let load = client.load_result().unwrap();
     assert!(load.failures.is_empty(), "{:?}", load.failures);
+    // It went on before and after.
+    let answered = |pod| load.answers.contains_key(pod);
+    assert!(answered("pod-1-3") && answered("pod-1-2"), "{:?}", load.answers);
     bed.until("a daemon that serves", || second.cli(&["status"]).status.success());
     assert!(second.is_ready());
 }
