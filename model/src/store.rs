@@ -7,6 +7,7 @@ mod table;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Bound,
 };
 
 use crate::{
@@ -117,8 +118,12 @@ impl Store {
         self.bad.values()
     }
 
-    pub(crate) fn unread(&self) -> impl Iterator<Item = &Key> + use<'_> {
-        let unread = self.bad.iter().filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
+    pub(crate) fn unread_after(&self, key: Option<&Key>) -> impl Iterator<Item = &Key> + use<'_> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let unread = self
+            .bad
+            .range((from, Bound::Unbounded))
+            .filter(|(_, problem)| *problem.field != *SERVICE_LABEL);
         let is_kept = |key: &Key| self.tables.of(key.kind).kept(&key.name).is_some();
         unread.map(|(key, _)| key).filter(move |key| !is_kept(key))
     }

@@ -96,7 +96,11 @@ impl<'a> View<'a> {
     /// Objects that could never be understood since the start: of those no version is in force here. A
     /// slice that names no Service was understood: it has no part in any.
     pub fn unread(&self) -> impl Iterator<Item = &'a Key> + use<'a> {
-        self.store.unread()
+        self.unread_after(None)
+    }
+    /// Those after this one: for what is told in portions.
+    pub fn unread_after(&self, key: Option<&Key>) -> impl Iterator<Item = &'a Key> + use<'a> {
+        self.store.unread_after(key)
     }
     /// Why the newest version of this object could not be understood; `None`: it could, or there is none.
     #[must_use]

@@ -69,7 +69,7 @@ pub struct PortReply {
     pub family: String,
     /// How it is reached.
     pub frontends: Vec<FrontendReply>,
-    /// Without any endpoint: what its Service's EndpointSlices have instead, a sentence each.
+    /// Without any endpoint, of a Service that was asked for by name: what its Service's EndpointSlices have instead, a sentence each.
     pub no_endpoints: Vec<String>,
     /// Ready endpoints.
     pub ready: u64,

@@ -58,10 +58,15 @@ pub fn services(asker: &AreaAsker<Services>, name: Option<&str>) -> Option<Servi
         move |asked, from| some_services(asked, wanted.as_deref(), from),
         |mut part| services.append(&mut part),
     )?;
-    let wrong = name.clone();
+    let wanted = name.clone();
     let (unlisted, mut not_routed) = asker.ask(move |asked| {
-        (not_routed::unlisted(asked), not_routed::wrong(asked, wrong.as_deref()))
+        (not_routed::unlisted(asked), not_routed::withheld(asked, wanted.as_deref()))
     })?;
+    let wanted = name.clone();
+    asker.walk(
+        move |asked, from| not_routed::unread(asked, wanted.as_deref(), from),
+        |mut part| not_routed.append(&mut part),
+    )?;
     if let Some(name) = name {
         asker.walk(
             move |asked, from| not_routed::by_choice(asked, &name, from),
@@ -88,19 +93,24 @@ fn some_services(
     let plan = &asked.runner.area().plan;
     let next = portion(plan.services_after(from.as_ref()), |service| {
         if name.is_none_or(|name| is_meant(name, &service.name)) {
-            found.push(service_reply(asked, service));
+            found.push(service_reply(asked, service, name.is_some()));
         }
         service.name.clone()
     });
     (found, next)
 }
 
-fn service_reply(asked: &Asked<'_, Services>, service: &PlannedService) -> ServiceReply {
+/// `detailed`: with what the EndpointSlices of ports without endpoints have.
+fn service_reply(
+    asked: &Asked<'_, Services>,
+    service: &PlannedService,
+    detailed: bool,
+) -> ServiceReply {
     let area = asked.runner.area();
     let key = Key { kind: Kind::Service, name: service.name.clone() };
     ServiceReply {
         name: service.name.to_string(),
-        ports: service.ports.iter().map(|port| port_reply(asked, port)).collect(),
+        ports: service.ports.iter().map(|port| port_reply(asked, port, detailed)).collect(),
         problems: problems(area, &asked.view, service),
         last_change: asked.runner.ledger().entry(&key).map(|entry| LastChangeReply {
             age_ms: asked.now.ms().saturating_sub(entry.received_ms),
@@ -123,7 +133,7 @@ fn problems(area: &Services, view: &View<'_>, service: &PlannedService) -> Vec<S
     read.map(Problem::coded).chain(lost(area, service)).collect()
 }
 
-fn port_reply(asked: &Asked<'_, Services>, port: &PlannedPort) -> PortReply {
+fn port_reply(asked: &Asked<'_, Services>, port: &PlannedPort, detailed: bool) -> PortReply {
     let area = asked.runner.area();
     let index = area.layout.index_of(port.record.identity);
     let counters = index.map(|index| area.kernel.service_counters(index)).unwrap_or_default();
@@ -151,7 +161,7 @@ fn port_reply(asked: &Asked<'_, Services>, port: &PlannedPort) -> PortReply {
             frontends.filter_map(|one| frontend(one, &nodes, not_served(area, port, one))).collect()
         },
         no_endpoints: match port.counts.total {
-            0 => slices::without_endpoints(&asked.view, &port.id),
+            0 if detailed => slices::without_endpoints(&asked.view, &port.id),
             _ => Vec::new(),
         },
         ready: port.counts.ready as u64,

@@ -17,23 +17,34 @@ pub(super) fn unlisted(asked: &Asked<'_, Services>) -> Vec<String> {
     unlisted.map(ToString::to_string).collect()
 }
 
-/// Services that cannot be routed. Work: proportional to their number and to all unreadable objects.
-pub(super) fn wrong(asked: &Asked<'_, Services>, name: Option<&str>) -> Vec<NotRoutedReply> {
-    let (view, plan) = (&asked.view, &asked.runner.area().plan);
-    let is_wanted = |service: &ObjectName| name.is_none_or(|name| is_meant(name, service));
-    let unread = view.unread().filter(|key| key.kind == Kind::Service && is_wanted(&key.name));
-    let unread = unread.map(|key| {
-        // Every object that was not read has a problem.
-        let why = view.unreadable(key).map(Problem::coded).unwrap_or_default();
-        NotRoutedReply { name: key.name.to_string(), why, wrong: true }
+/// Services that cannot be read, in portions.
+pub(super) fn unread(
+    asked: &Asked<'_, Services>,
+    name: Option<&str>,
+    from: Option<Key>,
+) -> Part<Vec<NotRoutedReply>, Key> {
+    let (view, mut found) = (&asked.view, Vec::new());
+    let next = portion(view.unread_after(from.as_ref()), |key| {
+        if key.kind == Kind::Service && name.is_none_or(|name| is_meant(name, &key.name)) {
+            // Every object that was not read has a problem.
+            let why = view.unreadable(key).map(Problem::coded).unwrap_or_default();
+            found.push(NotRoutedReply { name: key.name.to_string(), why, wrong: true });
+        }
+        key.clone()
     });
-    let withheld = plan.withheld().iter().filter(|(service, _)| is_wanted(service));
-    let withheld = withheld.map(|(service, older)| NotRoutedReply {
+    (found, next)
+}
+
+/// Services that are withheld: their identity is another's. There is one in a billion.
+pub(super) fn withheld(asked: &Asked<'_, Services>, name: Option<&str>) -> Vec<NotRoutedReply> {
+    let withheld = asked.runner.area().plan.withheld().iter();
+    let withheld = withheld.filter(|(service, _)| name.is_none_or(|name| is_meant(name, service)));
+    let reply = |(service, older): (&ObjectName, &ObjectName)| NotRoutedReply {
         name: service.to_string(),
         why: format!("the names of its ports have the hash of those of {older}"),
         wrong: true,
-    });
-    unread.chain(withheld).collect()
+    };
+    withheld.map(reply).collect()
 }
 
 /// Of the Services that need not be routed those of this name, in portions.

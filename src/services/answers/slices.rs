@@ -5,6 +5,8 @@ use towpath_proxy::ServicePortId;
 
 /// Slices that are named at most.
 const SLICES_MAX: usize = 20;
+/// Ports of a slice that are named at most.
+const PORTS_MAX: usize = 8;
 
 /// What the Service's slices have in place of endpoints for this port.
 pub(super) fn without_endpoints(view: &View<'_>, port: &ServicePortId) -> Vec<String> {
@@ -37,7 +39,7 @@ fn why_none(slice: &EndpointSlice, port: &ServicePortId) -> String {
     }
     let fits = |one: &SlicePort| *one.name == *port.port && one.protocol == port.protocol;
     if !slice.ports.iter().any(fits) {
-        let ports: Vec<String> = slice.ports.iter().map(port_name).collect();
+        let ports: Vec<String> = slice.ports.iter().take(PORTS_MAX).map(port_name).collect();
         let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
         let wanted = called(&port.port);
         let protocol = port.protocol.as_str();

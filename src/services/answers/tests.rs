@@ -106,7 +106,7 @@ fn what_is_not_served_says_why() {
     fixture.say(lists(vec![claim("a", "TCP", 30), claim("b", "TCP", 10), claim("c", "SCTP", 20)]));
     let of = |service: &str| {
         let service = fixture.services().plan().service(&name(service)).unwrap();
-        let reply = super::service_reply(&fixture.asked(), service);
+        let reply = super::service_reply(&fixture.asked(), service, true);
         (reply.ports[0].frontends[0].not_served.clone(), reply.problems)
     };
     assert_eq!(of("b"), (None, Vec::new()));
@@ -152,7 +152,8 @@ fn a_service_that_is_not_routed_is_named_with_the_reason() {
         Event::Bad(key, problem),
     ]));
     let of = |fixture: &Fixture, name: Option<&str>| -> Vec<(String, bool)> {
-        let mut replies = super::not_routed::wrong(&fixture.asked(), name);
+        let mut replies = super::not_routed::withheld(&fixture.asked(), name);
+        replies.extend(super::not_routed::unread(&fixture.asked(), name, None).0);
         if let Some(name) = name {
             replies.extend(super::not_routed::by_choice(&fixture.asked(), name, None).0);
         }
@@ -181,7 +182,7 @@ fn a_service_whose_newest_version_cannot_be_read_has_its_problem() {
     let problem = Problem::new(Code::FieldUnusable, Some(key.clone()), "spec.ports", "no", "mend");
     fixture.say(vec![Event::Bad(key, problem)]);
     let service = fixture.services().plan().service(&name("a")).unwrap();
-    let problems = super::service_reply(&fixture.asked(), service).problems;
+    let problems = super::service_reply(&fixture.asked(), service, true).problems;
     assert!(
         problems.iter().any(|p| p.contains("TP2002") && p.contains("spec.ports")),
         "{problems:?}"
@@ -233,7 +234,7 @@ fn a_port_without_endpoints_tells_what_its_slices_have() {
         events.extend(slices);
         fixture.say(lists(events));
         let service = fixture.services().plan().service(&name("a")).unwrap();
-        let reply = super::service_reply(&fixture.asked(), service);
+        let reply = super::service_reply(&fixture.asked(), service, true);
         let port = reply.ports.iter().find(|port| port.name == "t").unwrap();
         assert_eq!(port.no_endpoints, [said]);
     }
