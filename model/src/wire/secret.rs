@@ -13,7 +13,8 @@ use crate::{Kind, Problem, Secret};
 /// A chain of certificates, and a key, are a few KiB; an API server stores 1 MiB at most.
 const BYTES_MAX: usize = 256 << 10;
 
-#[derive(Debug, Default, Deserialize)]
+// Without `Debug`: no message can show a key.
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct WireSecret {
     #[serde(deserialize_with = "map")]
@@ -24,7 +25,7 @@ pub(crate) struct WireSecret {
     string_data: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Pair {
     #[serde(rename = "tls.crt")]
