@@ -42,8 +42,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        // 1,000 is kubeadm's `max_concurrent`.
-        Self { misses: 1000, connections: 1024, pipelined: 32, idle: Duration::from_secs(10) }
+        // 1,000 is kubeadm's `max_concurrent`. Clients that read nothing hold `connections` times
+        // (`pipelined` + 2) messages of 64 KiB: 160 MiB.
+        Self { misses: 1000, connections: 256, pipelined: 8, idle: Duration::from_secs(10) }
     }
 }
 

@@ -54,7 +54,9 @@ pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<Dn
     let service = dns.and_then(|dns| dns.service.as_ref()).map(|spanned| layers.of_file(spanned));
     let name = match service.as_ref().map(|service| service.value.split_once('/')) {
         None => ObjectName::new("kube-system", "kube-dns"),
-        Some(Some((namespace, name))) if !namespace.is_empty() && !name.is_empty() => {
+        Some(Some((namespace, name)))
+            if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
             ObjectName::new(namespace, name)
         }
         Some(_) => {
@@ -154,6 +156,7 @@ mod tests {
             ("features: {dns: maybe}", "features.dns"),
             ("clusterDomain: a..b", "clusterDomain"),
             ("dns: {service: kube-dns}", "dns.service"),
+            ("dns: {service: a/b/c}", "dns.service"),
             ("dns: {upstreams: [resolver]}", "dns.upstreams"),
         ];
         for (text, wanted) in rows {
