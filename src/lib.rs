@@ -7,6 +7,7 @@
 //! | `source/` | the only door for cluster state: what makes an [`towpath_model::Event`] |
 //! | `agent/` | build, run, drain |
 //! | `reconcile/` | the loop: events in, turns of the areas out; it names no area |
+//! | `policy/` | an area: what pods may reach, and be reached by |
 //! | `services/` | an area: routing Services for sockets |
 //! | `dns/` | an area: the cluster's DNS, answered on the node |
 //! | `admin/` | health, metrics, control socket |
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod metrics;
+pub mod policy;
 pub mod reconcile;
 pub mod services;
 pub mod source;

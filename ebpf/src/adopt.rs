@@ -50,6 +50,19 @@ pub(crate) fn adopt(settings: &Settings, tables: &[&Table], dir: &Path) -> Resul
     make(&wanted)
 }
 
+/// The programs of pods' devices, over the maps that [`adopt`] made or found.
+pub(crate) fn pods(settings: &Settings, tables: &[&Table], dir: &Path) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for row in tables.iter().flat_map(|table| table.rows) {
+        let (name, elements) = (row.name.as_str(), (row.elements)(settings));
+        loader.map_pin_path(name, dir.join(name));
+        if elements > 0 {
+            loader.map_max_entries(name, elements);
+        }
+    }
+    object::maps_of(&mut loader, object::PODS)
+}
+
 /// Opens a map if it is pinned there.
 pub(crate) fn pinned(pin: &Path, row: &Row) -> Result<Option<OpenMap>, Error> {
     if !pin.exists() {

@@ -14,6 +14,7 @@ mod object;
 mod peers;
 mod pins;
 mod plain;
+mod policies;
 mod probe;
 mod programs;
 mod services;
@@ -35,6 +36,7 @@ pub use pins::{
     private::narrow,
 };
 pub use plain::Plain;
+pub use policies::PolicyMaps;
 pub use probe::{Feature, host_netns_cookie, probe};
 pub use programs::{LivePrograms, Opened, open};
 pub use services::ServiceMaps;

@@ -1,6 +1,17 @@
 //! The programs: objects built by `cargo xtask bpf` and checked in.
 
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned, programs::CgroupSockAddr};
+use std::{
+    fs,
+    os::fd::{AsFd as _, BorrowedFd},
+};
+
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, Program, ProgramError,
+        links::{FdLink, LinkError},
+    },
+};
 
 use crate::{Error, error::chain, sys};
 
@@ -8,6 +19,9 @@ use crate::{Error, error::chain, sys};
 static SOCKETS: &[u8] = include_bytes_aligned!("../objects/sockets.o");
 /// The same for kernels before 5.18, where a refused call ends with EPERM.
 static SOCKETS_EPERM: &[u8] = include_bytes_aligned!("../objects/sockets-eperm.o");
+
+/// The programs of pods' devices and their maps.
+pub(crate) static PODS: &[u8] = include_bytes_aligned!("../objects/pods.o");
 
 /// The object that this kernel can load.
 pub(crate) fn object() -> &'static [u8] {
@@ -22,10 +36,70 @@ pub(crate) fn maps_of(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<Ebpf
 /// Loads every program of an object whose maps were made.
 pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), Error> {
     for (name, program) in ebpf.programs_mut() {
-        let loaded = <&mut CgroupSockAddr>::try_from(program).and_then(CgroupSockAddr::load);
+        let loaded = match program {
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
         loaded.map_err(|e| Error::Load { cause: format!("{name}: {}", chain(&e)) })?;
     }
     Ok(())
+}
+
+/// The objects of this daemon, loaded.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    pub(crate) sockets: Ebpf,
+    /// `None`: policies are not enforced.
+    pub(crate) pods: Option<Ebpf>,
+}
+
+const NO_PROGRAM: &str = "it is not in the objects that are loaded";
+
+impl Objects {
+    pub(crate) fn load(&mut self) -> Result<(), Error> {
+        load(&mut self.sockets)?;
+        self.pods.as_mut().map_or(Ok(()), load)
+    }
+
+    fn program(&self, name: &str) -> Result<&Program, String> {
+        let found = self.sockets.program(name);
+        let found = found.or_else(|| self.pods.as_ref().and_then(|pods| pods.program(name)));
+        found.ok_or_else(|| NO_PROGRAM.to_owned())
+    }
+
+    /// A program that was loaded.
+    pub(crate) fn program_fd(&self, name: &str) -> Result<BorrowedFd<'_>, String> {
+        let fd = match self.program(name)? {
+            Program::CgroupSockAddr(program) => program.fd(),
+            Program::SchedClassifier(program) => program.fd(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        fd.map(|fd| fd.as_fd()).map_err(|error| chain(&error))
+    }
+
+    /// The kernel's number of a program.
+    pub(crate) fn program_id(&self, name: &str) -> Result<u32, String> {
+        let info = match self.program(name)? {
+            Program::CgroupSockAddr(program) => program.info(),
+            Program::SchedClassifier(program) => program.info(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        info.map(|info| info.id()).map_err(|error| chain(&error))
+    }
+
+    /// A new link of a program of sockets.
+    pub(crate) fn link_to_cgroup(
+        &mut self,
+        name: &str,
+        cgroup: &fs::File,
+    ) -> Result<FdLink, String> {
+        let program = self.sockets.program_mut(name).ok_or(NO_PROGRAM)?;
+        let program = <&mut CgroupSockAddr>::try_from(program).map_err(|error| chain(&error))?;
+        let link = program.attach(cgroup, CgroupAttachMode::Single);
+        let link = link.and_then(|link| program.take_link(link));
+        link.map_err(|e| chain(&e))?.try_into().map_err(|e: LinkError| chain(&e))
+    }
 }
 
 /// Loads every program with maps that are not pinned, and lets go of it again: does this kernel take
@@ -34,7 +108,7 @@ pub(crate) fn load(ebpf: &mut Ebpf) -> Result<(), Error> {
 /// # Errors
 /// What the kernel says against one.
 pub fn rehearse() -> Result<(), Error> {
-    for bytes in [object(), SOCKETS_EPERM] {
+    for bytes in [object(), SOCKETS_EPERM, PODS] {
         load(&mut maps_of(&mut EbpfLoader::new(), bytes)?)?;
     }
     Ok(())

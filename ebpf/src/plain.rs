@@ -4,6 +4,10 @@ use towpath_image::datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
     FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
     SocketRecord, TotalCounters,
+    policy::{
+        BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig, PolicyCounters,
+        PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
+    },
 };
 
 /// Data that the kernel may copy as it is.
@@ -29,5 +33,6 @@ macro_rules! plain {
 plain! {
     u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue,
     FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
-    SocketRecord, TotalCounters
+    SocketRecord, TotalCounters, BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig,
+    PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord
 }

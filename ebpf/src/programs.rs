@@ -2,20 +2,20 @@
 
 use std::{mem::offset_of, sync::Arc};
 
-use aya::Ebpf;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use towpath_image::{
-    Applied, Attachments, KernelError, MapName, Programs, ServiceImage, datapath::ConfigRecord,
+    Applied, Attachments, KernelError, MapName, PolicyImage, Programs, ServiceImage,
+    datapath::ConfigRecord,
 };
 
 use crate::{
     Error, Settings,
-    adopt::{adopt, pinned},
+    adopt::{adopt, pinned, pods},
     error::chain,
     live::{AreaMaps, LiveImage, LiveMaps},
     mapped::Mapped,
     maps::OpenMap,
-    object,
+    object::Objects,
     pins::{self, layouts::Layouts, links, lock::WriterLock},
     probe::host_netns_cookie,
     table::Table,
@@ -29,6 +29,8 @@ pub struct Opened {
     pub programs: LivePrograms,
     /// The maps of services.
     pub services: LiveMaps<ServiceImage>,
+    /// The maps of policies, if they are enforced.
+    pub policy: Option<LiveMaps<PolicyImage>>,
 }
 
 /// Takes the lock, makes or adopts the maps, fills a fresh layout from another version's pins, loads
@@ -40,7 +42,8 @@ pub struct Opened {
 /// Every [`Error`]; nothing that worked before is undone then.
 pub fn open(settings: &Settings) -> Result<Opened, Error> {
     let programs = LivePrograms::open(settings, &[])?;
-    Ok(Opened { services: programs.maps()?, programs })
+    let policy = settings.policy.is_some().then(|| programs.maps()).transpose()?;
+    Ok(Opened { services: programs.maps()?, policy, programs })
 }
 
 /// The programs of this node, and all that is pinned.
@@ -50,7 +53,7 @@ pub struct LivePrograms {
     layouts: Layouts,
     maps: Vec<OpenMap>,
     config: Mapped<ConfigRecord>,
-    ebpf: Ebpf,
+    objects: Objects,
     settings: Settings,
     started_empty: Vec<MapName>,
     /// What should be in force.
@@ -67,7 +70,8 @@ impl LivePrograms {
     /// Every [`Error`]; nothing that worked before is undone then.
     pub fn open(settings: &Settings, further: &[&Table]) -> Result<Self, Error> {
         let settings = settings.plain()?;
-        let areas = &[&tables::ALL, further].concat()[..];
+        let policy: &[&Table] = if settings.policy.is_some() { &[&tables::POLICY] } else { &[] };
+        let areas = &[&tables::ALL, policy, further].concat()[..];
         let mut layouts = Layouts::default();
         let lock = WriterLock::take(&settings, |root| {
             layouts = Layouts::find(root, &settings)?;
@@ -79,19 +83,22 @@ impl LivePrograms {
             tracing::warn!(maps = ?started_empty, "another version's maps cannot be read: these are empty");
         }
         let dir = layouts.dir();
-        let mut ebpf = adopt(&settings, areas, &dir)?;
+        let sockets = adopt(&settings, areas, &dir)?;
+        let with_pods = settings.policy.is_some();
+        let pods = with_pods.then(|| pods(&settings, areas, &dir)).transpose()?;
+        let mut objects = Objects { sockets, pods };
         let rows = areas.iter().flat_map(|table| table.rows);
         let maps = rows.map(|row| pinned(&dir.join(row.name.as_str()), row));
         let maps: Vec<_> = maps.filter_map(Result::transpose).collect::<Result<_, _>>()?;
         let config = AreaMaps(&maps).map(MapName::CONFIG)?.array()?;
         configure(&config, &settings)?;
-        object::load(&mut ebpf)?;
+        objects.load()?;
         Ok(Self {
             lock: Arc::new(lock),
             layouts,
             maps,
             config,
-            ebpf,
+            objects,
             settings,
             started_empty,
             wanted: Attachments::new(),
@@ -123,7 +130,13 @@ impl LivePrograms {
     /// What is in force now, as the kernel has it.
     #[must_use]
     pub fn attached(&self) -> Attachments {
-        links::attached(&self.ebpf, &self.settings)
+        links::attached(&self.objects, &self.settings)
+    }
+
+    /// What an earlier daemon left in force at devices: it stays until something else is wanted there.
+    #[must_use]
+    pub fn at_devices(&self) -> Attachments {
+        links::at_devices(&self.settings)
     }
 
     fn pins(&self, cause: String) -> KernelError {
@@ -153,7 +166,7 @@ impl Programs for LivePrograms {
             // Programs are looked after all the same.
             Err(error) => (Vec::new(), Some(self.pins(chain(&error)))),
         };
-        let programs = links::mend(&mut self.ebpf, &self.settings, &self.wanted);
+        let programs = links::mend(&mut self.objects, &self.settings, &self.wanted);
         healed.extend(programs.done);
         programs.failure.or(failure).map_or(Ok(healed), Err)
     }
@@ -163,7 +176,7 @@ impl Programs for LivePrograms {
             return Applied { done: wanted.len(), failure: None };
         }
         self.wanted.clone_from(wanted);
-        let mut applied = links::attach(&mut self.ebpf, &self.settings, wanted);
+        let mut applied = links::attach(&mut self.objects, &self.settings, wanted);
         // From the first link on this version's maps are the ones that count.
         if (applied.done > 0 || applied.failure.is_none())
             && let Err(error) = self.layouts.settle(&self.lock)

@@ -5,7 +5,7 @@ use std::{
     path::{Component, PathBuf},
 };
 
-use towpath_image::{Capacities, datapath::LAYOUT};
+use towpath_image::{Capacities, PolicyCapacities, datapath::LAYOUT};
 
 use crate::Error;
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub cluster: Option<u64>,
     /// Only sockets of the host's network namespace are served.
     pub host_only: bool,
+    /// Sizes of the maps of policies; `None`: policies are not enforced, and have no maps.
+    pub policy: Option<PolicyCapacities>,
     /// Number of the maps' layout: what this version was built with, but for tests.
     pub layout: u32,
 }
@@ -46,6 +48,7 @@ impl Settings {
             capacities: Capacities::default(),
             cluster: None,
             host_only: false,
+            policy: None,
             layout: LAYOUT,
         }
     }
@@ -60,6 +63,10 @@ impl Settings {
         }
         let root = std::path::absolute(&self.pin_root).map_err(failed)?;
         Ok(Self { pin_root: root.components().collect(), ..self.clone() })
+    }
+
+    pub(crate) fn policies(&self) -> PolicyCapacities {
+        self.policy.unwrap_or_default()
     }
 
     /// Where this layout's maps are pinned.

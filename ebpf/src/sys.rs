@@ -22,6 +22,7 @@ const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_ENABLE_STATS: libc::c_long = 32;
@@ -82,11 +83,14 @@ pub(crate) fn update_batch<K: Copy, V: Copy>(
     }
 }
 
-/// Every element of a hash map.
+/// Every element of a hash map or a trie.
 pub(crate) fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
     const CHUNK: usize = 4096;
+    // A hash map's position is four bytes, a trie's a key.
+    const TOKEN: usize = 8;
+    const { assert!(size_of::<K>() <= TOKEN * 8) };
     let (mut keys, mut values) = (vec![K::zero(); CHUNK], vec![V::zero(); CHUNK]);
-    let (mut token, mut next_token) = (0u64, 0u64);
+    let (mut token, mut next_token) = ([0u64; TOKEN], [0u64; TOKEN]);
     let mut found = Vec::new();
     let mut first = true;
     loop {
@@ -99,8 +103,7 @@ pub(crate) fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K
             map_fd: fd_number(map),
             ..BatchAttr::default()
         };
-        // SAFETY: the buffers hold `count` elements; the tokens are larger than the four bytes that
-        // a hash map's position needs.
+        // SAFETY: the buffers hold `count` elements; the tokens are as large as a key.
         let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
         let got = (attr.count as usize).min(CHUNK);
         let done = match result {
@@ -174,6 +177,49 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     };
     // SAFETY: no pointers.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_zero| ())
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreateAttr {
+    prog_fd: u32,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    relative: u32,
+    pad: u32,
+    expected_revision: u64,
+}
+
+/// Which end of a device a program is for (`enum bpf_attach_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Tcx {
+    Ingress = 46,
+    Egress = 47,
+}
+
+/// A link of a program to a device, behind what is attached there (TCX, 6.6).
+pub(crate) fn link_to_device(
+    program: BorrowedFd<'_>,
+    device: u32,
+    end: Tcx,
+) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreateAttr {
+        prog_fd: fd_number(program),
+        ifindex: device,
+        attach_type: end as u32,
+        ..LinkCreateAttr::default()
+    };
+    // SAFETY: no pointers.
+    let fd = unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?;
+    // SAFETY: a descriptor that the kernel just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What [`link_attachment`] says of such a link.
+pub(crate) const fn device_place(device: u32, end: Tcx) -> u64 {
+    device as u64 | (end as u64) << 32
 }
 
 #[repr(C)]
@@ -255,7 +301,8 @@ struct LinkInfo {
 }
 
 /// Which cgroup a link is attached to (0 when that cgroup is gone, or the link was detached), and
-/// the id of its program.
+/// the id of its program. Of a link to a device: its index, and which end, where the cgroup would be
+/// ([`device_place`]); an index of 0 when it is gone.
 pub(crate) fn link_attachment(link: BorrowedFd<'_>) -> io::Result<(u64, u32)> {
     let info = info::<LinkInfo>(link)?;
     Ok((info.cgroup_id, info.prog_id))

@@ -27,6 +27,7 @@ pub(crate) enum MapKind {
     Hash = 1,
     Array = 2,
     LruHash = 9,
+    Prefixes = 11,
     SocketStorage = 24,
 }
 
@@ -34,7 +35,7 @@ impl MapKind {
     /// Flags of a map that no object describes: memory of a hash follows use, an array is mapped.
     pub(crate) const fn flags(self) -> u32 {
         match self {
-            Self::Hash => 1,
+            Self::Hash | Self::Prefixes => 1,
             Self::Array => 1 << 10,
             Self::LruHash | Self::SocketStorage => 0,
         }
@@ -90,6 +91,16 @@ impl Row {
     #[must_use]
     pub const fn hash<K: Plain, V: Plain>(name: MapName, elements: fn(&Settings) -> u32) -> Self {
         let row = Self::new(name, MapKind::Hash, size_of::<K>(), size_of::<V>(), elements);
+        Self { copy: Some(copy_hash::<K, V>), ..row }
+    }
+
+    /// A trie of which the longest prefix counts; its size is configured.
+    #[must_use]
+    pub const fn prefixes<K: Plain, V: Plain>(
+        name: MapName,
+        elements: fn(&Settings) -> u32,
+    ) -> Self {
+        let row = Self::new(name, MapKind::Prefixes, size_of::<K>(), size_of::<V>(), elements);
         Self { copy: Some(copy_hash::<K, V>), ..row }
     }
 

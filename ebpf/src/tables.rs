@@ -6,6 +6,10 @@ use towpath_image::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
         FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
         SocketRecord, TotalCounters,
+        policy::{
+            BlockKey, BlockWord, DeviceWord, PORT_ELEMENTS, PeerWord, PodRecord, PolicyConfig,
+            PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
+        },
     },
 };
 
@@ -19,13 +23,15 @@ const LRU_ELEMENTS: u32 = 65_536;
 /// CHOICES, in layout 1.
 const FLOWS: MapName = MapName::new("FLOWS");
 
-/// Every area's.
+/// What every daemon has.
 pub(crate) const ALL: [&Table; 2] = [&PROGRAMS, &SERVICES];
+/// Every area's.
+const EVER: [&Table; 3] = [&PROGRAMS, &SERVICES, &POLICY];
 
 /// Names of all maps. What goes out of use stays among them: clean-up removes what an older version
 /// pinned.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    let rows = ALL.iter().flat_map(|table| table.rows);
+    let rows = EVER.iter().flat_map(|table| table.rows);
     rows.flat_map(|row| [Some(row.name), row.former_name()]).flatten().map(MapName::as_str)
 }
 
@@ -50,5 +56,26 @@ pub(crate) const SERVICES: Table = Table {
             .formerly(Former::renamed::<ChoiceKey, ChoiceValue>(FLOWS)),
         Row::lru::<u64, PeerValue>(MapName::PEERS, |_| LRU_ELEMENTS).alone(),
         Row::socket_storage::<SocketRecord>(MapName::SOCKETS).alone(),
+    ],
+};
+
+/// Connections that are remembered for their replies. A lost one is cut where only its reply may pass.
+const POLICY_FLOW_ELEMENTS: u32 = 262_144;
+
+/// Policies. What devices and words lead to is in the other maps: none means something alone but what
+/// was counted, and who opened what, which names slots by generation.
+pub(crate) const POLICY: Table = Table {
+    area: "policy",
+    rows: &[
+        Row::array::<PodRecord>(MapName::POLICY_PODS, |s| s.policies().pods),
+        Row::hash::<u32, DeviceWord>(MapName::POLICY_DEVICES, |s| s.policies().pods),
+        Row::hash::<Addr, PeerWord>(MapName::POLICY_PEERS, |s| s.policies().peers),
+        Row::prefixes::<BlockKey, BlockWord>(MapName::POLICY_BLOCKS, |s| s.policies().blocks),
+        Row::hash::<RowKey, RowWord>(MapName::POLICY_ROW_INDEX, |s| s.policies().row_index),
+        Row::array::<RowRecord>(MapName::POLICY_ROWS, |s| s.policies().rows),
+        Row::array::<u64>(MapName::POLICY_PORTS, |_| PORT_ELEMENTS),
+        Row::lru::<PolicyFlowKey, PolicyFlowValue>(MapName::POLICY_FLOWS, |_| POLICY_FLOW_ELEMENTS),
+        Row::single::<PolicyConfig>(MapName::POLICY_CONFIG),
+        Row::single::<PolicyCounters>(MapName::POLICY_COUNTERS).alone(),
     ],
 };

@@ -40,7 +40,7 @@ fn objects_agree_with_their_sources() {
         manifest.contains(&hash),
         "ebpf/objects/MANIFEST names other sources: run `cargo xtask bpf` and commit the objects"
     );
-    for name in ["sockets.o", "sockets-eperm.o"] {
+    for name in ["sockets.o", "sockets-eperm.o", "pods.o"] {
         let object = fs::read(ebpf.join("objects").join(name)).expect("the object");
         assert!(
             object.windows(hash.len()).any(|window| window == hash.as_bytes()),

@@ -65,6 +65,10 @@ codes! {
     DnsAddressNotServed 6002 "An address of cluster DNS cannot be served by this node."
     NameserverUnusable 6003 "A server for names outside the cluster is missing, or leads back here."
 
+    PolicyRefused 7001 "NetworkPolicies need more room than there is; those of before stay in force."
+    PodWithoutDevice 7002 "An isolated pod of this node has no device that is certainly its own."
+    DevicesUnreadable 7003 "The devices of pods cannot be read over netlink."
+
     RouteTaken 8001 "A host and path, or a host's certificate, belong to an older Ingress."
     BackendMissing 8002 "An Ingress leads to a Service or port that is not there or cannot be used."
     AnnotationIgnored 8004 "An annotation of an Ingress is not honoured; requests are served without it."

@@ -1,6 +1,6 @@
 //! What a source says. The only way into the [`crate::Store`].
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{Key, Kind, Object, ObjectName, Problem, Stream};
 
@@ -34,6 +34,18 @@ pub enum NodeFact {
     Addresses(Vec<IpAddr>),
     /// This node itself answers DNS at the ClusterIPs of this Service; `None`: of none.
     AnswersDns(Option<ObjectName>),
+    /// The devices of the node's network namespace that lead to pods, by index. Replaces what was said
+    /// before.
+    PodDevices(Arc<[PodDevice]>),
+}
+
+/// The host's end of a pair of devices of which the other end is in a pod.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct PodDevice {
+    /// Its interface index.
+    pub index: u32,
+    /// The addresses of the other end, sorted; none as long as the pod is being made.
+    pub addresses: Box<[IpAddr]>,
 }
 
 /// The one way back to a source: list this stream again, this time from a quorum.

@@ -130,6 +130,7 @@ macro_rules! kinds {
             pub fn absorb(&mut self, later: Self) {
                 $(Change::absorb(&mut self.$many, later.$many);)*
                 self.local |= later.local;
+                self.devices |= later.devices;
                 self.listed.extend(later.listed);
                 self.unreadable = self.unreadable.and(later.unreadable);
             }
@@ -139,6 +140,7 @@ macro_rules! kinds {
             #[must_use]
             pub fn concern(&self, kinds: Kinds) -> bool {
                 self.local
+                    || (self.devices && kinds.contains(Kind::Pod))
                     || self.unreadable.overlap(kinds)
                     || self.listed.iter().any(|stream| kinds.contains(stream.kind))
                     $(|| (kinds.contains(Kind::$kind) && !self.$many.is_empty()))*
@@ -155,6 +157,8 @@ macro_rules! kinds {
             )*
             /// The node's own addresses changed.
             pub local: bool,
+            /// The devices of this node's pods changed.
+            pub devices: bool,
             /// Streams whose list ended, whatever was different in it.
             pub listed: BTreeSet<Stream>,
             /// Kinds of which an object became unreadable, or an unreadable one was read or went.

@@ -8,11 +8,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     ops::Bound,
+    sync::Arc,
 };
 
 use crate::{
-    Changes, Event, Key, Kind, Kinds, NodeFact, Object, ObjectName, Problem, Relist, Scope, Stream,
-    View, brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
+    Changes, Event, Key, Kind, Kinds, NodeFact, Object, ObjectName, PodDevice, Problem, Relist,
+    Scope, Stream, View, brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
 };
 
 pub(crate) use pool::Pool;
@@ -31,8 +32,10 @@ pub struct Store {
     pub(crate) own_node: ObjectName,
     pub(crate) local_addresses: Vec<IpAddr>,
     pub(crate) answers_dns: Option<ObjectName>,
+    pub(crate) pod_devices: Arc<[PodDevice]>,
     pub(crate) tables: Tables,
     local_changed: bool,
+    devices_changed: bool,
     streams: Streams,
     /// Objects whose newest version could not be understood.
     pub(crate) bad: BTreeMap<Key, Problem>,
@@ -52,8 +55,10 @@ impl Store {
             own_node: ObjectName::new("", own_node),
             local_addresses: Vec::new(),
             answers_dns: None,
+            pod_devices: Arc::default(),
             tables: Tables::default(),
             local_changed: false,
+            devices_changed: false,
             streams: Streams::default(),
             bad: BTreeMap::new(),
             unreadable: Kinds::default(),
@@ -88,6 +93,10 @@ impl Store {
                 self.local_changed |= self.answers_dns != service;
                 self.answers_dns = service;
             }
+            Event::Local(NodeFact::PodDevices(devices)) => {
+                self.devices_changed |= self.pod_devices != devices;
+                self.pod_devices = devices;
+            }
         }
         relist.or_else(|| self.owed.pop_first().map(Relist))
     }
@@ -95,6 +104,7 @@ impl Store {
     /// Everything fed so far, and what it changed since the last commit.
     pub fn commit(&mut self) -> (View<'_>, Changes) {
         let mut changes = self.tables.changes(std::mem::take(&mut self.local_changed));
+        changes.devices = std::mem::take(&mut self.devices_changed);
         changes.listed = std::mem::take(&mut self.ended);
         changes.unreadable = std::mem::take(&mut self.unreadable);
         (self.view(), changes)

@@ -88,6 +88,11 @@ impl<'a> View<'a> {
     pub const fn answers_dns(&self) -> Option<&'a ObjectName> {
         self.store.answers_dns.as_ref()
     }
+    /// Devices of this node that lead to pods.
+    #[must_use]
+    pub fn pod_devices(&self) -> &'a [crate::PodDevice] {
+        &self.store.pod_devices
+    }
     /// Was this stream listed? Of a kind that the server does not know, every one was.
     #[must_use]
     pub fn listed(&self, stream: &Stream) -> bool {

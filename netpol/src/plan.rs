@@ -42,6 +42,15 @@ pub struct PolicyDelta {
     pub blocks: bool,
 }
 
+impl PolicyDelta {
+    /// Takes a later one in.
+    pub fn absorb(&mut self, later: Self) {
+        self.peers.extend(later.peers);
+        self.pods |= later.pods;
+        self.blocks |= later.blocks;
+    }
+}
+
 /// A pod of this node that policies can select.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LocalPod {
@@ -134,6 +143,12 @@ impl PolicyPlan {
             plan.refresh(ip, view);
         }
         plan
+    }
+
+    /// All that is wanted, as a difference from nothing.
+    #[must_use]
+    pub fn everything(&self) -> PolicyDelta {
+        PolicyDelta { peers: self.peers.keys().copied().collect(), pods: true, blocks: true }
     }
 
     /// Judges an address anew; true when its signature is another one.

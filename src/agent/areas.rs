@@ -8,12 +8,15 @@ use towpath_model::Stream;
 use crate::{
     config::Config,
     dns::{self, Dns},
+    policy::{self, Policy},
     reconcile::{Areas, Has, Runner, Running},
     services::{self, Services},
 };
 
 /// Every area; `None`: switched off.
 pub struct Daemon {
+    /// What pods may reach, and be reached by.
+    pub policy: Option<Runner<Policy>>,
     /// Service routing for sockets.
     pub services: Option<Runner<Services>>,
     /// The cluster's DNS.
@@ -23,12 +26,17 @@ pub struct Daemon {
 /// What the areas of this configuration need before they plan.
 pub(super) fn needs(config: &Config) -> BTreeSet<Stream> {
     let names = config.dns.as_ref().map(|_on| dns::NEEDS);
-    services::NEEDS.into_iter().chain(names.into_iter().flatten()).collect()
+    let policies = config.network_policy.then_some(&policy::NEEDS);
+    let optional = names.into_iter().flatten().chain(policies.into_iter().flatten().cloned());
+    services::NEEDS.into_iter().chain(optional).collect()
 }
 
 impl Areas for Daemon {
     fn each(&self, each: &mut dyn FnMut(&dyn Running)) {
-        let Self { services, dns } = self;
+        let Self { policy, services, dns } = self;
+        if let Some(policy) = policy {
+            each(policy);
+        }
         if let Some(services) = services {
             each(services);
         }
@@ -38,7 +46,10 @@ impl Areas for Daemon {
     }
 
     fn each_mut(&mut self, each: &mut dyn FnMut(&mut dyn Running)) {
-        let Self { services, dns } = self;
+        let Self { policy, services, dns } = self;
+        if let Some(policy) = policy {
+            each(policy);
+        }
         if let Some(services) = services {
             each(services);
         }
@@ -51,5 +62,11 @@ impl Areas for Daemon {
 impl Has<Services> for Daemon {
     fn runner(&self) -> Option<&Runner<Services>> {
         self.services.as_ref()
+    }
+}
+
+impl Has<Policy> for Daemon {
+    fn runner(&self) -> Option<&Runner<Policy>> {
+        self.policy.as_ref()
     }
 }

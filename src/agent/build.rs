@@ -21,6 +21,7 @@ use crate::{
     clock::SystemClock,
     config::{Config, SourceConfig},
     dns::{self, Serving},
+    policy::{self, Policy},
     reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
     services::{self, HealthCheck, HealthChecks, ServiceAudit, ServiceEnds, StaleUdp, Sweeper},
     source::{Health, Wants},
@@ -28,7 +29,9 @@ use crate::{
 };
 
 /// What no area serves yet.
-const NOT_SERVED: &str = "NetworkPolicy and Ingress";
+const NOT_SERVED: &str = "Ingress";
+/// What is not served while it is off.
+const NO_POLICY: &str = "NetworkPolicy (features.networkPolicy is off)";
 /// Name of the loop's thread.
 pub(super) const LOOP: &str = "reconcile";
 /// Name of the admin servers' thread.
@@ -94,7 +97,10 @@ pub(super) fn start(
     let dns = config.dns.as_ref().map(|dns| dns::build(dns, &metrics.dns)).transpose()?;
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
-    let areas = Daemon { services: Some(Runner::new(services)), dns };
+    let held = opened.programs.at_devices();
+    let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), held)).transpose()?;
+    let areas =
+        Daemon { policy: policy.map(Runner::new), services: Some(Runner::new(services)), dns };
     streams.send_replace(areas.streams());
     let outputs = Outputs {
         relists,
@@ -168,7 +174,12 @@ impl Watching<'_> {
             stale_udp,
             not_served: {
                 let dns = self.config.dns.is_none().then_some("DNS: features.dns is off");
-                let all = services::NOT_SERVED.into_iter().chain(dns).chain([NOT_SERVED]);
+                let policy = match self.config.network_policy {
+                    true => &policy::NOT_JUDGED[..],
+                    false => &[NO_POLICY],
+                };
+                let all = services::NOT_SERVED.into_iter().chain(policy.iter().copied());
+                let all = all.chain(dns).chain([NOT_SERVED]);
                 all.map(str::to_owned).collect()
             },
         });

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 use towpath_ebpf::{Error::Locked, Opened, Settings};
-use towpath_image::{Programs as _, datapath::LAYOUT};
+use towpath_image::{PolicyCapacities, Programs as _, datapath::LAYOUT};
 use towpath_model::{Event, NodeFact, Relist, Store};
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     config::{Config, SocketLb, SourceConfig},
     reconcile::Wake,
     services,
-    source::{Feed, Health, Wants, kube, manifests, node_facts},
+    source::{Feed, Health, Wants, kube, manifests, node_facts, pod_devices},
 };
 
 /// The loop writes what was received before, and is given so long for it.
@@ -92,6 +92,10 @@ fn spawn_sources(
     let (known, mut addresses) = watch::channel(false);
     let facts = node_facts::run(feed.clone(), health.clone(), known);
     tasks.spawn(async { Ok(facts.await?) });
+    if config.network_policy {
+        let devices = pod_devices::run(feed.clone(), health.clone());
+        tasks.spawn(async { Ok(devices.await?) });
+    }
     let binding = Binding { wakes: wakes.clone(), health: health.clone(), unverified, serves };
     let inputs = Inputs { feed, wants, relists, health: health.clone(), clock };
     let source = feed_from(config.clone(), inputs, binding);
@@ -155,7 +159,12 @@ async fn serve(
 /// Opens the kernel and brings the programs into force, with what the maps hold.
 pub(super) fn open(settings: &Settings) -> Result<Opened, towpath_ebpf::Error> {
     let mut opened = towpath_ebpf::open(settings)?;
-    match opened.programs.attach(&services::attachments()).failure {
+    let mut wanted = services::attachments();
+    if opened.policy.is_some() {
+        // What an earlier daemon left at pods' devices stays in force.
+        wanted.extend(opened.programs.at_devices());
+    }
+    match opened.programs.attach(&wanted).failure {
         None => Ok(opened),
         Some(failure) => Err(failure.into()),
     }
@@ -208,6 +217,7 @@ pub(super) fn kernel_settings(config: &Config) -> Settings {
         run_dir: config.run_dir.clone(),
         capacities: config.kernel.capacities,
         cluster: None, // until it is known
+        policy: config.network_policy.then(PolicyCapacities::default),
         host_only: config.services.socket_lb == SocketLb::HostOnly,
         layout: LAYOUT,
     };

@@ -7,7 +7,7 @@ use std::{
 
 use towpath_model::ObjectName;
 
-use super::{Fault, layers::Layers, suggest};
+use super::{Fault, features, layers::Layers};
 
 /// The port of DNS.
 const PORT: u16 = 53;
@@ -29,22 +29,8 @@ pub struct DnsConfig {
 pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<DnsConfig> {
     let file = layers.file;
     let before = faults.len();
-    let switch = file.features.as_ref().and_then(|features| features.dns.as_ref());
-    let switch = switch.map(|spanned| layers.of_file(spanned));
-    let on = match switch.as_ref().map(|setting| setting.value.as_str()) {
-        // Readers of YAML 1.1, such as helm, write what was `on` as `true`.
-        None | Some("off" | "false") => false,
-        Some("on" | "true") => true,
-        Some(other) => {
-            let action = suggest::advice(other, &["on", "off"]);
-            faults.extend(
-                switch
-                    .iter()
-                    .map(|s| s.fault("features.dns", "is neither on nor off", action.clone())),
-            );
-            false
-        }
-    };
+    let features = file.features.as_ref();
+    let on = features::switch(layers, "dns", features.and_then(|one| one.dns.as_ref()), faults);
     let domain = file.cluster_domain.as_ref().map(|spanned| layers.of_file(spanned));
     if let Some(domain) = domain.as_ref().filter(|domain| !is_domain(&domain.value)) {
         let why = "is no domain that a cluster can have";

@@ -40,6 +40,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Features {
     pub(super) dns: Option<Spanned<String>>,
+    pub(super) network_policy: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

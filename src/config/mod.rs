@@ -9,6 +9,7 @@ mod args;
 mod dns;
 mod environment;
 mod fault;
+mod features;
 mod file;
 mod kernel;
 mod layers;
@@ -51,6 +52,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How DNS is answered; `None`: it is not.
     pub dns: Option<DnsConfig>,
+    /// Are policies enforced?
+    pub network_policy: bool,
 }
 
 impl Config {
@@ -78,12 +81,23 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
     let admin = admin::resolve(&layers, &run_dir, &mut faults);
     let log = log::resolve(&layers, &mut faults);
     let dns = dns::resolve(&layers, &mut faults);
+    let network_policy = features::network_policy(&layers, &mut faults);
     match (node_name, source, kernel, services, admin, log) {
         (Some(node_name), Some(source), Some(kernel), Some(services), Some(admin), Some(log))
             if faults.is_empty() =>
         {
-            let standby = args.standby;
-            Ok(Config { node_name, source, kernel, run_dir, standby, services, admin, log, dns })
+            Ok(Config {
+                node_name,
+                source,
+                kernel,
+                run_dir,
+                standby: args.standby,
+                services,
+                admin,
+                log,
+                dns,
+                network_policy,
+            })
         }
         _ => Err(Faults(faults)),
     }

@@ -129,7 +129,11 @@ impl Fixture {
 
     /// The same, with a source that takes so many requests for lists at a time.
     pub(crate) fn with_relists(kernel: SharedKernel, most: usize) -> Self {
-        Self::with_areas(kernel, most, |services| Daemon { services: Some(services), dns: None })
+        Self::with_areas(kernel, most, |services| Daemon {
+            policy: None,
+            services: Some(services),
+            dns: None,
+        })
     }
 }
 

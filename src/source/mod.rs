@@ -7,6 +7,7 @@ pub mod kube;
 pub mod manifests;
 mod metrics;
 pub mod node_facts;
+pub mod pod_devices;
 
 use std::{
     borrow::Cow,

@@ -20,6 +20,42 @@ pub fn node(bed: &NodeBed, zone: &str) -> Value {
     })
 }
 
+/// A running pod, as the object of the API.
+#[must_use]
+pub fn pod(host: &Host, node: &str, namespace: &str, name: &str, labels: &Value) -> Value {
+    let ips: Vec<Value> = host.addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "namespace": namespace, "name": name, "uid": host.name, "labels": labels },
+        "spec": { "nodeName": node, "containers": [{ "name": "c" }] },
+        "status": {
+            "phase": "Running", "podIP": host.addresses[0], "podIPs": ips,
+            "conditions": [{ "type": "Ready", "status": "True" }],
+        },
+    })
+}
+
+/// A namespace with the label that every one has, and these.
+#[must_use]
+pub fn namespace(name: &str, labels: &Value) -> Value {
+    let mut labels = labels.as_object().cloned().unwrap_or_default();
+    labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
+    json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": { "name": name, "uid": format!("ns-{name}"), "labels": labels },
+    })
+}
+
+/// A NetworkPolicy with this `spec`.
+#[must_use]
+pub fn network_policy(namespace: &str, name: &str, spec: &Value) -> Value {
+    let metadata = json!({ "namespace": namespace, "name": name, "uid": format!("np-{name}") });
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata,
+        "spec": spec,
+    })
+}
+
 /// An endpoint: where it is and what its conditions are.
 #[derive(Clone, Debug)]
 pub struct Endpoint<'a> {

@@ -21,23 +21,30 @@ fn every_check_passes() {
     assert!(success && failed.is_empty() && checks.len() >= 80, "{failed:#?} {said}");
 }
 
-#[test]
-#[ignore = "needs root"]
-fn exactly_the_queries_fail_without_dns() {
-    let (success, checks, said) = lines(&["--without", "dns"]);
+/// Runs the demo without an area: exactly its traffic must fail. `number`: all but what needs none of
+/// it.
+fn exactly_its_traffic_fails(area: &str, number: usize) {
+    let (success, checks, said) = lines(&["--without", area]);
     let passed: Vec<_> = checks.iter().filter(|check| check["ok"] != false).collect();
     assert!(passed.is_empty(), "they prove nothing: {passed:#?}");
-    assert!(success && checks.iter().all(|check| check["area"] == "dns"), "{said}");
-    assert_eq!(checks.len(), 20, "{said}");
+    assert!(success && checks.iter().all(|check| check["area"] == area), "{said}");
+    assert_eq!(checks.len(), number, "{said}");
 }
 
 #[test]
 #[ignore = "needs root"]
-fn exactly_the_traffic_of_an_area_fails_without_it() {
-    let (success, checks, said) = lines(&["--without", "services"]);
-    let passed: Vec<_> = checks.iter().filter(|check| check["ok"] != false).collect();
-    assert!(passed.is_empty(), "they prove nothing: {passed:#?}");
-    assert!(success && checks.iter().all(|check| check["area"] == "services"), "{said}");
-    // All but what needs no Service, and what starts a daemon.
-    assert_eq!(checks.len(), 80, "{said}");
+fn exactly_the_traffic_of_services_fails_without_them() {
+    exactly_its_traffic_fails("services", 80);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn exactly_the_traffic_of_policy_fails_without_it() {
+    exactly_its_traffic_fails("policy", 12);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn exactly_the_queries_fail_without_dns() {
+    exactly_its_traffic_fails("dns", 20);
 }

@@ -13,6 +13,7 @@ mod front;
 mod health;
 mod hostile;
 mod manifests;
+mod network_policy;
 mod outage;
 mod policies;
 mod stale_udp;

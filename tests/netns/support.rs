@@ -43,6 +43,11 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new() -> Self {
+        Self::with_features(None)
+    }
+
+    /// With this `features` section in the daemons' configuration.
+    pub(crate) fn with_features(features: Option<&str>) -> Self {
         let tool = Path::new(TOWPATH);
         let cluster =
             Cluster::build(tool, &[(Wiring::Bridge, 3), (Wiring::PointToPoint, 2)]).unwrap();
@@ -61,6 +66,9 @@ impl Bed {
             hosts: (0..2).map(|node| cluster.nodes[node].host.agent().unwrap()).collect(),
             cluster,
         };
+        if let Some(features) = features {
+            std::fs::write(bed.config(), format!("features: {features}\n")).unwrap();
+        }
         let server = format!("http://{}:6443", bed.cluster.control.v4());
         bed.write_kubeconfig(&json!({ "server": server }));
         for node in 0..2 {

@@ -16,10 +16,13 @@ pub(crate) struct BpfArgs {
     check: bool,
 }
 
-/// Each object, and the feature it is built with. `eperm` is for kernels before 5.18, which have no
-/// `bpf_set_retval`; the loader finds out which of the two it needs.
-const OBJECTS: [(&str, &str); 2] =
-    [("ebpf/objects/sockets.o", ""), ("ebpf/objects/sockets-eperm.o", "eperm")];
+/// Each object, the binary it is, and the feature it is built with. `eperm` is for kernels before 5.18,
+/// which have no `bpf_set_retval`; the loader finds out which of the two it needs.
+const OBJECTS: [(&str, &str, &str); 3] = [
+    ("ebpf/objects/sockets.o", "sockets", ""),
+    ("ebpf/objects/sockets-eperm.o", "sockets", "eperm"),
+    ("ebpf/objects/pods.o", "pods", ""),
+];
 const MANIFEST: &str = "ebpf/objects/MANIFEST";
 const SOURCES: [&str; 2] = ["ebpf/datapath/src", "ebpf/kern/src"];
 const SECTION: &str = "towpath.src";
@@ -27,7 +30,7 @@ const SECTION: &str = "towpath.src";
 pub(crate) fn run(args: &BpfArgs) -> Result<()> {
     let hash = source_hash(&root())?;
     if args.check {
-        for (object, _) in OBJECTS {
+        for (object, ..) in OBJECTS {
             let bytes = fs::read(root().join(object)).context(object)?;
             if !bytes.windows(hash.len()).any(|window| window == hash.as_bytes()) {
                 bail!("{object} was built from other sources: run `cargo xtask bpf`");
@@ -38,10 +41,10 @@ pub(crate) fn run(args: &BpfArgs) -> Result<()> {
     let toolchain = Toolchain::find()?;
     fs::create_dir_all(root().join("ebpf/objects"))?;
     let note = root().join("ebpf/kern/target/source-hash");
-    for (object, features) in OBJECTS {
-        toolchain.build(features)?;
+    for (object, binary, features) in OBJECTS {
+        toolchain.build(binary, features)?;
         fs::write(&note, &hash)?;
-        finish(&root().join(object), &note)?;
+        finish(binary, &root().join(object), &note)?;
     }
     let manifest = format!(
         "source {hash}\nrustc {}\nbpf-linker {}\n",
@@ -54,8 +57,8 @@ pub(crate) fn run(args: &BpfArgs) -> Result<()> {
 }
 
 /// Copies what was built, without debugging information (BTF stays) and with its source's hash.
-fn finish(object: &Path, note: &Path) -> Result<()> {
-    let built = root().join("ebpf/kern/target/bpfel-unknown-none/release/sockets");
+fn finish(binary: &str, object: &Path, note: &Path) -> Result<()> {
+    let built = root().join("ebpf/kern/target/bpfel-unknown-none/release").join(binary);
     fs::copy(&built, object).with_context(|| built.display().to_string())?;
     let strip = tool("BPF_STRIP", &["llvm-strip", "llvm-strip-22"])?;
     let objcopy = tool("BPF_OBJCOPY", &["llvm-objcopy", "llvm-objcopy-22"])?;
@@ -86,13 +89,13 @@ impl Toolchain {
         Ok(found)
     }
 
-    fn build(&self, features: &str) -> Result<()> {
+    fn build(&self, binary: &str, features: &str) -> Result<()> {
         let remap = format!("--remap-path-prefix={}=/towpath", root().display());
         let flags = ["-Clink-arg=--btf", "-Cdebuginfo=2", "-Ctarget-cpu=v3", &remap].join("\u{1f}");
         status(
             Command::new(&self.cargo)
                 .current_dir(root().join("ebpf/kern"))
-                .args(["build", "--release", "--locked", "--features", features])
+                .args(["build", "--release", "--locked", "--bin", binary, "--features", features])
                 .env_remove("RUSTUP_TOOLCHAIN")
                 .env_remove("CARGO")
                 .env_remove("CARGO_TARGET_DIR")

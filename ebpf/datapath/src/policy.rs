@@ -361,7 +361,8 @@ pub struct PolicyFlowKey {
     pub peer_port: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Always zero.
+    /// Zero of a flow. 1 or 2, then zeroes: not a flow, but that the beginning of a fragmented datagram
+    /// passed to or from the pod; its number is in place of the ports.
     pub zero: [u8; 3],
 }
 
@@ -384,6 +385,26 @@ impl PolicyFlowValue {
     pub const FROM_NODE: u32 = 3;
 }
 
+/// The one element of POLICY_COUNTERS: packets that did not pass, by reason. 64 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct PolicyCounters {
+    /// To a pod, and no rule allows it.
+    pub denied_to_pod: u64,
+    /// From a pod, likewise.
+    pub denied_from_pod: u64,
+    /// From a pod with a source that is not its own.
+    pub spoofed: u64,
+    /// At a device whose pod is not known yet.
+    pub unbound: u64,
+    /// Of an isolated pod, and not understood.
+    pub unreadable: u64,
+    /// For another address than the pod's, as bridges flood.
+    pub not_for_it: u64,
+    /// Always zero.
+    pub reserved: [u64; 2],
+}
+
 /// The one element of POLICY_CONFIG.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -402,6 +423,7 @@ const _: () = assert!(size_of::<RowKey>() == 8);
 const _: () = assert!(size_of::<RowRecord>() == 128);
 const _: () = assert!(size_of::<PodRecord>() == 64);
 const _: () = assert!(size_of::<PolicyFlowKey>() == 28);
+const _: () = assert!(size_of::<PolicyCounters>() == 64);
 const _: () = assert!(size_of::<PolicyFlowValue>() == 8);
 
 /// Place of a port in the port table: element, and which of its four.

@@ -9,6 +9,10 @@ use crate::KernelError;
 pub enum HookKind {
     /// To a cgroup, for its sockets.
     Cgroup,
+    /// To a network device, for what comes in by it.
+    DeviceIngress,
+    /// To a network device, for what goes out by it.
+    DeviceEgress,
 }
 
 /// One row for each program: hooks of a place come into force in the order of `turn`.
@@ -32,6 +36,17 @@ impl Hook {
         Self::new(6, HookKind::Cgroup, "connect4"),
         Self::new(7, HookKind::Cgroup, "connect6"),
     ];
+
+    /// The hooks of a pod's device, on the host's side: what comes from the pod, and what goes to it.
+    pub const PODS: [Self; 2] = [
+        Self::new(8, HookKind::DeviceIngress, "pod_out"),
+        Self::new(9, HookKind::DeviceEgress, "pod_in"),
+    ];
+
+    /// Every hook there is.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        Self::SOCKETS.into_iter().chain(Self::PODS)
+    }
 
     /// A program of this name, which comes into force in this turn.
     #[must_use]
@@ -78,6 +93,29 @@ impl Attachment {
     #[must_use]
     pub fn of_sockets() -> Attachments {
         Hook::SOCKETS.map(|hook| Self { at: At::Cgroup, hook }).into()
+    }
+
+    /// Both hooks of each of these pods' devices.
+    #[must_use]
+    pub fn of_pods(devices: impl IntoIterator<Item = u32>) -> Attachments {
+        let both = |index| Hook::PODS.map(|hook| Self { at: At::Device(index), hook });
+        devices.into_iter().flat_map(both).collect()
+    }
+
+    /// The one that is shown like this; `None` when no version has such a hook.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        let (name, device) = match text.split_once('@') {
+            Some((name, index)) => (name, Some(index.parse::<u32>().ok()?)),
+            None => (text, None),
+        };
+        let hook = Hook::all().find(|hook| hook.name == name)?;
+        let at = match (hook.kind, device) {
+            (HookKind::Cgroup, None) => At::Cgroup,
+            (HookKind::DeviceIngress | HookKind::DeviceEgress, Some(index)) => At::Device(index),
+            _ => return None,
+        };
+        Some(Self { at, hook }).filter(|known| known.to_string() == text)
     }
 }
 
@@ -129,6 +167,17 @@ impl fmt::Display for Attachment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attachment_is_known_by_what_is_shown() {
+        let all = Attachment::of_pods([7, 12]).into_iter().chain(Attachment::of_sockets());
+        for known in all {
+            assert_eq!(Attachment::named(&known.to_string()), Some(known));
+        }
+        for unknown in ["", "pod_in", "connect4@3", "pod_in@", "pod_in@07", "pod_in@x", "pod@1"] {
+            assert_eq!(Attachment::named(unknown), None, "{unknown}");
+        }
+    }
 
     #[test]
     fn readers_come_into_force_before_writers() {

@@ -31,6 +31,8 @@ impl MapName {
     pub const POLICY_PORTS: Self = Self::new("POLICY_PORTS");
     /// Who opened what.
     pub const POLICY_FLOWS: Self = Self::new("POLICY_FLOWS");
+    /// What did not pass.
+    pub const POLICY_COUNTERS: Self = Self::new("POLICY_COUNTERS");
     /// One record of switches.
     pub const POLICY_CONFIG: Self = Self::new("POLICY_CONFIG");
 }

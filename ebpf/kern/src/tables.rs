@@ -14,6 +14,7 @@ use towpath_datapath::{
 };
 
 use crate::{
+    atomic::add_one,
     context::Family,
     maps::{
         AFFINITY, BACKENDS, CONFIG, COUNTERS, CHOICES, FRONTENDS, NODE_ADDRESSES, PEERS, SERVICES,
@@ -224,15 +225,5 @@ impl Kernel<'_> {
     fn socket(&self) -> *mut core::ffi::c_void {
         // SAFETY: a field of the context; never null in these hooks.
         unsafe { (*self.ctx.sock_addr).__bindgen_anon_1.sk.cast() }
-    }
-}
-
-/// `AtomicU64::fetch_add` does not exist on this target, and a relaxed one whose result is used is
-/// miscompiled (ebpf-spike.md section 7): this one has no result.
-#[inline(always)]
-unsafe fn add_one(counter: *mut u64) {
-    // SAFETY: the caller passes a pointer to eight aligned bytes of a map's value.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1u64);
     }
 }

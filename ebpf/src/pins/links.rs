@@ -3,28 +3,29 @@
 use std::{
     fs::{self, OpenOptions},
     os::{
-        fd::AsFd,
+        fd::{AsFd as _, BorrowedFd},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
 };
 
-use aya::{
-    Ebpf,
-    programs::{CgroupAttachMode, CgroupSockAddr, links::FdLink},
-};
 use towpath_image::{Applied, At, Attachment, Attachments, Hook, HookKind, KernelError, Made};
 
 use super::{
     dir::{PinDir, descriptor, remove},
     names::beside,
 };
-use crate::{Error, Settings, error::chain, sys};
+use crate::{
+    Error, Settings,
+    error::chain,
+    object::Objects,
+    sys::{self, Tcx},
+};
 
 /// Brings exactly these into force, with the programs that are loaded.
-pub(crate) fn attach(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments) -> Applied {
+pub(crate) fn attach(objects: &mut Objects, settings: &Settings, wanted: &Attachments) -> Applied {
     let Made { done, mut failure } = Made::each(wanted.iter().copied(), true, |what| {
-        let made = Link::open(what, settings).and_then(|link| link.bring_into_force(ebpf));
+        let made = Link::open(what, settings).and_then(|link| link.bring_into_force(objects));
         made.map_err(|cause| detached(what, cause)).map(|()| true)
     });
     for name in unwanted(settings, wanted) {
@@ -48,26 +49,27 @@ fn unwanted(settings: &Settings, wanted: &Attachments) -> Vec<String> {
     let names = fs::read_dir(&links).into_iter().flatten().flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     let mut names: Vec<_> = names.filter(|name| !wanted.contains(name)).filter(is_link).collect();
-    let turn = |name: &String| Hook::SOCKETS.iter().position(|hook| name.starts_with(hook.name()));
+    let turn = |name: &String| Hook::all().position(|hook| name.starts_with(hook.name()));
     names.sort_by_key(|name| std::cmp::Reverse(turn(name)));
     names
 }
 
 /// What of the programs that are loaded is in force.
-pub(crate) fn attached(ebpf: &Ebpf, settings: &Settings) -> Attachments {
+pub(crate) fn attached(objects: &Objects, settings: &Settings) -> Attachments {
     let in_force = |what: &Attachment| {
-        Link::open(what, settings).and_then(|link| link.is_in_force(ebpf)).unwrap_or(false)
+        Link::open(what, settings).and_then(|link| link.is_in_force(objects)).unwrap_or(false)
     };
-    Attachment::of_sockets().into_iter().filter(in_force).collect()
+    let all = Attachment::of_sockets().into_iter().chain(at_devices(settings));
+    all.filter(in_force).collect()
 }
 
 /// Looks at every link and mends those that are not in force; answers which. Eight pins are opened
 /// and asked about (some 50 us) when nothing is wrong.
-pub(crate) fn mend(ebpf: &mut Ebpf, settings: &Settings, wanted: &Attachments) -> Made {
+pub(crate) fn mend(objects: &mut Objects, settings: &Settings, wanted: &Attachments) -> Made {
     Made::each(wanted.iter().copied(), false, |what| {
         let mended = Link::open(what, settings).and_then(|link| {
-            let missing = !link.is_in_force(ebpf)?;
-            if missing { link.bring_into_force(ebpf).map(|()| true) } else { Ok(false) }
+            let missing = !link.is_in_force(objects)?;
+            if missing { link.bring_into_force(objects).map(|()| true) } else { Ok(false) }
         });
         mended.map_err(|cause| detached(what, cause))
     })
@@ -85,75 +87,118 @@ pub(crate) fn take_away(pin: &Path) -> Result<(), Error> {
     remove(pin)
 }
 
-/// One program at its place, the cgroup.
+/// One program at its place.
 struct Link {
     hook: Hook,
     pin: PathBuf,
-    cgroup: fs::File,
-    /// A cgroup's id is its inode number (kernfs, 64 bit).
+    place: Place,
+    /// What the kernel says of a link that is there. A cgroup's id is its inode number (kernfs, 64
+    /// bit).
     id: u64,
+}
+
+enum Place {
+    Cgroup(fs::File),
+    Device(u32, Tcx),
 }
 
 impl Link {
     fn open(what: &Attachment, settings: &Settings) -> Result<Self, String> {
-        let path = match (what.hook.kind(), what.at) {
-            (HookKind::Cgroup, At::Cgroup) => &settings.cgroup_root,
-            (HookKind::Cgroup, At::Device(_)) => {
-                return Err("it belongs to a cgroup".to_owned());
+        let place = match (what.hook.kind(), what.at) {
+            (HookKind::Cgroup, At::Cgroup) => {
+                let path = &settings.cgroup_root;
+                let failed = |error| format!("opening {}: {error}", path.display());
+                Place::Cgroup(fs::File::open(path).map_err(failed)?)
             }
+            (HookKind::DeviceIngress, At::Device(index)) => Place::Device(index, Tcx::Ingress),
+            (HookKind::DeviceEgress, At::Device(index)) => Place::Device(index, Tcx::Egress),
+            (HookKind::Cgroup, At::Device(_)) => return Err("it belongs to a cgroup".to_owned()),
+            (_, At::Cgroup) => return Err("it belongs to a device".to_owned()),
         };
-        let failed = |error| format!("opening {}: {error}", path.display());
-        let cgroup = fs::File::open(path).map_err(failed)?;
-        let id = cgroup.metadata().map_err(failed)?.ino();
-        Ok(Self { hook: what.hook, pin: settings.links_dir().join(what.to_string()), cgroup, id })
+        let id = match &place {
+            Place::Cgroup(cgroup) => {
+                cgroup.metadata().map_err(|error| format!("reading its cgroup: {error}"))?.ino()
+            }
+            Place::Device(index, end) => sys::device_place(*index, *end),
+        };
+        let pin = settings.links_dir().join(what.to_string());
+        Ok(Self { hook: what.hook, pin, place, id })
     }
 
-    /// Is the pinned link attached to the cgroup that is there now, with this very program?
-    fn is_in_force(&self, ebpf: &Ebpf) -> Result<bool, String> {
+    /// Is the pinned link attached to the place that is there now, with this very program?
+    fn is_in_force(&self, objects: &Objects) -> Result<bool, String> {
         let Ok(link) = sys::open_pin(&self.pin) else { return Ok(false) };
-        let program = ebpf.program(self.hook.name()).ok_or("it is not in the object")?;
-        let program = <&CgroupSockAddr>::try_from(program).map_err(|error| chain(&error))?;
-        let id = program.info().map_err(|error| chain(&error))?.id();
+        let id = objects.program_id(self.hook.name())?;
         Ok(sys::link_attachment(link.as_fd()).is_ok_and(|held| held == (self.id, id)))
     }
 
     /// Over the link that is there, if it can be used; else with a new one.
-    fn bring_into_force(&self, ebpf: &mut Ebpf) -> Result<(), String> {
-        let program = ebpf.program_mut(self.hook.name()).ok_or("it is not in the object")?;
-        let program = <&mut CgroupSockAddr>::try_from(program).map_err(|error| chain(&error))?;
+    fn bring_into_force(&self, objects: &mut Objects) -> Result<(), String> {
         // What a daemon left that died just before the move.
         let beside = beside(&self.pin);
         remove(&beside).map_err(|error| chain(&error))?;
         let failed = |what: &str, error| format!("{what} {}: {error}", self.pin.display());
-        if replace(&self.pin, program, self.id).map_err(|error| failed("replacing", error))? {
+        let replaced = replace(&self.pin, objects.program_fd(self.hook.name())?, self.id);
+        if replaced.map_err(|error| failed("replacing", error))? {
             return Ok(());
         }
-        // No link, or one whose cgroup is gone or is another: the new one comes first.
-        let link = program.attach(&self.cgroup, CgroupAttachMode::Single);
-        let link = link.and_then(|link| program.take_link(link));
-        let link: FdLink = link.map_err(|e| chain(&e))?.try_into().map_err(|e| chain(&e))?;
-        // Pinned beside the old one first, then moved over it: whenever we die, something is pinned.
-        link.pin(&beside).map_err(|e| chain(&e))?;
+        // No link, or one whose place is gone or is another: the new one comes first. It is pinned
+        // beside the old one, then moved over it: whenever we die, something is pinned.
+        match &self.place {
+            Place::Cgroup(cgroup) => {
+                let link = objects.link_to_cgroup(self.hook.name(), cgroup)?;
+                link.pin(&beside).map_err(|e| chain(&e))?;
+            }
+            Place::Device(index, end) => {
+                let program = objects.program_fd(self.hook.name())?;
+                let link = match sys::link_to_device(program, *index, *end) {
+                    // It went meanwhile, and nothing passes it.
+                    Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                        return Err(format!("{error} (TCX is there from Linux 6.6 on)"));
+                    }
+                    link => link.map_err(|error| failed("attaching", error))?,
+                };
+                sys::pin(link.as_fd(), &beside).map_err(|error| failed("pinning", error))?;
+            }
+        }
         fs::rename(&beside, &self.pin).map_err(|error| failed("moving a link to", error))
     }
 }
 
 /// Replaces the program of a pinned link; false when there is none that can be used.
-fn replace(pin: &Path, program: &CgroupSockAddr, cgroup: u64) -> std::io::Result<bool> {
+fn replace(pin: &Path, program: BorrowedFd<'_>, place: u64) -> std::io::Result<bool> {
     if !pin.exists() {
         return Ok(false);
     }
     let link = sys::open_pin(pin)?;
-    // A pin that is no cgroup link (the kernel then says nothing of a cgroup) is not one of ours.
-    if sys::link_attachment(link.as_fd()).map_or(0, |(held, _)| held) != cgroup {
+    // A pin that is no link of this sort (the kernel then says nothing of its place) is not ours.
+    if sys::link_attachment(link.as_fd()).map_or(0, |(held, _)| held) != place {
         return Ok(false);
     }
-    let fd = program.fd().map_err(std::io::Error::other)?;
-    match sys::link_update(link.as_fd(), fd.as_fd()) {
+    match sys::link_update(link.as_fd(), program) {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Links of pods' devices that are pinned and in force, whichever daemon made them.
+pub(crate) fn at_devices(settings: &Settings) -> Attachments {
+    let names = fs::read_dir(settings.links_dir()).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let known = names.filter_map(|name| Attachment::named(&name));
+    let in_force = |what: &Attachment| {
+        let link = Link::open(what, settings);
+        matches!(what.at, At::Device(_))
+            && link.is_ok_and(|link| {
+                let held = sys::open_pin(&link.pin);
+                held.is_ok_and(|held| {
+                    sys::link_attachment(held.as_fd()).is_ok_and(|(place, _)| place == link.id)
+                })
+            })
+    };
+    known.filter(in_force).collect()
 }
 
 /// Detaches a pinned link at once. Removing its last pin alone leaves the program in force until the

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use towpath_image::Hook;
+use towpath_image::{Attachment, Hook};
 
 use crate::{
     settings::{LINKS, layout},
@@ -70,7 +70,10 @@ impl Place {
             // On a bpffs whatever is pinned is a regular file.
             Self::Links | Self::Maps if !kind.is_file() => None,
             Self::Links => {
-                turn(Hook::SOCKETS.iter().rev().map(|hook| hook.name()), name).map(Own::Pin)
+                let hook = name.split_once('@').map_or(name, |(hook, _device)| hook);
+                let known = Attachment::named(name.strip_suffix(BESIDE).unwrap_or(name)).is_some();
+                let turn = turn(Hook::all().rev().map(Hook::name), hook);
+                turn.filter(|_| known).map(Own::Pin)
             }
             Self::Maps => turn(tables::names(), name).map(Own::Pin),
         }
@@ -106,6 +109,9 @@ mod tests {
             assert!(own(Place::Links, &hook, FILE).is_some(), "{hook}");
             assert!(own(Place::Links, &format!("{hook}-new"), FILE).is_some(), "{hook}");
         }
+        for hook in ["pod_out@2", "pod_in@4294967295", "pod_in@17-new"] {
+            assert!(own(Place::Links, hook, FILE).is_some(), "{hook}");
+        }
         for map in [
             "FRONTENDS",
             "SERVICES",
@@ -119,6 +125,16 @@ mod tests {
             "CHOICES",
             "PEERS",
             "SOCKETS",
+            "POLICY_PODS",
+            "POLICY_DEVICES",
+            "POLICY_PEERS",
+            "POLICY_BLOCKS",
+            "POLICY_ROW_INDEX",
+            "POLICY_ROWS",
+            "POLICY_PORTS",
+            "POLICY_FLOWS",
+            "POLICY_CONFIG",
+            "POLICY_COUNTERS",
             "FRONTENDS-new",
         ] {
             assert!(own(Place::Maps, map, FILE).is_some(), "{map}");
@@ -136,7 +152,17 @@ mod tests {
         {
             assert_eq!(own(Place::Root, name, DIR), None, "{name}");
         }
-        for name in ["", "-new", "connect", "connect4-new-new", "connect4-old", "FRONTENDS"] {
+        for name in [
+            "",
+            "-new",
+            "connect",
+            "connect4-new-new",
+            "connect4-old",
+            "connect4@1",
+            "pod_in",
+            "pod_in@x",
+            "FRONTENDS",
+        ] {
             assert_eq!(own(Place::Links, name, FILE), None, "{name}");
         }
         for name in ["frontends", "FRONTENDS-old", "connect4", "maps.debug"] {

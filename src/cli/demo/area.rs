@@ -5,6 +5,8 @@ use clap::ValueEnum;
 /// What `--without` switches off. Each check names one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum Area {
+    /// Policies decide what reaches pods
+    Policy,
     /// Addresses of Services lead to their endpoints
     Services,
     /// Each node answers its pods' DNS queries
@@ -15,6 +17,7 @@ impl Area {
     /// As in messages, in JSON and in the list of checks.
     pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Policy => "policy",
             Self::Services => "services",
             Self::Dns => "dns",
         }

@@ -15,7 +15,7 @@ use towpath_ebpf::Settings;
 use towpath_testbed::{
     Cluster, Host, Wiring,
     api::Api,
-    objects::{self, Endpoint, node, slice},
+    objects::{self, Endpoint, namespace, node, pod, slice},
     probe::Agent,
 };
 
@@ -37,6 +37,9 @@ pub(super) const DNS: [&str; 2] = ["10.96.0.53", "fd00:96::53"];
 /// A name that the upstream of the nodes knows.
 pub(super) const EXTERNAL_NAME: &str = "www.external.test.";
 pub(super) const EXTERNAL_NAME_IP: &str = "192.0.2.53";
+/// The database of the shop, and the namespace that the shop's pods are in.
+pub(super) const DATABASE: [&str; 2] = ["10.96.0.50", "fd00:96::50"];
+pub(super) const SHOP: &str = "shop";
 /// nodePorts of `web`.
 pub(super) const NODE_PORT_TCP: u16 = 30_080;
 pub(super) const NODE_PORT_UDP: u16 = 30_053;
@@ -44,7 +47,7 @@ pub(super) const NODE_PORT_UDP: u16 = 30_053;
 const ANSWER_MS: u64 = 5_000;
 const NO_ANSWER_MS: u64 = 150;
 /// The port that pods listen on.
-const TARGET: u16 = 8080;
+pub(super) const TARGET: u16 = 8080;
 
 pub(super) struct Scene {
     pub(super) api: Api,
@@ -55,8 +58,11 @@ pub(super) struct Scene {
     pub(super) hosts: Vec<Agent>,
     /// How long one answer is waited for.
     pub(super) patience_ms: u64,
+    /// Are names answered?
+    dns: bool,
+    /// Are policies enforced?
+    policy: bool,
     kubeconfig: PathBuf,
-    config: PathBuf,
     exe: PathBuf,
     // Last: everything else runs inside it.
     pub(super) cluster: Cluster,
@@ -80,16 +86,11 @@ impl Scene {
             api.put(object)?;
         }
         let mut servers = Vec::new();
-        for (node, pod) in [(0, 1), (0, 2), (1, 0)] {
+        for (node, pod) in [(0, 1), (0, 2), (1, 0), (1, 1)] {
             servers.push(cluster.pod(node, pod).serve(&[TARGET])?);
         }
         let names = [(EXTERNAL_NAME, ip(EXTERNAL_NAME_IP))];
         servers.push(cluster.control.serve_names(&names)?);
-        let config = cluster.dir.join("towpath.yaml");
-        let dns = if in_force == InForce::Without(Area::Dns) { "off" } else { "on" };
-        let upstream = cluster.control.v4();
-        let text = format!("features: {{dns: {dns}}}\ndns: {{upstreams: ['{upstream}']}}\n");
-        std::fs::write(&config, text)?;
         let kubeconfig = cluster.dir.join("kubeconfig");
         let server = SocketAddr::new(cluster.control.v4(), 6443);
         let fields = json!({ "server": format!("http://{server}") });
@@ -101,12 +102,14 @@ impl Scene {
             pods: vec![cluster.pod(0, 0).agent()?, cluster.pod(1, 1).agent()?],
             hosts: vec![cluster.nodes[0].host.agent()?, cluster.nodes[1].host.agent()?],
             patience_ms: ANSWER_MS,
+            dns: in_force != InForce::Without(Area::Dns),
+            policy: true,
             kubeconfig,
-            config,
             exe,
             cluster,
         };
         scene.endpoints(&[(0, 1), (0, 2), (1, 0)])?;
+        scene.shop()?;
         let began = Instant::now();
         for node in 0..scene.cluster.nodes.len() {
             let daemon = scene.start(node)?;
@@ -136,6 +139,25 @@ impl Scene {
         Ok(())
     }
 
+    /// The pods of the shop, and its database's endpoint.
+    fn shop(&self) -> Result<()> {
+        self.api.put(namespace(SHOP, &json!({})))?;
+        for (node, at, name) in [(0, 0, "web"), (1, 1, "api"), (0, 2, "database")] {
+            let (host, of) = (self.cluster.pod(node, at), &self.cluster.nodes[node].host.name);
+            self.api.put(pod(host, of, SHOP, name, &json!({ "shop": name })))?;
+        }
+        let ports = [("http", "TCP", TARGET), ("dns", "UDP", TARGET)];
+        for v6 in [false, true] {
+            self.api.put(slice("database", v6, &ports, &self.ready_endpoints(&[(0, 2)])))?;
+        }
+        Ok(())
+    }
+
+    /// Is no answer to be waited for, because what would give it is switched off?
+    pub(super) const fn hurries(&self) -> bool {
+        self.patience_ms != ANSWER_MS
+    }
+
     fn ready_endpoints(&self, pods: &[(usize, usize)]) -> Vec<Endpoint<'_>> {
         let endpoint = |(node, pod): &(usize, usize)| {
             Endpoint::ready(self.cluster.pod(*node, *pod), &self.cluster.nodes[*node].host.name)
@@ -147,10 +169,18 @@ impl Scene {
     pub(super) fn start(&self, node: usize) -> Result<Child> {
         let bed = &self.cluster.nodes[node];
         let log = File::create(bed.run_dir.join("daemon.log"))?;
+        let config = bed.run_dir.join("config.yaml");
+        let switch = |on| if on { "on" } else { "off" };
+        let (dns, policy) = (switch(self.dns), switch(self.policy));
+        let upstream = self.cluster.control.v4();
+        let text = format!(
+            "features: {{dns: {dns}, networkPolicy: {policy}}}\ndns: {{upstreams: ['{upstream}']}}\n"
+        );
+        std::fs::write(&config, text)?;
         let mut command = bed.daemon(&self.exe);
         command
             .arg("--config")
-            .arg(&self.config)
+            .arg(config)
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(["--external-ips", "198.51.100.0/24,2001:db8:1::/64"])
@@ -184,12 +214,32 @@ impl Scene {
     pub(super) fn switch_off(&mut self, in_force: InForce) -> Result<()> {
         match in_force {
             InForce::All => return Ok(()),
+            InForce::Without(Area::Policy) => {
+                self.policy = false;
+                self.restart()?;
+            }
             // The programs are what carries Services, and they carry nothing else.
             InForce::Without(Area::Services) | InForce::WithoutPrograms => self.detach()?,
             // The daemons were started without it.
             InForce::Without(Area::Dns) => {}
         }
         self.patience_ms = NO_ANSWER_MS;
+        Ok(())
+    }
+
+    /// Ends every daemon, and starts it as it is to be now.
+    fn restart(&mut self) -> Result<()> {
+        for node in 0..self.cluster.nodes.len() {
+            if let Some(daemon) = self.daemons.get_mut(node) {
+                daemon.kill()?;
+                daemon.wait()?;
+            }
+            let daemon = self.start(node)?;
+            if let Some(known) = self.daemons.get_mut(node) {
+                *known = daemon;
+            }
+            self.ready(node)?;
+        }
         Ok(())
     }
 
@@ -282,6 +332,7 @@ fn services() -> Vec<Value> {
         web,
         service("empty", EMPTY, json!({})),
         service("sticky", STICKY, json!({ "sessionAffinity": "ClientIP" })),
+        service("database", DATABASE, json!({})),
         service("local", LOCAL, json!({ "internalTrafficPolicy": "Local" })),
     ]
 }

@@ -53,7 +53,15 @@ pub(crate) const AREAS: &[Area] = &[
             all("towpath-netpol"),
             all("towpath-netpol-oracle"),
             units("towpath-datapath", &["policy::"]),
+            units("towpath-datapath", &["pod::"]),
             units("towpath-image", &["policies::"]),
+            target("towpath-ebpf", "policies"),
+            units("towpath", &["policy::", "features::", "pod_devices::"]),
+            Tests {
+                package: "towpath",
+                of: Of::Target("netns"),
+                named: &["network_policy::", "demo::exactly_the_traffic_of_policy"],
+            },
         ],
     },
     Area {

@@ -15,6 +15,7 @@ const DAEMON: &[&str] = &[
     "towpath-proxy",
     "towpath-zone",
     "towpath-dns",
+    "towpath-netpol",
     "towpath-image",
     "towpath-ebpf",
     "towpath-testbed",

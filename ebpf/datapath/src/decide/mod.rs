@@ -14,6 +14,7 @@ mod lookup;
 pub mod nat;
 pub mod node;
 mod peer;
+mod pod;
 mod policy;
 mod tables;
 mod verdict;
@@ -23,6 +24,7 @@ pub use connect::{connect, settle_connect};
 pub use datagram::{recvmsg, sendmsg};
 pub use node::{Dispatch, dispatch};
 pub use peer::getpeername;
+pub use pod::{PodTables, PodVerdict, pod_packet};
 pub use policy::{
     DATAGRAM_FLOW_SECONDS, Origin, PolicyFlows, PolicyTables, PolicyTuple, PolicyVerdict, Segment,
     forward, has_openings, policy, related,

@@ -309,6 +309,24 @@ const fn flow_key(pod: &PodRecord, slot: u32, tuple: &PolicyTuple) -> PolicyFlow
     }
 }
 
+/// Where it is kept that the beginning of a fragmented datagram passed: no flow has such a key.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+pub(super) const fn fragment_key(
+    pod: &PodRecord,
+    slot: u32,
+    tuple: &PolicyTuple,
+    id: u32,
+    direction: Direction,
+) -> PolicyFlowKey {
+    let sort = match direction {
+        Direction::Ingress => 1,
+        Direction::Egress => 2,
+    };
+    let own = flow_key(pod, slot, tuple);
+    PolicyFlowKey { own_port: id as u16, peer_port: (id >> 16) as u16, zero: [sort, 0, 0], ..own }
+}
+
 /// Is this protocol one that opens flows with a segment of its own?
 #[inline(always)]
 #[must_use]

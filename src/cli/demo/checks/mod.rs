@@ -2,6 +2,7 @@
 //! its area is switched off proves nothing.
 
 mod dns;
+mod policy;
 mod services;
 
 use std::{collections::BTreeSet, time::Instant};
@@ -80,6 +81,7 @@ impl Check {
 fn all(scene: &Scene) -> Vec<Check> {
     let mut checks = services::checks(scene);
     checks.extend(dns::checks(scene));
+    checks.extend(policy::checks());
     checks
 }
 

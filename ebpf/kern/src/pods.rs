@@ -1,0 +1,128 @@
+//! The programs at pods' devices, on the host's side: what comes from a pod, and what goes to it.
+//!
+//! Glue only: what is decided, and why, is in `towpath_datapath::decide::pod_packet`.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod atomic;
+mod pod_maps;
+mod pod_tables;
+
+use core::ptr::addr_of_mut;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::{bpf_skb_load_bytes, generated::bpf_ktime_get_coarse_ns},
+    macros::classifier,
+    programs::TcContext,
+};
+use towpath_datapath::{
+    decide::{Origin, PodVerdict, pod_packet},
+    packet::Packet,
+    policy::Direction,
+};
+
+use crate::{atomic::add_one, pod_maps::POLICY_COUNTERS, pod_tables::Kernel};
+
+/// From the pod: what comes in by the device.
+#[classifier]
+pub fn pod_out(ctx: TcContext) -> i32 {
+    run(&ctx, Direction::Egress)
+}
+
+/// To the pod: what goes out by the device.
+#[classifier]
+pub fn pod_in(ctx: TcContext) -> i32 {
+    run(&ctx, Direction::Ingress)
+}
+
+#[inline(always)]
+fn run(ctx: &TcContext, direction: Direction) -> i32 {
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel passes a valid context; the verifier checks each field's offset and width.
+    let (device, came_by) = unsafe { ((*skb).ifindex, (*skb).ingress_ifindex) };
+    let origin = match came_by {
+        0 => Origin::Node,
+        _ => Origin::Elsewhere,
+    };
+    let verdict = pod_packet(&Skb { skb }, &Kernel, device, direction, origin, now());
+    if verdict.passes() {
+        // Programs after this one, such as a CNI's own, have their say.
+        return TC_ACT_UNSPEC;
+    }
+    count(verdict, direction);
+    TC_ACT_SHOT
+}
+
+#[inline(always)]
+fn count(verdict: PodVerdict, direction: Direction) {
+    let Some(counters) = POLICY_COUNTERS.get_ptr_mut(0) else { return };
+    // SAFETY: the element of the array.
+    unsafe {
+        add_one(match (verdict, direction) {
+            (PodVerdict::Spoofed, _) => addr_of_mut!((*counters).spoofed),
+            (PodVerdict::Unbound, _) => addr_of_mut!((*counters).unbound),
+            (PodVerdict::Unreadable, _) => addr_of_mut!((*counters).unreadable),
+            (PodVerdict::NotForIt, _) => addr_of_mut!((*counters).not_for_it),
+            (_, Direction::Ingress) => addr_of_mut!((*counters).denied_to_pod),
+            (_, Direction::Egress) => addr_of_mut!((*counters).denied_from_pod),
+        });
+    }
+}
+
+/// Coarse monotonic clock, seconds.
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+}
+
+/// A packet's bytes, copied by a helper: it takes any offset, and packets whose headers lie in pages.
+struct Skb {
+    skb: *mut __sk_buff,
+}
+
+impl Skb {
+    #[inline(always)]
+    fn load<T: Copy>(&self, at: u32, zero: T) -> Option<T> {
+        let mut value = zero;
+        let to = addr_of_mut!(value).cast();
+        // SAFETY: the helper writes as many bytes as the value has, or none and an error.
+        let error = unsafe { bpf_skb_load_bytes(self.skb.cast(), at, to, size_of::<T>() as u32) };
+        if error == 0 { Some(value) } else { None }
+    }
+}
+
+impl Packet for Skb {
+    #[inline(always)]
+    fn byte(&self, at: u32) -> Option<u8> {
+        self.load(at, 0u8)
+    }
+
+    #[inline(always)]
+    fn half(&self, at: u32) -> Option<u16> {
+        self.load(at, 0u16)
+    }
+
+    #[inline(always)]
+    fn word(&self, at: u32) -> Option<u32> {
+        self.load(at, 0u32)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.skb).len }
+    }
+}
+
+/// The kernel gives its GPL helpers to programs that say so.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,18 @@
+//! NetworkPolicy: what may reach this node's pods and what they may reach, as an area of the loop.
+//!
+//! | file | what |
+//! |---|---|
+//! | `area.rs` | plan, lay out, write |
+//! | `binding.rs` | which device is which pod's |
+
+mod area;
+mod binding;
+
+pub use area::{NEEDS, Policy, PolicyKernel};
+
+/// Traffic that is not judged, although policy is on.
+pub const NOT_JUDGED: [&str; 3] = [
+    "policy of pods without a pair of devices of their own: macvlan, ipvlan, SR-IOV, hostNetwork",
+    "connections that were open before the daemon first ran, where only their replies may pass: they end",
+    "ClusterNetworkPolicy and AdminNetworkPolicy",
+];
