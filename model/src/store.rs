@@ -144,6 +144,13 @@ impl Store {
         braked.filter(|(_, objects)| *objects > 0)
     }
 
+    /// Is a list of this stream asked for because its last one would remove too much?
+    #[must_use]
+    pub fn doubts(&self, stream: &Stream) -> bool {
+        self.braked().any(|(braked, _)| braked == stream)
+            || self.streams.doubts_absence(stream.kind)
+    }
+
     pub(crate) fn listed(&self, stream: &Stream) -> bool {
         self.streams.listed(stream)
     }

@@ -82,7 +82,11 @@ impl<A: Areas> State<A> {
         self.received.get_or_insert(at);
         for event in events {
             let Some(Relist(stream)) = self.store.feed(event) else { continue };
-            tracing::warn!(%stream, "a list would remove too much: asking for a second one");
+            if self.store.doubts(&stream) {
+                tracing::warn!(%stream, "a list would remove too much: asking for a second one");
+            } else {
+                tracing::debug!(%stream, "a stream that shared objects with it ended: listing again");
+            }
             self.relists.insert(stream);
         }
         self.request_lists();

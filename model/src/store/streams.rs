@@ -109,6 +109,11 @@ impl Streams {
         self.of(key.kind).any(|(stream, _)| stream.scope.covers(&key.name, None) == Some(true))
     }
 
+    /// Was the kind said to be absent once, and is that not believed yet?
+    pub(super) fn doubts_absence(&self, kind: Kind) -> bool {
+        self.absent.get(&kind) == Some(&Absence::Doubted)
+    }
+
     /// The server does not know the kind. `empty`: there are no objects of it.
     ///
     /// # Errors

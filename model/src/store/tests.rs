@@ -244,6 +244,7 @@ fn the_end_of_a_stream_takes_what_no_other_one_brings() {
     assert_eq!(names(&store), ["card", "till"]);
     let again = Some(Relist(card.clone()));
     assert_eq!(store.feed(Event::End(bank)), again, "what it said last may have been old news");
+    assert!(!store.doubts(&card), "its own last list is believed");
     assert_eq!((names(&store), store.bad().count()), (vec!["card".to_owned()], 1));
     store.feed(Event::End(card));
     assert_eq!((names(&store).len(), store.bad().count()), (0, 0));
@@ -282,6 +283,7 @@ fn the_brake_of_a_stream_counts_what_it_covers() {
     assert_eq!(narrow_list(&mut store, 0..100), None);
     assert_eq!(narrow_list(&mut store, 0..40), Some(Relist(narrow.clone())), "60 of 100");
     assert_eq!(store.braked().collect::<Vec<_>>(), [(&narrow, 60)]);
+    assert!(store.doubts(&narrow));
     assert_eq!(store.view().services().len(), 1_100);
     assert_eq!(narrow_list(&mut store, 0..40), None);
     assert_eq!(store.view().services().len(), 1_040);
