@@ -8,7 +8,7 @@ const OBJECTS: usize = 50;
 const PERCENT: usize = 30;
 
 /// What a list no longer has: what would go if it were believed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Removals<K> {
     /// What would go.
     pub gone: BTreeSet<K>,
@@ -17,6 +17,13 @@ pub struct Removals<K> {
 }
 
 impl<K: Ord> Removals<K> {
+    /// Everything there was would go.
+    #[must_use]
+    pub fn of_all(things: impl Iterator<Item = K>) -> Self {
+        let gone: BTreeSet<K> = things.collect();
+        Self { of: gone.len(), gone }
+    }
+
     /// Is this too much to be believed at once? A list agrees with an earlier one when it adds little
     /// to what that one lacked: what both lack is believed.
     #[must_use]
@@ -28,7 +35,7 @@ impl<K: Ord> Removals<K> {
 
 /// Is it suspicious that so many of so many are missing?
 #[must_use]
-pub const fn is_suspicious(missing: usize, of: usize) -> bool {
+const fn is_suspicious(missing: usize, of: usize) -> bool {
     missing >= OBJECTS && missing.saturating_mul(100) > of.saturating_mul(PERCENT)
 }
 

@@ -32,7 +32,7 @@ mod unroutable;
 mod view;
 pub mod wire;
 
-pub use brake::{Removals, is_suspicious};
+pub use brake::Removals;
 pub use changes::Change;
 pub use codes::Code;
 pub use config_map::ConfigMap;

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     Changes, Event, Key, Kind, Kinds, NodeFact, Object, ObjectName, PodDevice, Problem, Relist,
-    Scope, Stream, View, brake::is_suspicious, kinds::Tables, wire::SERVICE_LABEL,
+    Scope, Stream, View, brake::Removals, kinds::Tables, wire::SERVICE_LABEL,
 };
 
 pub(crate) use pool::Pool;
@@ -140,8 +140,9 @@ impl Store {
 
     /// Streams whose last list waits for a second one, and how many objects it would remove.
     pub fn braked(&self) -> impl Iterator<Item = (&Stream, usize)> {
-        let braked = self.streams.iter().map(|(stream, progress)| (stream, progress.braked.len()));
-        braked.filter(|(_, objects)| *objects > 0)
+        self.streams.iter().filter_map(|(stream, progress)| {
+            progress.braked.as_ref().map(|removals| (stream, removals.gone.len()))
+        })
     }
 
     /// Is a list of this stream asked for because its last one would remove too much?
@@ -219,15 +220,15 @@ impl Store {
         let was_listed = std::mem::replace(&mut progress.listed, true);
         let Listing { seen, older } = progress.listing.take()?;
         let names = self.tables.of(kind).covered(&stream.scope, &self.own_node.name);
-        let objects = names.len();
-        let gone: BTreeSet<_> = names.into_iter().filter(|name| !seen.contains(name)).collect();
-        let held = std::mem::take(&mut progress.braked);
-        let unheard_of = gone.difference(&held).count();
+        let of = names.len();
+        let gone = names.into_iter().filter(|name| !seen.contains(name)).collect();
+        let removals = Removals { gone, of };
+        let earlier = progress.braked.take();
         for object in older.into_values() {
             self.tables.put(object);
         }
-        if is_suspicious(unheard_of, objects) && was_listed {
-            progress.braked = gone;
+        if removals.suspicious(earlier.as_ref()) && was_listed {
+            progress.braked = Some(removals);
             return Some(Relist(stream.clone()));
         }
         self.forget_bad(kind, |store, key| {
@@ -236,7 +237,7 @@ impl Store {
             !seen.contains(&key.name)
                 && covered.unwrap_or_else(|| !store.streams.cover_by_name(key))
         });
-        for name in gone {
+        for name in removals.gone {
             self.remove(&Key { kind, name });
         }
         None

@@ -40,7 +40,7 @@ use crate::{
     planned::{FrontendTarget, PlannedRecord},
 };
 
-pub use found::{Found, Hold, Part};
+pub use found::{Found, Hold};
 
 /// A Service that did not fit; its state before is in force.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -24,7 +24,7 @@ pub use claims::Claim;
 pub use config::ProxyConfig;
 pub use explain::{Answer, Holder, Question, explain};
 pub use identity::{node_identity, service_identity};
-pub use layout::{Found, Hold, Layout, Part, Refused};
+pub use layout::{Found, Hold, Layout, Refused};
 pub use not_routed::NotRouted;
 pub use plan::{PlanDelta, ServicePlan, plan};
 pub use planned::{

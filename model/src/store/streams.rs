@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Key, Kind, Object, ObjectName, Stream};
+use crate::{Key, Kind, Object, ObjectName, Removals, Stream};
 
 /// One stream.
 #[derive(Debug, Default)]
@@ -10,7 +10,7 @@ pub(super) struct Progress {
     pub(super) listing: Option<Listing>,
     pub(super) listed: bool,
     /// What the last list would have removed, when that was too much.
-    pub(super) braked: BTreeSet<ObjectName>,
+    pub(super) braked: Option<Removals<ObjectName>>,
 }
 
 /// A list under way.

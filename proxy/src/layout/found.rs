@@ -10,7 +10,7 @@ use towpath_image::{
     ServiceImage,
     datapath::{Addr, BackendRecord, Empty, FrontendKey, FrontendKind},
 };
-use towpath_model::{Kind, ObjectName, is_suspicious};
+use towpath_model::{Kind, ObjectName, Removals};
 
 use super::Layout;
 use crate::{claims::node_port_of, plan::PlanDelta, planned::PlannedRecord};
@@ -35,41 +35,15 @@ impl Hold {
     }
 }
 
-/// Things of one sort that would go, and how many were found.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part<K> {
-    /// Those that would go.
-    pub gone: BTreeSet<K>,
-    /// All that were found.
-    pub of: usize,
-}
-
-impl<K: Ord + Copy> Part<K> {
-    fn new(found: impl Iterator<Item = K>) -> Self {
-        let gone: BTreeSet<K> = found.collect();
-        Self { of: gone.len(), gone }
-    }
-
-    fn nothing() -> Self {
-        Self::new(std::iter::empty())
-    }
-
-    fn is_suspicious(&self, agreed: Option<&Self>) -> bool {
-        let missing =
-            agreed.map_or(self.gone.len(), |agreed| self.gone.difference(&agreed.gone).count());
-        is_suspicious(missing, self.of)
-    }
-}
-
 /// What was found and no plan has spoken of: what goes unless it is held.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// Frontends that nobody claims.
-    pub frontends: Part<FrontendKey>,
+    pub frontends: Removals<FrontendKey>,
     /// Records (by identity) that have endpoints in the kernel and none, or no Service, in the plan.
-    pub sets: Part<u64>,
+    pub sets: Removals<u64>,
     /// Node addresses that nobody claims.
-    pub addresses: Part<Addr>,
+    pub addresses: Removals<Addr>,
     /// Records (by identity) that nobody claims, with endpoints or without.
     pub records: BTreeSet<u64>,
 }
@@ -77,9 +51,9 @@ pub struct Found {
 impl Found {
     fn nothing() -> Self {
         Self {
-            frontends: Part::nothing(),
-            sets: Part::nothing(),
-            addresses: Part::nothing(),
+            frontends: Removals::default(),
+            sets: Removals::default(),
+            addresses: Removals::default(),
             records: BTreeSet::new(),
         }
     }
@@ -90,11 +64,11 @@ impl Found {
             services.get(index).is_some_and(|record| record.sets.iter().any(|w| w.count() > 0))
         };
         Self {
-            frontends: Part::new(frontends.keys().copied()),
-            sets: Part::new(
+            frontends: Removals::of_all(frontends.keys().copied()),
+            sets: Removals::of_all(
                 layout.books.in_force().filter(|(_, index)| filled(index)).map(|(id, _)| id),
             ),
-            addresses: Part::new(node_addresses.keys().copied()),
+            addresses: Removals::of_all(node_addresses.keys().copied()),
             records: layout.books.in_force().map(|(identity, _)| identity).collect(),
         }
     }
@@ -120,9 +94,9 @@ impl Found {
     #[must_use]
     pub fn suspicious(&self, agreed: Option<&Self>) -> BTreeSet<Kind> {
         let sorts = [
-            (Kind::Service, self.frontends.is_suspicious(agreed.map(|found| &found.frontends))),
-            (Kind::EndpointSlice, self.sets.is_suspicious(agreed.map(|found| &found.sets))),
-            (Kind::Node, self.addresses.is_suspicious(agreed.map(|found| &found.addresses))),
+            (Kind::Service, self.frontends.suspicious(agreed.map(|found| &found.frontends))),
+            (Kind::EndpointSlice, self.sets.suspicious(agreed.map(|found| &found.sets))),
+            (Kind::Node, self.addresses.suspicious(agreed.map(|found| &found.addresses))),
         ];
         sorts.into_iter().filter(|(_, suspicious)| *suspicious).map(|(kind, _)| kind).collect()
     }

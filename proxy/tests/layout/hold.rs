@@ -1,8 +1,8 @@
 //! What a restart found in the kernel and no object claims: held, and let go of.
 
 use towpath_image::ServiceImage;
-use towpath_model::Kind;
-use towpath_proxy::{Found, Hold, Layout, Part, PlanDelta};
+use towpath_model::{Kind, Removals};
+use towpath_proxy::{Found, Hold, Layout, PlanDelta};
 
 use crate::{
     capacities,
@@ -83,7 +83,7 @@ fn only_sets_that_would_be_empty_are_held_for_an_unread_slice() {
 
 #[test]
 fn much_that_would_go_is_suspicious_unless_a_list_lacked_it_before() {
-    let part = |gone: std::ops::Range<u64>, of| Part { gone: gone.collect(), of };
+    let part = |gone: std::ops::Range<u64>, of| Removals { gone: gone.collect(), of };
     let rows = [
         (part(0..49, 60), None, false),
         (part(0..50, 60), None, true),
