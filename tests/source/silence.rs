@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use towpath::source::kube::Patience;
 use towpath_model::{Kind, Stream};
 use towpath_proxy::NEEDS;
@@ -12,6 +13,12 @@ use crate::support::{
 
 /// Patience of ten seconds, for what takes 90 s in life.
 const SHORT: Patience = Patience { silence: Duration::from_secs(10), ..QUICK };
+
+/// A list in one page.
+fn list_of(items: &[Value]) -> Reply {
+    let list = json!({ "metadata": { "resourceVersion": "5" }, "items": items });
+    Reply::whole(200, "", &list.to_string())
+}
 
 fn ear(server: &Script) -> Ear {
     Ear::with(&server.url(), SHORT, tempfile::tempdir().unwrap())
@@ -60,6 +67,35 @@ async fn bookmarks_keep_a_stream_alive_and_bring_its_version_on() {
     let mut ear = Ear::to(&server.url());
     ear.until("a watch", |_| server.asked_of(Kind::Service).len() > 1).await;
     assert_eq!(server.asked_of(Kind::Service)[1].version(), "70");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_list_whose_end_never_comes_is_asked_for_in_pages() {
+    for lines in [Vec::new(), vec![line("ADDED", &service("a", 1, 1))]] {
+        let begun = lines.clone();
+        let server = Script::start(move |ask| match (ask.of(Kind::Service), ask.has("watch=1")) {
+            (false, _) => nothing(),
+            // Alive, and no nearer to the end.
+            (true, true) if ask.lists() => {
+                Reply { then: Then::Bookmarks, ..Reply::lines(&begun, Then::Close) }
+            }
+            (true, true) => quiet(),
+            (true, false) if ask.nth == 1 => Reply { bytes: Vec::new(), then: Then::Hold },
+            (true, false) => list_of(&[service("a", 5, 2)]),
+        })
+        .await;
+        let mut ear = ear(&server);
+        ear.until("a list in pages", |_| server.asked_of(Kind::Service).len() > 1).await;
+        let asked = server.asked_of(Kind::Service);
+        assert!(asked[0].lists() && !asked[1].has("watch=1"), "{:?}", asked[1].query);
+        let waited = asked[1].at - asked[0].at;
+        assert!(waited >= SHORT.silence && waited < SHORT.silence * 2, "{waited:?}");
+        // What is wrong is said until the list is there.
+        let note = ear.health.notes()[0].to_string();
+        assert!(note.contains("no object and no end"), "{note}");
+        ear.until("what the pages say", |ear| ear.services() == ["a:2"]).await;
+        ear.until("no problem", |ear| ear.health.notes().is_empty()).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,9 +166,9 @@ fn dripping(bytes: Vec<u8>) -> Reply {
 async fn bytes_that_make_no_line_are_silence() {
     let server = Script::start(|ask| match (ask.of(Kind::Service), ask.nth) {
         (false, _) => nothing(),
-        // A list that never says anything, a watch that begins to, and one that does.
+        // A list that never says anything, one in pages, a watch that says nothing, and one that does.
         (true, 0) => dripping(quiet().bytes),
-        (true, 1) => Reply::lines(&[line("ADDED", &service("a", 1, 1)), end(5)], Then::Close),
+        (true, 1) => list_of(&[service("a", 1, 1)]),
         (true, 2) => dripping(quiet().bytes),
         (true, _) => Reply::lines(&[line("MODIFIED", &service("a", 6, 2))], Then::Hold),
     })

@@ -8,6 +8,10 @@ use towpath_model::{Code, Problem, Stream};
 use super::lines::TooLong;
 use crate::source::LoopEnded;
 
+/// After so many watches in a row that end at once and say nothing, everything is listed again.
+/// client-go does so after the first; a list costs the server far more than a watch.
+const EMPTY_MAX: u32 = 3;
+
 /// Why a list or a watch ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
@@ -21,6 +25,12 @@ pub(super) enum Ended {
     NoStreaming(String),
     #[error("nothing was heard for {0:?}")]
     Silence(Duration),
+    /// A streaming list neither went on nor ended, whatever bookmarks came meanwhile.
+    #[error("a streaming list brought no object and no end for {0:?}")]
+    Stalled(Duration),
+    /// A watch that was accepted brought nothing and ended within a moment, so many times in a row.
+    #[error("the server accepts the watch and ends it at once ({times} times in a row): {why}")]
+    Empty { times: u32, why: String },
     #[error("the server answers {0}: {1}")]
     Status(StatusCode, String, Option<Duration>),
     /// What was sent cannot be read, and would not be readable when it is sent again.
@@ -47,6 +57,8 @@ impl Ended {
     pub(super) fn loses_the_version(&self) -> bool {
         match self {
             Self::Gone(_) | Self::Unreadable(_) | Self::Asked => true,
+            // The server may end them because of the version, and would for ever.
+            Self::Empty { times, .. } => times.is_multiple_of(EMPTY_MAX),
             _ if self.is_of_another_past() => true,
             Self::Status(code, ..) => matches!(
                 *code,
@@ -70,7 +82,11 @@ impl Ended {
     /// Another address of the API server may do better.
     pub(super) fn blames_the_address(&self) -> bool {
         match self {
-            Self::Silence(_) | Self::Broken(_) | Self::Untrusted(_) => true,
+            Self::Silence(_)
+            | Self::Stalled(_)
+            | Self::Empty { .. }
+            | Self::Broken(_)
+            | Self::Untrusted(_) => true,
             Self::Status(code, ..) => code.is_server_error(),
             _ => false,
         }
@@ -92,6 +108,11 @@ impl Ended {
             Self::Untrusted(_) => "check the certificate authority and the address of the API \
                  server in the kubeconfig; they are read again with every attempt"
                 .to_owned(),
+            Self::Stalled(_) => {
+                "what is known stays in force; the list is asked for in pages from \
+                 now on; check what stands between this daemon and the API server"
+                    .to_owned()
+            }
             _ if lasting => {
                 "what is known stays in force; check that the API server can be reached".to_owned()
             }

@@ -63,6 +63,13 @@ pub(super) enum Said {
     Garbage(String),
 }
 
+impl Said {
+    /// Does it bring a list nearer to its end? Bookmarks on the way do not.
+    pub(super) const fn is_progress_of_a_list(&self) -> bool {
+        !matches!(self, Self::Bookmark(_, false))
+    }
+}
+
 #[derive(Deserialize)]
 struct Line<'a> {
     r#type: String,

@@ -59,7 +59,7 @@ impl Watch {
                 // Anything else in JSON would be an empty list: everything would be deleted.
                 return Err(Ended::Unreadable("a list without a version".to_owned()));
             }
-            self.heard();
+            self.heard(false);
             token = meta.r#continue;
             if token.is_empty() {
                 events.extend(self.end_of_list());

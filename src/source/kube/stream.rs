@@ -77,11 +77,14 @@ impl Watch {
     ) -> Result<(), Ended> {
         let silence: Duration = self.settings.patience.silence;
         let mut lines = Lines::default();
-        let mut heard = time::Instant::now();
+        let mut progress = time::Instant::now();
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
-                () = time::sleep_until(heard + silence) => return Err(Ended::Silence(silence)),
+                () = time::sleep_until(progress + silence) => return Err(match phase {
+                    Phase::List(_) => Ended::Stalled(silence),
+                    Phase::Watch => Ended::Silence(silence),
+                }),
                 object = self.again.found(), if phase == Phase::Watch => {
                     self.found(object).await?;
                     continue;
@@ -103,8 +106,11 @@ impl Watch {
             let whole = lines.take(chunk, |line| said.push(read(self.stream.kind, line)));
             // Half a line says nothing: a server that sends a byte now and then is silent.
             if !said.is_empty() {
-                heard = time::Instant::now();
-                self.heard();
+                self.heard(phase == Phase::Watch);
+            }
+            // A list that only brings bookmarks may do so for ever: nothing would be in force.
+            if said.iter().any(|said| phase == Phase::Watch || said.is_progress_of_a_list()) {
+                progress = time::Instant::now();
             }
             self.hand_over(said, stand, &mut phase).await?;
             whole?;

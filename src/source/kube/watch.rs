@@ -24,6 +24,10 @@ use crate::source::{Feed, Health, LoopEnded, StreamHealth};
 /// So many failures one after another are said in `status`.
 const LASTING: u32 = 5;
 
+/// A watch that ends within this time and says nothing was not ended because its time was over
+/// (client-go's measure of a "very short watch").
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What the loops of all streams share.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -58,9 +62,14 @@ pub(super) struct Watch {
     asked: Option<Ticket>,
     /// Failures since something was heard.
     failures: u32,
-    /// When this turn began, and when something was heard in it.
+    /// Watches in a row that were accepted, said nothing and ended at once.
+    empty: u32,
+    /// When this turn began, when its request was taken, and when something was heard in it.
     began: Instant,
+    opened: Option<Instant>,
     heard: Option<Instant>,
+    /// The server said something in it.
+    said: bool,
 }
 
 /// Where the loop stands.
@@ -94,8 +103,11 @@ impl Watch {
             replaced: false,
             asked: None,
             failures: 0,
+            empty: 0,
             began: Instant::now(),
+            opened: None,
             heard: None,
+            said: false,
         }
     }
 
@@ -104,13 +116,18 @@ impl Watch {
         let mut stand = Stand::List;
         loop {
             let (number, client) = self.api.client();
-            (self.began, self.heard) = (Instant::now(), None);
+            (self.began, self.opened) = (Instant::now(), None);
+            (self.heard, self.said) = (None, false);
+            let was_watch = matches!(stand, Stand::Watch { .. });
             let ended = match &stand {
                 Stand::List if self.no_streaming => self.paged_list(&client, &mut stand).await,
                 Stand::List | Stand::Watch { .. } => self.stream(&client, &mut stand).await,
             };
             self.health.connected.store(false, Ordering::Relaxed);
-            let ended = ended.err().unwrap_or(Ended::End);
+            let mut ended = ended.err().unwrap_or(Ended::End);
+            if was_watch {
+                ended = self.end_of_watch(ended);
+            }
             if ended.loses_the_version() {
                 stand = Stand::List;
             }
@@ -134,6 +151,7 @@ impl Watch {
                     }
                 }
                 failure => {
+                    self.no_streaming |= matches!(failure, Ended::Stalled(_));
                     let next = if matches!(stand, Stand::List) { Next::List } else { Next::Watch };
                     self.after_failure(&failure, number, next).await
                 }
@@ -142,6 +160,21 @@ impl Watch {
                 return ended;
             }
         }
+    }
+
+    /// An end is a failure when the watch that it ends was accepted a moment ago and said nothing.
+    fn end_of_watch(&mut self, ended: Ended) -> Ended {
+        let Some(opened) = self.opened else { return ended };
+        if self.said || opened.elapsed() >= AT_ONCE {
+            self.watch_lives();
+            return ended;
+        }
+        let why = match &ended {
+            Ended::End | Ended::Broken(_) => ended.to_string(),
+            _ => return ended,
+        };
+        self.empty = self.empty.saturating_add(1);
+        Ended::Empty { times: self.empty, why }
     }
 
     /// A watch ended as watches do; a page of a list is the beginning of one.
@@ -172,7 +205,8 @@ impl Watch {
     async fn after_failure(&mut self, ended: &Ended, number: u64, next: Next) -> Duration {
         self.health.errors.fetch_add(1, Ordering::Relaxed);
         self.failures = self.failures.saturating_add(1);
-        if let Some(problem) = ended.problem(&self.stream, self.failures >= LASTING) {
+        let lasting = self.failures.max(self.empty) >= LASTING;
+        if let Some(problem) = ended.problem(&self.stream, lasting) {
             self.notes.note(self.stream.to_string(), vec![problem]);
         }
         self.replaced |= ended.is_of_another_past();
@@ -291,22 +325,33 @@ impl Watch {
 
     /// The server took the request. A watch is connected from here on, a list when it has begun.
     pub(super) fn opened(&mut self, watch: bool) {
-        self.heard = Some(Instant::now());
+        self.opened = Some(Instant::now());
+        self.heard = self.opened;
         if watch {
             self.health.connected.store(true, Ordering::Relaxed);
             self.healthy();
         }
     }
 
-    /// The server said something: a whole line, or a whole page.
-    pub(super) fn heard(&mut self) {
-        self.heard = Some(Instant::now());
+    /// The server said something: a whole line, in a watch or not, or a whole page.
+    pub(super) fn heard(&mut self, in_watch: bool) {
+        (self.heard, self.said) = (Some(Instant::now()), true);
         self.health.heard(self.now_ms());
+        if in_watch {
+            self.watch_lives();
+        }
+    }
+
+    /// Watches bring something again, or last.
+    fn watch_lives(&mut self) {
+        if std::mem::take(&mut self.empty) >= LASTING {
+            self.notes.note(self.stream.to_string(), Vec::new());
+        }
     }
 
     /// A list was delivered, or a watch is open: whatever was wrong is over.
     pub(super) fn healthy(&mut self) {
-        if std::mem::take(&mut self.failures) > 0 {
+        if std::mem::take(&mut self.failures) > 0 && self.empty < LASTING {
             self.notes.note(self.stream.to_string(), Vec::new());
         }
     }
