@@ -9,7 +9,8 @@
 //! - What a program that was held up has yet to read is not used again before it has ended.
 //! - What a start finds in the kernel stays while its object exists: when the first lists lack most,
 //!   and when the object cannot be read.
-//! - What is changed behind the daemon's back is found by an audit and repaired.
+//! - What is changed behind the daemon's back is found by an audit and repaired; a program that was
+//!   detached comes back.
 //! - After quiescence the tables are those of a compile from scratch, and nothing has leaked.
 //! - The same seed gives the same batches.
 //!
@@ -59,6 +60,10 @@ use world::{Kind, Random};
 /// Things that happen in one run.
 const STEPS: usize = 70;
 const SEEDS: u64 = 24;
+/// The daemon looks at its programs this often.
+const HEALED_WITHIN_MS: u64 = 10_000;
+/// The daemon waits this long at most before it tries a write again.
+const LONGEST_WAIT_MS: u64 = 31_000;
 
 /// How often each thing happened: what never happens proves nothing.
 #[derive(Default)]
@@ -79,6 +84,8 @@ struct Sim {
     judge: Judge,
     /// What the last start found and must not lose.
     kept: Kept,
+    /// The lists that a start waits for were complete in a turn.
+    judged: bool,
     /// Something was kept when all was judged last.
     held: bool,
     /// Maps too small for everything: then only what fits is judged.
@@ -100,6 +107,7 @@ impl Sim {
             told: Told::new(host_only),
             judge: Judge::new(seed, host_only),
             kept: Kept::default(),
+            judged: false,
             held: false,
             random,
             cramped,
@@ -110,9 +118,9 @@ impl Sim {
     }
 
     fn step(&mut self, happened: &mut Happened, branches: &mut Branches) {
-        match self.random.below(28) {
+        match self.random.below(29) {
             0..=9 => self.server.change(&mut self.random),
-            10..=16 => self.hear(happened),
+            10..=16 => self.receive(happened),
             17 => {
                 happened.note("streams break");
                 self.server.break_streams(&mut self.random);
@@ -136,11 +144,12 @@ impl Sim {
                 happened.note("late grace");
                 self.daemon.late_grace(&mut self.random);
             }
-            23 => self.daemon.begin_grace(&mut self.random),
+            23 => self.overtake_a_grace(happened, branches),
             24 | 25 => self.daemon.begin_reader(&mut self.random),
             26 => self.damage(happened),
+            27 => self.detach(happened),
             _ => {
-                self.hear(happened);
+                self.receive(happened);
                 let dies_after = self.random.below(5);
                 if self.daemon.turn(Fault::Dies(dies_after)) {
                     happened.note("death in the middle of a batch");
@@ -153,14 +162,18 @@ impl Sim {
     }
 
     /// Some of what the server said arrives.
-    fn hear(&mut self, happened: &mut Happened) {
+    fn receive(&mut self, happened: &mut Happened) {
         for _ in 0..=self.random.below(self.server.waiting() + 1) {
             let Some(said) = self.server.next() else { return };
+            if self.told.lists_again(&said) && !self.judged {
+                // The first list and half of another, in one turn: what both lack may be little.
+                self.kept = Kept::default();
+            }
             let expects_brake = self.told.would_brake(&said);
             self.daemon.ingest(said.event());
             let relist = self.daemon.relist();
             self.judge.brake(expects_brake, relist.is_some());
-            self.told.hear(said, relist.is_some());
+            self.told.receive(said, relist.is_some());
             if let Some(relist) = relist {
                 happened.note("brake");
                 self.server.list(Kind::asked(relist));
@@ -209,6 +222,37 @@ impl Sim {
         drop(self.daemon.history());
     }
 
+    /// A grace period begins, then programs that it does not wait for, then what they read is retired:
+    /// the end of that grace period proves nothing of them.
+    fn overtake_a_grace(&mut self, happened: &mut Happened, branches: &mut Branches) {
+        self.daemon.begin_grace(&mut self.random);
+        self.change_much(happened, branches);
+        for _ in 0..3 {
+            self.daemon.begin_reader(&mut self.random);
+        }
+        self.change_much(happened, branches);
+        happened.note("late grace");
+        self.daemon.late_grace(&mut self.random);
+        self.daemon.pass(1_100);
+        self.change_much(happened, branches);
+    }
+
+    fn change_much(&mut self, happened: &mut Happened, branches: &mut Branches) {
+        for _ in 0..4 {
+            self.server.change(&mut self.random);
+        }
+        self.receive(happened);
+        self.turn(happened, branches);
+    }
+
+    /// A program is detached from outside; it is back soon.
+    fn detach(&mut self, happened: &mut Happened) {
+        happened.note("a program is detached");
+        self.daemon.detach(&mut self.random);
+        self.daemon.pass(HEALED_WITHIN_MS);
+        assert!(self.daemon.is_attached(), "a program that was detached stays away");
+    }
+
     fn turn(&mut self, happened: &mut Happened, branches: &mut Branches) {
         let fault = if self.random.chance(6) {
             let map = [MapName::FRONTENDS, MapName::SERVICES, MapName::BACKENDS];
@@ -225,7 +269,9 @@ impl Sim {
         self.judge.learn(&self.told, self.daemon.synced(), branches);
         if self.daemon.turn(fault) {
             happened.note("a write fails");
+            self.retry(happened);
         }
+        self.judged |= self.daemon.synced();
         if self.daemon.layout().refused().count() > 0 {
             happened.note("a Service does not fit");
         }
@@ -235,6 +281,20 @@ impl Sim {
         self.answer_relists(happened);
         self.kept.assert_there(&self.daemon.image(), &self.server);
         self.judge(branches);
+    }
+
+    /// What the kernel refused is tried again by itself: without another event it is written in time.
+    fn retry(&mut self, happened: &mut Happened) {
+        if self.cramped || !self.daemon.synced() || !self.random.chance(2) {
+            return;
+        }
+        for _ in 0..2 {
+            self.daemon.pass(LONGEST_WAIT_MS);
+            self.daemon.turn(Fault::None);
+            self.answer_relists(happened);
+        }
+        happened.note("a failed write is tried again");
+        assert!(self.daemon.is_settled(), "what the kernel refused is not tried again");
     }
 
     fn judge_states(&mut self, branches: &mut Branches) {
@@ -256,8 +316,13 @@ impl Sim {
     /// Another daemon takes over; the server lists everything to it, kind by kind.
     fn restart(&mut self, happened: &mut Happened) {
         happened.note("restart");
+        if self.random.chance(3) {
+            happened.note("an object is unreadable");
+            self.server.garble(&mut self.random);
+        }
         self.daemon.restart();
         self.told = Told::new(self.server.objects.host_only);
+        self.judged = false;
         self.kept = if self.server.has_ballast() && !self.cramped {
             Kept::of_ballast(&self.daemon.image())
         } else {
@@ -275,7 +340,7 @@ impl Sim {
     fn quiesce(&mut self, happened: &mut Happened, branches: &mut Branches) {
         for _ in 0..12 {
             while self.server.waiting() > 0 {
-                self.hear(happened);
+                self.receive(happened);
             }
             self.judge.learn(&self.told, self.daemon.synced(), branches);
             self.daemon.turn(Fault::None);
@@ -350,6 +415,7 @@ fn every_seed_ends_well() {
         "an object is unreadable",
         "brake",
         "a write fails",
+        "a failed write is tried again",
         "a Service does not fit",
         "restart",
         "death in the middle of a batch",
@@ -358,6 +424,7 @@ fn every_seed_ends_well() {
         "the first list is doubted",
         "what cannot be read is kept",
         "the maps are damaged",
+        "a program is detached",
     ];
     let all = if seeds().count() < 20 { &all[..0] } else { &all[..] };
     let never: Vec<_> = all.iter().filter(|what| !happened.0.contains_key(*what)).collect();

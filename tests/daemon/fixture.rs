@@ -13,8 +13,8 @@ use towpath::{
     services::Services,
 };
 use towpath_image::{
-    Applied, Batch, Capacities, Counters, FakeKernel, Kernel, KernelError, Observed, ServiceImage,
-    ServiceOp, datapath::ServiceCounters,
+    Applied, Batch, Capacities, Counters, FakeKernel, FakePrograms, Kernel, KernelError, Observed,
+    ServiceImage, ServiceOp, datapath::ServiceCounters,
 };
 use towpath_model::{Event, Relist};
 use towpath_proxy::ProxyConfig;
@@ -74,14 +74,15 @@ impl Fixture {
         let kernel = FakeKernel::new(capacities);
         let maps = Maps(Arc::new(Mutex::new(Written { kernel, ops: Vec::new() })));
         let clock = ManualClock::default();
-        let daemon = start(maps.clone(), config.clone(), &clock);
+        let daemon = start(maps.clone(), FakePrograms::default(), config.clone(), &clock);
         Self { maps, clock, config, daemon }
     }
 
     /// Another daemon takes over what the maps hold; nothing was said to it.
     #[allow(dead_code, reason = "not every test that shares this file restarts")]
     pub(crate) fn restart(&mut self) {
-        self.daemon = start(self.maps.clone(), self.config.clone(), &self.clock);
+        self.daemon =
+            start(self.maps.clone(), FakePrograms::default(), self.config.clone(), &self.clock);
     }
 
     /// Events arrive.

@@ -13,7 +13,7 @@ use towpath::{
     services::{HealthCheck, ServiceKernel, ServiceMetrics, ServiceOutputs, Services},
     vitals::Vitals,
 };
-use towpath_image::FakePrograms;
+use towpath_image::Programs;
 use towpath_model::{Relist, Store};
 use towpath_proxy::ProxyConfig;
 
@@ -29,9 +29,10 @@ pub(crate) struct Started {
     pub(crate) health_checks: watch::Receiver<Vec<HealthCheck>>,
 }
 
-/// A daemon that starts over what these maps hold.
+/// A daemon that starts over what these maps hold, and these programs.
 pub(crate) fn start(
     maps: impl ServiceKernel + Send + 'static,
+    programs: impl Programs + 'static,
     config: ProxyConfig,
     clock: &ManualClock,
 ) -> Started {
@@ -55,7 +56,7 @@ pub(crate) fn start(
         metrics: Arc::new(LoopMetrics::new(&registry).unwrap()),
         vitals,
     };
-    let programs = Box::new(FakePrograms::default());
+    let programs = Box::new(programs);
     let state = State::new(Arc::new(clock.clone()), Store::new(NODE), areas, programs, outputs);
     Started { state, relists, graces, health_checks }
 }

@@ -12,8 +12,8 @@ use towpath::{
     services::{self, NEEDS, Services},
 };
 use towpath_image::{
-    Applied, Batch, Counters, FakeKernel, Kernel, KernelError, Observed, ServiceImage, ServiceOp,
-    datapath::ServiceCounters,
+    Applied, Attachments, Batch, Counters, FakeKernel, FakePrograms, Kernel, KernelError, Observed,
+    Programs, ServiceImage, ServiceOp, datapath::ServiceCounters,
 };
 use towpath_model::{Event, Relist, service::Cidr};
 use towpath_proxy::{Hold, Layout, ProxyConfig};
@@ -42,8 +42,9 @@ pub(crate) struct Maps {
     clock: ManualClock,
     /// Operations until the daemon is killed.
     dies_after: Option<usize>,
-    /// Grace periods begin at this many operations from now.
+    /// A grace period begins at this many operations from now, and programs right after it.
     grace_at: Option<usize>,
+    random: Random,
     /// Grace periods that have begun and are not over.
     graces: Vec<Millis>,
     failed: bool,
@@ -63,6 +64,11 @@ impl Maps {
         self.clock.advance(Duration::from_millis(1));
         if self.grace_at == Some(0) {
             self.graces.push(self.clock.now_ms());
+            self.clock.advance(Duration::from_millis(1));
+            for _ in 0..3 {
+                let now = self.clock.now_ms();
+                self.readers.begin(&self.fake.image, now, &mut self.random);
+            }
         }
         self.grace_at = self.grace_at.and_then(|left| left.checked_sub(1));
         self.clock.advance(Duration::from_millis(1));
@@ -113,8 +119,31 @@ impl Observed for Shared {
     }
 }
 
+/// The programs, which outlive a daemon.
+#[derive(Clone)]
+struct SharedPrograms(Arc<Mutex<FakePrograms>>);
+
+impl SharedPrograms {
+    fn lock(&self) -> MutexGuard<'_, FakePrograms> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Programs for SharedPrograms {
+    fn bind(&mut self, cluster: u64) -> Result<(), KernelError> {
+        self.lock().bind(cluster)
+    }
+    fn heal(&mut self) -> Result<Vec<String>, KernelError> {
+        self.lock().heal()
+    }
+    fn attach(&mut self, wanted: &Attachments) -> Applied {
+        self.lock().attach(wanted)
+    }
+}
+
 pub(crate) struct Daemon {
     maps: Shared,
+    programs: SharedPrograms,
     clock: ManualClock,
     started: Started,
 }
@@ -127,23 +156,27 @@ impl Daemon {
             clock: clock.clone(),
             dies_after: None,
             grace_at: None,
+            random: Random::new(0),
             graces: Vec::new(),
             failed: false,
             readers: Readers::default(),
             batches: Vec::new(),
             backwards: false,
         };
-        Self::over(Shared(Arc::new(Mutex::new(maps))), clock)
+        let mut programs = FakePrograms::default();
+        programs.attach(&services::attachments());
+        let programs = SharedPrograms(Arc::new(Mutex::new(programs)));
+        Self::over(Shared(Arc::new(Mutex::new(maps))), programs, clock)
     }
 
     /// A daemon that starts over what the maps hold.
-    fn over(maps: Shared, clock: ManualClock) -> Self {
+    fn over(maps: Shared, programs: SharedPrograms, clock: ManualClock) -> Self {
         let config = ProxyConfig {
             external_ips: vec![Cidr::parse("2.2.2.0/24").unwrap()],
             ..ProxyConfig::default()
         };
-        let started = start(maps.clone(), config, &clock);
-        Self { maps, clock, started }
+        let started = start(maps.clone(), programs.clone(), config, &clock);
+        Self { maps, programs, clock, started }
     }
 
     pub(crate) fn maps(&self) -> MutexGuard<'_, Maps> {
@@ -234,9 +267,11 @@ impl Daemon {
         failed
     }
 
-    /// A grace period begins with one of the next operations.
+    /// A grace period begins with one of the next operations, and then programs that it does not wait for.
     pub(crate) fn begin_grace(&self, random: &mut Random) {
-        self.maps().grace_at = Some(random.below(6));
+        let mut maps = self.maps();
+        maps.grace_at = Some(random.below(6));
+        maps.random = Random::new(random.below(1 << 30) as u64);
     }
 
     /// A program reads a set word now and the backends later.
@@ -267,6 +302,18 @@ impl Daemon {
     pub(crate) fn pass(&mut self, ms: u64) {
         self.clock.advance(Duration::from_millis(ms));
         self.started.state.tick();
+    }
+
+    /// A program is detached from outside.
+    pub(crate) fn detach(&self, random: &mut Random) {
+        let mut programs = self.programs.lock();
+        let all: Vec<_> = services::attachments().into_iter().collect();
+        assert!(programs.detach(&all[random.below(all.len())]), "it was in force");
+    }
+
+    /// Every program is in force.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.programs.lock().attached == services::attachments()
     }
 
     /// Time goes by and every grace period ends.
@@ -302,6 +349,6 @@ impl Daemon {
     /// Another daemon takes over what the kernel holds. Programs that run go on.
     pub(crate) fn restart(&mut self) {
         self.maps().graces.clear();
-        *self = Self::over(self.maps.clone(), self.clock.clone());
+        *self = Self::over(self.maps.clone(), self.programs.clone(), self.clock.clone());
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     daemon::{Daemon, Fault},
     facts::Facts,
     kernel::ask,
-    question::{Answer, Probe},
+    question::{Answer, Probe, When},
     told::Told,
     world::{Kind, Random, World},
 };
@@ -80,7 +80,8 @@ impl Judge {
     }
 
     /// After every operation each probe is right for objects of before or of now. `holds`: records
-    /// that were found at the start stay whole, and with them how long a client keeps its backend.
+    /// that were found at the start stay whole, and with them how long a client keeps its backend and
+    /// whether an empty set is empty on this node only.
     pub(crate) fn every_state(&self, states: &[ServiceImage], holds: bool) {
         // Most answers are those of the state before.
         let mut known: Vec<Vec<Answer>> = vec![Vec::new(); self.probes.len()];
@@ -94,8 +95,7 @@ impl Judge {
                     self.right.iter().any(|right| right[at].allows(&got))
                         || self.right_on_the_way(probe, &got)
                         || (holds
-                            && with_any_affinity(&got)
-                                .any(|got| self.right_on_the_way(probe, &got))),
+                            && as_held(&got).iter().any(|got| self.right_on_the_way(probe, got))),
                     "seed {}, step {}, operation {number}: {probe:?} passes through {got:?}; right \
                      are {:?}",
                     self.seed,
@@ -161,16 +161,15 @@ impl Judge {
     }
 }
 
-/// The same backends, kept for as long as any Service of these objects says.
-fn with_any_affinity(answer: &Answer) -> impl Iterator<Item = Answer> {
-    let backends = match answer {
-        Answer::OneOf(backends, _) => Some(backends.clone()),
-        _ => None,
-    };
-    let seconds = [None, Some(1), Some(30), Some(10_800), Some(86_400)];
-    backends
-        .into_iter()
-        .flat_map(move |backends| seconds.map(|seconds| Answer::OneOf(backends.clone(), seconds)))
+/// The same backends, kept for as long as any Service of these objects says; none, for either reason.
+fn as_held(answer: &Answer) -> Vec<Answer> {
+    match answer {
+        Answer::OneOf(backends, _) => [None, Some(1), Some(30), Some(10_800), Some(86_400)]
+            .map(|seconds| Answer::OneOf(backends.clone(), seconds))
+            .to_vec(),
+        Answer::NoLocalEndpoint => [When::AtOnce, When::Later].map(Answer::NoEndpoint).to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 fn answers_to(probes: &[Probe], facts: &Facts, branches: &mut Branches) -> Answers {

@@ -3,7 +3,7 @@
 
 use towpath_image::{
     ServiceImage,
-    datapath::{BackendRecord, SetWord},
+    datapath::{BackendRecord, FrontendKind, SetWord},
 };
 
 use crate::world::Random;
@@ -26,7 +26,10 @@ pub(crate) struct Readers(Vec<Reader>);
 impl Readers {
     /// A program begins, comes from a frontend and has read its record.
     pub(crate) fn begin(&mut self, image: &ServiceImage, now: u64, random: &mut Random) {
-        let led = image.frontends.values().filter_map(|word| {
+        // A guard leads to no Service, whatever its index says.
+        let words = image.frontends.iter();
+        let words = words.filter(|(key, _)| key.kind() != Some(FrontendKind::Guard));
+        let led = words.filter_map(|(_, word)| {
             image.services.get(&word.service()).map(|record| (word.service(), record))
         });
         let sets = led.flat_map(|(index, record)| {

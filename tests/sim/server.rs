@@ -140,7 +140,11 @@ impl Server {
         // Of the ballast a Service, and the only slice of another.
         let of_ballast = |name: &str| ["b0", "b1-x"].contains(&name);
         let keys = self.objects.objects.keys();
-        let keys = keys.filter(|(_, (space, name))| space != "ballast" || of_ballast(name));
+        let ballast_only = random.chance(2);
+        let keys = keys.filter(|(_, (space, name))| match &**space {
+            "ballast" => of_ballast(name),
+            _ => !ballast_only,
+        });
         let keys: Vec<_> = keys.collect();
         if keys.is_empty() {
             return;

@@ -26,6 +26,11 @@ impl Told {
         self.world.names(kind).into_iter().filter(|name| !seen.contains(name)).collect()
     }
 
+    /// Does another list begin of a kind of which one was complete?
+    pub(crate) fn lists_again(&self, said: &Said) -> bool {
+        matches!(said, Said::Begin(Kind::Service) if self.listed.contains(&Kind::Service))
+    }
+
     /// Must this end in the request for a second list? `None`: there was one before.
     pub(crate) fn would_brake(&self, said: &Said) -> Option<bool> {
         let Said::End(kind) = said else { return Some(false) };
@@ -36,7 +41,7 @@ impl Told {
         Some(self.listed.contains(kind) && gone >= 50 && gone * 100 > all * 30)
     }
 
-    pub(crate) fn hear(&mut self, said: Said, braked: bool) {
+    pub(crate) fn receive(&mut self, said: Said, braked: bool) {
         match said {
             Said::Begin(kind) => {
                 self.listing.insert(kind, BTreeSet::new());
