@@ -35,6 +35,7 @@ impl Tree {
         let dir = shared.join("mutants/tree");
         let tree = Self { out: shared.join("mutants/out"), shared, dir };
         let commit = commit()?;
+        tree.forget_members()?;
         if tree.dir.join(".git").exists() {
             tree.git(&["checkout", "--quiet", "--force", "--detach", &commit])?;
             tree.restore()?;
@@ -45,6 +46,21 @@ impl Tree {
         let dir = tree.dir.display().to_string();
         git_in(&root(), &["worktree", "add", "--quiet", "--force", "--detach", &dir, &commit])?;
         Ok(tree)
+    }
+
+    /// Cargo tells a member of this tree from one of the developer's by nothing: either would be taken
+    /// for the other where only the dates of files are compared, a mutant for the real thing above all.
+    fn forget_members(&self) -> Result<()> {
+        let prints = self.shared.join("release/.fingerprint");
+        // Without a build there is nothing to forget.
+        for entry in fs::read_dir(&prints).into_iter().flatten() {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("towpath") || name.starts_with("xtask") {
+                fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
     }
 
     /// `Err`: it does not apply, and why.
@@ -94,6 +110,14 @@ impl Tree {
 
     fn git(&self, args: &[&str]) -> Result<()> {
         git_in(&self.dir, args).map(drop)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Err(error) = self.forget_members() {
+            eprintln!("what was built for mutants is still there: {error:#}");
+        }
     }
 }
 
