@@ -1,4 +1,8 @@
-//! Waits between turns of a loop: doubling, jittered, reset by health.
+//! Waits between attempts: doubling up to a limit.
+//!
+//! [`Doubling`] is the plain form, whose waits follow from nothing but the number of attempts: the
+//! control loop's, which a simulation must be able to repeat. [`Backoff`] adds jitter, so that nodes
+//! which failed together do not come back together, and forgets failures after a success.
 //!
 //! A turn (a list, a watch) that ended is followed at once only when it was worth its wait: when it
 //! lived longer than the wait that it would cost. So the ordinary end of a watch costs nothing, and
@@ -12,44 +16,73 @@ use std::{
 
 /// What the next turn begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Watch,
     List,
 }
 
-/// Waits of one loop.
-#[derive(Debug)]
-pub(super) struct Backoff {
+/// Waits that double, from `min` to `max`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Doubling {
     next: Duration,
     min: Duration,
     max: Duration,
+}
+
+impl Doubling {
+    pub(crate) const fn new(min: Duration, max: Duration) -> Self {
+        Self { next: min, min, max }
+    }
+
+    /// The wait after one more failure.
+    pub(crate) fn wait(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = wait.saturating_mul(2).min(self.max);
+        wait
+    }
+
+    /// What is waited for went well: waits begin anew.
+    pub(crate) const fn reset(&mut self) {
+        self.next = self.min;
+    }
+}
+
+/// Waits of one loop, with jitter.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    doubling: Doubling,
     seed: u64,
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         // Randomly keyed per process: enough to keep nodes apart.
-        Self { next: min, min, max, seed: RandomState::new().hash_one(0) | 1 }
+        Self { doubling: Doubling::new(min, max), seed: RandomState::new().hash_one(0) | 1 }
+    }
+
+    /// What was tried succeeded.
+    pub(crate) const fn reset(&mut self) {
+        self.doubling.reset();
     }
 
     /// The wait after an ordinary end of something that lived so long.
-    pub(super) fn after_end(&mut self, lived: Duration, next: Next) -> Duration {
+    pub(crate) fn after_end(&mut self, lived: Duration, next: Next) -> Duration {
         let wait = self.wait();
         if lived < self.worth(wait, next) {
             return wait.saturating_sub(lived);
         }
-        self.next = self.min;
+        self.reset();
         // Not all nodes in the same instant, when a server ends what it has.
-        self.min.mul_f64(self.share() / 8.0)
+        self.doubling.min.mul_f64(self.share() / 8.0)
     }
 
     /// The wait after the failure of something that lived so long.
-    pub(super) fn after_failure(&mut self, lived: Duration, next: Next) -> Duration {
+    pub(crate) fn after_failure(&mut self, lived: Duration, next: Next) -> Duration {
         let wait = self.wait();
         if lived < self.worth(wait, next) {
             return wait;
         }
-        self.next = self.min;
+        self.reset();
         self.wait()
     }
 
@@ -57,19 +90,17 @@ impl Backoff {
     const fn worth(&self, wait: Duration, next: Next) -> Duration {
         match next {
             Next::Watch => wait,
-            Next::List => self.max,
+            Next::List => self.doubling.max,
         }
     }
 
     /// The next wait: between half and all of it.
-    pub(super) fn wait(&mut self) -> Duration {
-        let base = self.next;
-        self.next = (base * 2).min(self.max);
-        base.mul_f64(0.5 + 0.5 * self.share())
+    pub(crate) fn wait(&mut self) -> Duration {
+        self.doubling.wait().mul_f64(0.5 + 0.5 * self.share())
     }
 
     /// Evenly from 0 up to 1 (xorshift64).
-    pub(super) fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;

@@ -13,6 +13,7 @@
 //! | `admin/` | health, metrics, control socket |
 //! | `api/` | what the control socket answers: plain data |
 //! | `clock.rs`, `vitals.rs`, `metrics.rs` | time, signs of life and the registry of metrics, for all of them |
+//! | `backoff.rs`, `panics.rs` | waits between attempts; what a panic ends |
 //! | `state_file.rs` | what is kept in the run directory |
 //! | `timestamp.rs` | moments as the API writes them |
 #![forbid(unsafe_code)]
@@ -20,11 +21,13 @@
 pub mod admin;
 pub mod agent;
 pub mod api;
+mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod metrics;
+mod panics;
 pub mod policy;
 pub mod reconcile;
 pub mod services;

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use towpath_image::chain;
+
 /// What clean-up did, or would do.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cleaned {
@@ -120,18 +122,4 @@ impl Error {
             other => other,
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }

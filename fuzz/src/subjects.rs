@@ -6,7 +6,7 @@
 mod http_server;
 #[path = "manifests.rs"]
 mod manifests;
-#[path = "../../src/source/kube/lines.rs"]
+#[path = "../../src/source/kube/decoder.rs"]
 mod watch_lines;
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) fn lines(chunks: &[&[u8]]) -> Option<Vec<Vec<u8>>> {
 /// What a line of a watch says to the store, if anything.
 pub(crate) fn said(kind: Kind, line: &[u8]) -> Option<Event> {
     match watch_lines::read(kind, line) {
-        watch_lines::Said::Event(event, _version) => Some(event),
+        watch_lines::WatchLine::Event(event, _version) => Some(event),
         _ => None,
     }
 }

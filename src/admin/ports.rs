@@ -18,6 +18,7 @@ use super::{
     connections::{Admitted, Connections, Places},
     http::{self, Answer, Asked},
 };
+use crate::backoff::Backoff;
 
 /// First pause after a failure; it doubles.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -113,19 +114,9 @@ impl Ports {
     }
 }
 
-/// Pauses between attempts.
-pub(super) struct Pauses(Duration);
-
-impl Pauses {
-    pub(super) const fn new() -> Self {
-        Self(PAUSE_MIN)
-    }
-
-    /// Waits, longer each time.
-    pub(super) async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(PAUSE_MAX);
-    }
+/// Pauses between attempts to listen.
+pub(super) fn pauses() -> Backoff {
+    Backoff::new(PAUSE_MIN, PAUSE_MAX)
 }
 
 /// Listens at `address` and answers with `handler`, until the daemon drains. `group` is the
@@ -142,12 +133,12 @@ pub(crate) async fn serve<H, F>(
     F: Future<Output = Answer> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let mut pauses = Pauses::new();
+    let mut pauses = pauses();
     loop {
         let error = match listen(address) {
             Ok(open) => {
                 servers.ports.opened(&listener, open.local_addr().ok());
-                pauses = Pauses::new();
+                pauses.reset();
                 match accept(&servers, group, open, places, &handler).await {
                     Some(error) => error,
                     None => return,
@@ -158,7 +149,7 @@ pub(crate) async fn serve<H, F>(
         servers.metrics.listen_failed(group);
         servers.ports.failed(&listener, &address.to_string(), &error);
         tokio::select! {
-            () = pauses.wait() => {}
+            () = tokio::time::sleep(pauses.wait()) => {}
             () = servers.drains() => return,
         }
     }

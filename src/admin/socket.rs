@@ -16,7 +16,7 @@ use super::{
     Admin, Route,
     connections::{Admitted, Connections, Places},
     http::{self as small, Answer, Asked, Busy, json},
-    ports::{Pauses, is_passing},
+    ports::{is_passing, pauses},
 };
 use crate::{api::VERSION, state_file};
 
@@ -24,7 +24,7 @@ use crate::{api::VERSION, state_file};
 const LISTENER: &str = "control socket";
 /// The loop answers within this time, or the asker is told that it did not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
-/// Time between two looks whether the socket is still in its place: whoever empties the run directory
+/// Time between two looks whether the socket is still in its place: an emptied run directory
 /// would leave a daemon that cannot be asked.
 const LOOK: Duration = Duration::from_secs(2);
 /// Connections at a time; all of them are of one who may ask.
@@ -33,12 +33,12 @@ const PLACES: Places = Places { all: 16, each: 16 };
 /// Listens and answers, for as long as the task lives.
 pub(super) async fn serve(admin: Arc<Admin>) {
     let path = admin.config.socket.clone();
-    let mut pauses = Pauses::new();
+    let mut pauses = pauses();
     loop {
         let error = match listen(&path) {
             Ok(open) => {
                 admin.servers.ports.opened(LISTENER, None);
-                pauses = Pauses::new();
+                pauses.reset();
                 match accept(open, &admin).await {
                     Some(error) => error,
                     None => return,
@@ -49,13 +49,13 @@ pub(super) async fn serve(admin: Arc<Admin>) {
         admin.servers.metrics.listen_failed("control");
         admin.servers.ports.failed(LISTENER, &path.display().to_string(), &error);
         tokio::select! {
-            () = pauses.wait() => {}
+            () = tokio::time::sleep(pauses.wait()) => {}
             () = admin.servers.drains() => return,
         }
     }
 }
 
-/// Takes the place of a socket that nobody answers on.
+/// Takes the place of a socket without a daemon behind it.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(parent) = path.parent() {
         state_file::directory(parent)?;
@@ -73,7 +73,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
         Err(_absent) => {}
     }
     let open = UnixListener::bind(path)?;
-    // Until here the mode is the umask's; whoever gets in meanwhile is refused by `accept`.
+    // Until here the mode is the umask's; a client that gets in meanwhile is refused by `accept`.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(open)
 }

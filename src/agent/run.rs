@@ -17,7 +17,7 @@ use super::{
     build::{ADMIN, Known, LOOP, LoopEnds, Running, SourceEnds, ends, start},
     cluster::{self, Binding},
     descriptors, preflight, standby,
-    threads::{self, Threads, log_panics},
+    threads::{self, Threads},
 };
 use crate::{
     admin,
@@ -34,7 +34,7 @@ const STOP: Duration = Duration::from_secs(10);
 /// Runs the daemon until it is told to stop.
 #[must_use]
 pub fn run(config: Config) -> ExitCode {
-    log_panics();
+    crate::panics::log();
     match daemon(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,11 +1,9 @@
-//! Threads that must not end before the daemon does.
-//!
-//! Each of them does one thing that nobody else does. When one ends, by a panic or otherwise, the
-//! daemon ends with it and says so: the pod is restarted, and what the kernel holds stays in force
-//! meanwhile. To go on without it would be a node that looks well and no longer follows the cluster;
-//! to restart one thread would be a second way to start, that nobody ever tries.
+//! Threads that must not end before the daemon does: each holds what nothing else holds
+//! (`src/panics.rs`). When one ends, by a panic or otherwise, the daemon ends with it and names it.
 
-use std::{any::Any, thread, time::Duration};
+use std::{thread, time::Duration};
+
+use crate::panics;
 
 /// Time between two looks.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
@@ -16,7 +14,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(200);
     "the {name} thread ended ({why}): the daemon stops, and what is in the kernel stays in force \
      until the next one takes over; please report this with the log"
 )]
-pub(super) struct Ended {
+pub(super) struct ThreadEnded {
     name: &'static str,
     why: String,
 }
@@ -39,7 +37,7 @@ impl<T> Joins for thread::JoinHandle<T> {
         self.is_finished()
     }
     fn panic(self: Box<Self>) -> Option<String> {
-        self.join().err().map(|panic| said(panic.as_ref()))
+        self.join().err().map(|panic| format!("panic: {}", panics::said(panic.as_ref())))
     }
 }
 
@@ -49,25 +47,26 @@ impl Threads {
         self.running.push((name, Box::new(thread)));
     }
 
-    /// Who has ended; of several, one that panicked: the others ended because of it.
-    pub(super) fn ended(&mut self) -> Option<Ended> {
+    /// A thread that has ended; of several, one that panicked: the others ended because of it.
+    pub(super) fn ended(&mut self) -> Option<ThreadEnded> {
         let (over, running): (Vec<_>, _) =
             std::mem::take(&mut self.running).into_iter().partition(|(_, thread)| thread.is_over());
         self.running = running;
         let mut found = None;
         for (name, thread) in over {
             match thread.panic() {
-                Some(why) => return Some(Ended { name, why }),
-                None => {
-                    found.get_or_insert_with(|| Ended { name, why: "without a reason".to_owned() })
-                }
+                Some(why) => return Some(ThreadEnded { name, why }),
+                None => found.get_or_insert_with(|| ThreadEnded {
+                    name,
+                    why: "without a reason".to_owned(),
+                }),
             };
         }
         found
     }
 
     /// Waits until one has ended.
-    pub(super) async fn first_end(&mut self) -> Ended {
+    pub(super) async fn first_end(&mut self) -> ThreadEnded {
         loop {
             let over = self.running.iter().any(|(_, thread)| thread.is_over());
             // Also when one is over: what it dropped may end others before itself.
@@ -99,30 +98,12 @@ impl Threads {
     }
 }
 
-/// What a panic says.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panic: {}", text.unwrap_or_else(|| "without a message".to_owned()))
-}
-
-/// Panics go into the log like everything else, with their thread and place.
-pub(super) fn log_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let current = thread::current();
-        let thread = current.name().unwrap_or("unnamed");
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("without a message");
-        tracing::error!(thread, place, message, "panic");
-    }));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_ends_is_named_with_the_reason() {
+    async fn a_thread_that_ends_is_named_with_the_reason() {
         let mut threads = Threads::default();
         let (keep, kept) = std::sync::mpsc::channel::<()>();
         threads.add("patient", thread::spawn(move || kept.recv()));

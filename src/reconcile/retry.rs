@@ -6,12 +6,17 @@
 //! meanwhile changes wait in the store, where they coalesce. What merely found no room is cheap to
 //! try, and room comes by itself when retired slots have rested: it is tried every second.
 
+use std::time::Duration;
+
+use crate::backoff::Doubling;
+
 /// Time between a failure and the first retry, at least: no two attempts in one burst of events.
 const FIRST_MS: u64 = 100;
 /// Second wait; it doubles. Also how long a new change waits at most.
+const SECOND: Duration = Duration::from_secs(1);
 const SECOND_MS: u64 = 1_000;
 /// Longest wait.
-const MAX_MS: u64 = 30_000;
+const MAX: Duration = Duration::from_secs(30);
 
 /// The state of one back-off. Times are the daemon's milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,29 +25,34 @@ pub(super) struct Retry {
     tried_ms: u64,
     /// How long to wait from then; 0: not at all.
     wait_ms: u64,
-    failing: bool,
+    /// The waits after the next failures; `None`: the last write did not fail.
+    failing: Option<Doubling>,
 }
 
 impl Retry {
     /// The kernel took everything, and everything had room or not (`pending`).
     pub(super) fn wrote(&mut self, now: u64, pending: bool) {
         let wait_ms = if pending { SECOND_MS } else { 0 };
-        *self = Self { tried_ms: now, wait_ms, failing: false };
+        *self = Self { tried_ms: now, wait_ms, failing: None };
     }
 
     /// A write failed.
     pub(super) fn failed(&mut self, now: u64) {
-        let wait_ms = match self.wait_ms {
-            _ if !self.failing => FIRST_MS,
-            FIRST_MS => SECOND_MS,
-            waited => (waited * 2).min(MAX_MS),
-        };
-        *self = Self { tried_ms: now, wait_ms, failing: true };
+        self.tried_ms = now;
+        match &mut self.failing {
+            None => {
+                self.wait_ms = FIRST_MS;
+                self.failing = Some(Doubling::new(SECOND, MAX));
+            }
+            Some(waits) => {
+                self.wait_ms = u64::try_from(waits.wait().as_millis()).unwrap_or(u64::MAX);
+            }
+        }
     }
 
     /// May it be tried now? `changed`: there is also something new.
     pub(super) fn is_due(&self, now: u64, changed: bool) -> bool {
-        let wait_ms = match (changed, self.failing) {
+        let wait_ms = match (changed, self.failing.is_some()) {
             (true, false) => 0,
             (true, true) => self.wait_ms.min(SECOND_MS),
             (false, _) => self.wait_ms,

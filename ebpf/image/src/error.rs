@@ -77,3 +77,48 @@ impl KernelError {
         Self::Full { map, capacity }
     }
 }
+
+/// An error with its causes, in one line. A cause that the text names already is not repeated.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, fmt};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Said(&'static str, Option<Box<Self>>);
+
+    impl fmt::Display for Said {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Said {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            self.1.as_deref().map(|cause| cause as _)
+        }
+    }
+
+    #[test]
+    fn each_cause_is_named_once() {
+        let cause = |text, cause| Some(Box::new(Said(text, cause)));
+        let error = Said("no map: refused", cause("refused", cause("by whom", None)));
+        assert_eq!(chain(&error), "no map: refused: by whom");
+        assert_eq!(chain(&Said("alone", None)), "alone");
+    }
+}

@@ -21,7 +21,7 @@ mod services;
 
 pub use attachments::{At, Attachment, Attachments, Hook, HookKind, Made};
 pub use cluster::cluster_identity;
-pub use error::KernelError;
+pub use error::{KernelError, chain};
 pub use extents::{Extent, FreeExtents};
 pub use fake::FakeKernel;
 pub use fake_programs::FakePrograms;

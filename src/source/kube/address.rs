@@ -6,7 +6,7 @@
 //!
 //! They are read out of objects, which others may write. So they are used with TLS only, where the
 //! certificate proves who answers before anything is said: with http or without verification, the
-//! first who writes a slice would be told the token. `turns.rs` is what they cannot do otherwise.
+//! first who writes a slice would be told the token. `failover.rs` is what they cannot do otherwise.
 
 use std::{
     net::SocketAddr,
@@ -16,15 +16,15 @@ use std::{
 
 use http::Uri;
 use kube::{Client, Config};
+use towpath_image::chain;
 use towpath_model::{Code, Event, Problem};
 
 use super::{
     KubeSettings,
     configuration::{ConnectError, configuration},
     connect::Dialer,
-    ended::causes,
     endpoints::{Endpoints, recall, remember},
-    turns::Turns,
+    failover::Addresses,
 };
 use crate::{config::Access, source::Health, state_file::API_ENDPOINTS};
 
@@ -46,7 +46,7 @@ pub(super) struct Api {
 struct State {
     dialer: Dialer,
     endpoints: Endpoints,
-    turns: Turns,
+    addresses: Addresses,
     /// Learned addresses are used.
     learns: bool,
     /// For the address in use.
@@ -63,7 +63,7 @@ impl Api {
         let remembered = settings.run_dir.join(API_ENDPOINTS);
         let access = settings.access.clone();
         let given = settings.api_servers.clone();
-        let (dialer, mut turns, learns) = dial(&access, &given).await?;
+        let (dialer, mut addresses, learns) = dial(&access, &given).await?;
         let mut known = Vec::new();
         if learns {
             let (recalled, problem) = recall(&remembered);
@@ -76,9 +76,9 @@ impl Api {
             );
         }
         let endpoints = Endpoints::new(known);
-        turns.learn(learned(&endpoints, learns));
-        let client = dialer.client(turns.now());
-        let state = Mutex::new(State { dialer, endpoints, turns, learns, client, number: 0 });
+        addresses.learn(learned(&endpoints, learns));
+        let client = dialer.client(addresses.current());
+        let state = Mutex::new(State { dialer, endpoints, addresses, learns, client, number: 0 });
         Ok(Self { access, given, remembered, health, state })
     }
 
@@ -99,7 +99,7 @@ impl Api {
         if state.number != number {
             return None;
         }
-        state.turns.fail();
+        state.addresses.fail();
         Some(state.use_another())
     }
 
@@ -110,16 +110,16 @@ impl Api {
             return;
         }
         match dial(&self.access, &self.given).await {
-            Ok((dialer, turns, learns)) => {
+            Ok((dialer, addresses, learns)) => {
                 self.health.note(NOTE_CREDENTIALS, Vec::new());
                 let mut state = self.state();
                 state.dialer = dialer;
                 state.learns = learns;
-                if state.turns.configured() != turns.configured() {
-                    state.turns = turns;
+                if state.addresses.configured() != addresses.configured() {
+                    state.addresses = addresses;
                 }
                 let learned = learned(&state.endpoints, learns);
-                state.turns.learn(learned);
+                state.addresses.learn(learned);
                 state.use_another();
             }
             Err(error) => {
@@ -140,16 +140,16 @@ impl Api {
     pub(super) fn notice(&self, events: &[Event]) {
         let mut state = self.state();
         // Each is heard, whatever the others changed.
-        let changed = events.iter().filter(|event| state.endpoints.hear(event)).count() > 0;
+        let changed = events.iter().filter(|event| state.endpoints.ingest(event)).count() > 0;
         if !changed || !state.learns {
             return;
         }
         let real = state.endpoints.addresses();
         self.note_cut(state.endpoints.count(), real.len());
-        let before = state.turns.now().clone();
+        let before = state.addresses.current().clone();
         let learned = uris(&real);
-        state.turns.learn(learned);
-        if *state.turns.now() != before {
+        state.addresses.learn(learned);
+        if *state.addresses.current() != before {
             state.use_another();
         }
         drop(state);
@@ -182,7 +182,7 @@ impl Api {
 impl State {
     /// A client for the address whose turn it is; answers its number.
     fn use_another(&mut self) -> u64 {
-        self.client = self.dialer.client(self.turns.now());
+        self.client = self.dialer.client(self.addresses.current());
         self.number += 1;
         self.number
     }
@@ -199,15 +199,15 @@ fn uris(real: &[SocketAddr]) -> Vec<Uri> {
 
 /// Reads the configuration and makes of it what can connect, the configured addresses, and whether
 /// learned ones may be used beside them.
-async fn dial(access: &Access, given: &[Uri]) -> Result<(Dialer, Turns, bool), ConnectError> {
+async fn dial(access: &Access, given: &[Uri]) -> Result<(Dialer, Addresses, bool), ConnectError> {
     let config = configuration(access).await?;
     let first = given.first().unwrap_or(&config.cluster_url).clone();
     let in_cluster = matches!(access, Access::InCluster);
-    let turns = Turns::new(first, given, in_cluster && given.is_empty());
+    let addresses = Addresses::new(first, given, in_cluster && given.is_empty());
     let secure = |uri: &Uri| uri.scheme_str() == Some("https");
-    let learns = !config.accept_invalid_certs && turns.configured().iter().all(secure);
-    let dialer = dialer(config, turns.configured().to_vec()).await?;
-    Ok((dialer, turns, learns))
+    let learns = !config.accept_invalid_certs && addresses.configured().iter().all(secure);
+    let dialer = dialer(config, addresses.configured().to_vec()).await?;
+    Ok((dialer, addresses, learns))
 }
 
 /// A credential plugin may take its time, on a thread of its own.
@@ -248,5 +248,5 @@ fn unusable(
             )
         },
     );
-    ConnectError::new(format!("API server {address}"), causes(error), action.trim())
+    ConnectError::new(format!("API server {address}"), chain(error), action.trim())
 }

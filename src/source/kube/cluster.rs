@@ -8,9 +8,10 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::{self, Instant};
+use towpath_image::chain;
 
-use super::{ConnectError, KubeSettings, address::Api, backoff::Backoff, ended::causes};
-use crate::source::Health;
+use super::{ConnectError, KubeSettings, address::Api};
+use crate::{backoff::Backoff, source::Health};
 
 const PATH: &str = "/api/v1/namespaces/kube-system";
 /// One attempt.
@@ -58,7 +59,7 @@ pub async fn cluster(settings: &KubeSettings, patience: Duration) -> Result<Clus
             Ok(Err(why)) => why,
             Err(_elapsed) => "no answer in time".to_owned(),
         };
-        // Whoever else failed with this client is another `Api`.
+        // No other task has this `Api`: nothing else can have failed with its client.
         let _next = api.failed(number);
         let wait = backoff.wait();
         if Instant::now() + wait >= until {
@@ -70,7 +71,7 @@ pub async fn cluster(settings: &KubeSettings, patience: Duration) -> Result<Clus
 
 async fn ask(client: &kube::Client) -> Result<Cluster, String> {
     let request = Request::get(PATH).body(Body::empty()).map_err(|error| error.to_string())?;
-    let response = client.send(request).await.map_err(|error| causes(&error))?;
+    let response = client.send(request).await.map_err(|error| chain(&error))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), BYTES_MAX).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();

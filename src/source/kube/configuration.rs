@@ -6,8 +6,8 @@ use kube::{
     Config,
     config::{ExecInteractiveMode, KubeConfigOptions, Kubeconfig},
 };
+use towpath_image::chain;
 
-use super::ended::causes;
 use crate::config::Access;
 
 /// The configuration for reaching the API server is unusable.
@@ -30,7 +30,7 @@ pub(super) async fn configuration(access: &Access) -> Result<Config, ConnectErro
     let mut config = match access {
         Access::InCluster => Config::incluster_env().map_err(|error| {
             let action = "mount it (automountServiceAccountToken), or give --kubeconfig";
-            ConnectError::new("the pod's service account".to_owned(), causes(&error), action)
+            ConnectError::new("the pod's service account".to_owned(), chain(&error), action)
         })?,
         Access::Kubeconfig(path) => kubeconfig(path).await?,
     };
@@ -44,12 +44,12 @@ async fn kubeconfig(path: &Path) -> Result<Config, ConnectError> {
     let what = format!("kubeconfig {}", path.display());
     let failed = |cause: String, action: &str| ConnectError::new(what.clone(), cause, action);
     let file = Kubeconfig::read_from(path)
-        .map_err(|error| failed(causes(&error), "check the file given to --kubeconfig"))?;
+        .map_err(|error| failed(chain(&error), "check the file given to --kubeconfig"))?;
     refuse_what_would_be_overlooked(&file).map_err(|(cause, action)| failed(cause, action))?;
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(file, &options);
     let mut config = config.await.map_err(|error| {
-        failed(causes(&error), "check the current context, and the cluster and user that it names")
+        failed(chain(&error), "check the current context, and the cluster and user that it names")
     })?;
     if let Some(exec) = &mut config.auth_info.exec {
         if exec.interactive_mode == Some(ExecInteractiveMode::Always) {

@@ -36,8 +36,8 @@ const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(5);
 /// To be connected, TLS included, to a configured address.
 const CONFIGURED_LIMIT: Duration = Duration::from_secs(10);
-/// The same for an address out of a slice, which may be anybody's or nobody's: it must not hold up
-/// the next try.
+/// The same for an address out of a slice, which may lead to any host or to none: it must not hold
+/// up the next try.
 const LEARNED_LIMIT: Duration = Duration::from_secs(2);
 
 /// Connects to every address of the API server: one TLS configuration, one set of credentials, one
@@ -85,8 +85,8 @@ impl Dialer {
     }
 }
 
-/// Connects in time, and to addresses that are not configured with TLS only: there the credentials
-/// are shown to nobody who has no certificate.
+/// Connects in time, and to addresses that are not configured with TLS only: there a
+/// server without a certificate never sees the credentials.
 #[derive(Clone)]
 struct Bounded {
     https: HttpsConnector<HttpConnector>,

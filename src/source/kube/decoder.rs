@@ -50,7 +50,7 @@ impl Lines {
 
 /// What a line says.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum WatchLine {
     /// Something of an object, and the version it brings the stream to.
     Event(Event, String),
     /// An object that cannot be understood and not even named.
@@ -63,7 +63,7 @@ pub(super) enum Said {
     Garbage(String),
 }
 
-impl Said {
+impl WatchLine {
     /// Does it bring a list nearer to its end? Bookmarks on the way do not.
     pub(super) const fn is_progress_of_a_list(&self) -> bool {
         !matches!(self, Self::Bookmark(_, false))
@@ -93,30 +93,30 @@ impl Anything {
 }
 
 /// Reads one line.
-pub(super) fn read(kind: Kind, line: &[u8]) -> Said {
+pub(super) fn read(kind: Kind, line: &[u8]) -> WatchLine {
     let line: Line<'_> = match serde_json::from_slice(line) {
         Ok(line) => line,
-        Err(error) => return Said::Garbage(error.to_string()),
+        Err(error) => return WatchLine::Garbage(error.to_string()),
     };
     let json = line.object.get().as_bytes();
     match line.r#type.as_str() {
         "ADDED" | "MODIFIED" => apply(kind, json),
         "DELETED" => match key_of(kind, json) {
-            Some(name) => Said::Event(Event::Delete(kind, name), anything(json).version()),
-            None => Said::Garbage("a deletion of an object without a name".to_owned()),
+            Some(name) => WatchLine::Event(Event::Delete(kind, name), anything(json).version()),
+            None => WatchLine::Garbage("a deletion of an object without a name".to_owned()),
         },
         "BOOKMARK" => {
             let object = anything(json);
             let end = object.metadata["annotations"]["k8s.io/initial-events-end"] == "true";
-            Said::Bookmark(object.version(), end)
+            WatchLine::Bookmark(object.version(), end)
         }
         "ERROR" => {
             let status = anything(json);
             let code = status.code.as_u64().and_then(|code| code.try_into().ok());
             let message = status.message.as_str().unwrap_or_default();
-            Said::Error(code.unwrap_or(500), message.chars().take(300).collect())
+            WatchLine::Error(code.unwrap_or(500), message.chars().take(300).collect())
         }
-        other => Said::Garbage(format!("unknown event type {other:?}")),
+        other => WatchLine::Garbage(format!("unknown event type {other:?}")),
     }
 }
 
@@ -132,18 +132,18 @@ fn anything(json: &[u8]) -> Anything {
     serde_json::from_slice(json).unwrap_or_default()
 }
 
-fn apply(kind: Kind, json: &[u8]) -> Said {
+fn apply(kind: Kind, json: &[u8]) -> WatchLine {
     match decode(kind, json) {
         Ok(object) => {
             let version = object.version();
             let version = version.map_or_else(|| anything(json).version(), |v| v.to_string());
-            Said::Event(Event::Apply(object), version)
+            WatchLine::Event(Event::Apply(object), version)
         }
         Err(bad) => {
             let version = anything(json).version();
             match event_of_bad(bad) {
-                Ok(event) => Said::Event(event, version),
-                Err(problem) => Said::Nameless(problem, version),
+                Ok(event) => WatchLine::Event(event, version),
+                Err(problem) => WatchLine::Nameless(problem, version),
             }
         }
     }
@@ -190,32 +190,32 @@ mod tests {
         let read = |text: &str| read(Kind::Service, text.as_bytes());
         assert!(matches!(
             read(r#"{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":"5"}}}"#),
-            Said::Event(Event::Apply(_), version) if version == "5"
+            WatchLine::Event(Event::Apply(_), version) if version == "5"
         ));
         assert!(matches!(
             read(r#"{"type":"MODIFIED","object":{"metadata":{"name":"a","resourceVersion":"6"},"spec":3}}"#),
-            Said::Event(Event::Bad(..), version) if version == "6"
+            WatchLine::Event(Event::Bad(..), version) if version == "6"
         ));
         assert!(matches!(
             read(r#"{"type":"ADDED","object":{"metadata":{"resourceVersion":"6"}}}"#),
-            Said::Nameless(..)
+            WatchLine::Nameless(..)
         ));
         assert!(matches!(
             read(r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}}"#),
-            Said::Bookmark(version, true) if version == "9"
+            WatchLine::Bookmark(version, true) if version == "9"
         ));
         assert!(matches!(
             read(r#"{"type":"ERROR","object":{"code":410,"message":"too old"}}"#),
-            Said::Error(410, _)
+            WatchLine::Error(410, _)
         ));
         assert!(matches!(
             read(r#"{"type":"DELETED","object":{"metadata":{"name":"a","namespace":"n","labels":3,"annotations":{"x":1},"resourceVersion":"7"},"spec":3}}"#),
-            Said::Event(Event::Delete(_, name), version) if version == "7" && name == ObjectName::new("n", "a")
+            WatchLine::Event(Event::Delete(_, name), version) if version == "7" && name == ObjectName::new("n", "a")
         ));
         for garbage in
             ["", "x", "[]", r#"{"type":"NEW","object":{}}"#, r#"{"type":"DELETED","object":{}}"#]
         {
-            assert!(matches!(read(garbage), Said::Garbage(_)), "{garbage}");
+            assert!(matches!(read(garbage), WatchLine::Garbage(_)), "{garbage}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where the API server really is: the endpoints of `default/kubernetes`, remembered on disk.
 //!
 //! Only the slices that the API server makes of itself count, by their names (dual stack has one per
-//! family): others may carry the label of the same Service, whoever writes them. What left them goes,
+//! family): other slices may carry the label of the same Service. What left them goes,
 //! except the last of all: an API server that says it has no endpoints is still asked where it was.
 
 use std::{
@@ -58,7 +58,7 @@ impl Endpoints {
     }
 
     /// Takes what concerns them; answers whether the addresses are others now.
-    pub(super) fn hear(&mut self, event: &Event) -> bool {
+    pub(super) fn ingest(&mut self, event: &Event) -> bool {
         match event {
             Event::Init(stream) if lists_them(stream) => self.seen = Some(BTreeSet::new()),
             Event::Apply(Object::EndpointSlice(slice)) => return self.apply(slice),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use towpath_image::chain;
 use towpath_model::{Code, Problem, Stream};
 
-use super::lines::TooLong;
+use super::decoder::TooLong;
 use crate::source::LoopEnded;
 
 /// After so many watches in a row that end at once and say nothing, everything is listed again.
@@ -14,7 +15,7 @@ const EMPTY_MAX: u32 = 3;
 
 /// Why a list or a watch ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub(super) enum WatchError {
     #[error(transparent)]
     Loop(#[from] LoopEnded),
     #[error("the store asks for a new list")]
@@ -44,13 +45,13 @@ pub(super) enum Ended {
     End,
 }
 
-impl From<TooLong> for Ended {
+impl From<TooLong> for WatchError {
     fn from(error: TooLong) -> Self {
         Self::Unreadable(error.to_string())
     }
 }
 
-impl Ended {
+impl WatchError {
     /// A watch does not go on from its version after this: everything is listed again. Refused
     /// connections, 401, 403, 429 and most other failures are no reason for a list: client-go's
     /// rule, because a list costs the server a thousand times what a watch costs.
@@ -134,25 +135,11 @@ pub(super) fn resource(stream: &Stream) -> String {
     format!("{}{}", row.plural, name.strip_prefix(row.name).unwrap_or_default())
 }
 
-/// An error with its causes, in one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
 /// A failed request, as what it is.
-pub(super) fn of_request(error: &(dyn std::error::Error + 'static)) -> Ended {
+pub(super) fn of_request(error: &(dyn std::error::Error + 'static)) -> WatchError {
     match tls_error(error) {
-        Some(tls) => Ended::Untrusted(tls.to_string()),
-        None => Ended::Broken(causes(error)),
+        Some(tls) => WatchError::Untrusted(tls.to_string()),
+        None => WatchError::Broken(chain(error)),
     }
 }
 

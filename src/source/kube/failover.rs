@@ -8,7 +8,7 @@ use http::Uri;
 
 /// The addresses, and the one in use.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Addresses {
     /// Never empty.
     configured: Vec<Uri>,
     /// None of them is a configured one.
@@ -29,7 +29,7 @@ enum Place {
     Learned(usize),
 }
 
-impl Turns {
+impl Addresses {
     /// `first` and `others` are the configured ones.
     pub(super) fn new(first: Uri, others: &[Uri], prefers_learned: bool) -> Self {
         let mut configured = vec![first];
@@ -53,7 +53,7 @@ impl Turns {
     }
 
     /// The address in use.
-    pub(super) fn now(&self) -> &Uri {
+    pub(super) fn current(&self) -> &Uri {
         let (list, at) = match self.now {
             Place::Configured(at) => (&self.configured, at),
             Place::Learned(at) => (&self.learned, at),
@@ -77,7 +77,7 @@ impl Turns {
 
     /// These are the learned ones now. The address in use stays in use while it is one.
     pub(super) fn learn(&mut self, learned: Vec<Uri>) {
-        let now = self.now().clone();
+        let now = self.current().clone();
         self.learned = learned;
         self.learned.retain(|uri| !self.configured.iter().any(|known| same(known, uri)));
         if matches!(self.now, Place::Learned(_)) {
@@ -108,20 +108,20 @@ mod tests {
     }
 
     /// The addresses of this many turns, each of which fails.
-    fn failures(turns: &mut Turns, times: usize) -> String {
+    fn failures(addresses: &mut Addresses, times: usize) -> String {
         let turn = |_| {
-            let host = turns.now().host().unwrap().to_owned();
-            turns.fail();
+            let host = addresses.current().host().unwrap().to_owned();
+            addresses.fail();
             host
         };
         (0..times).map(turn).collect::<Vec<_>>().join(" ")
     }
 
-    fn turns(configured: &str, learned: &str, prefers_learned: bool) -> Turns {
+    fn addresses(configured: &str, learned: &str, prefers_learned: bool) -> Addresses {
         let configured = uris(configured);
-        let mut turns = Turns::new(configured[0].clone(), &configured, prefers_learned);
-        turns.learn(uris(learned));
-        turns
+        let mut addresses = Addresses::new(configured[0].clone(), &configured, prefers_learned);
+        addresses.learn(uris(learned));
+        addresses
     }
 
     #[test]
@@ -134,33 +134,33 @@ mod tests {
             ("c", "c l", false, "c l c l c l"),
             ("c c", "", true, "c c c c c c"),
         ] {
-            let found = failures(&mut turns(configured, learned, prefers_learned), 6);
+            let found = failures(&mut addresses(configured, learned, prefers_learned), 6);
             assert_eq!(found, expected, "{configured}, {learned}, {prefers_learned}");
         }
     }
 
     #[test]
     fn what_is_in_use_stays_in_use_while_it_is_there() {
-        let mut turns = turns("c", "l m", true);
-        assert_eq!(turns.now().host(), Some("l"));
-        turns.learn(uris("k l"));
-        assert_eq!(turns.now().host(), Some("l"));
-        turns.learn(uris("k"));
-        assert_eq!(turns.now().host(), Some("k"));
-        turns.learn(Vec::new());
-        assert_eq!(turns.now().host(), Some("c"));
+        let mut addresses = addresses("c", "l m", true);
+        assert_eq!(addresses.current().host(), Some("l"));
+        addresses.learn(uris("k l"));
+        assert_eq!(addresses.current().host(), Some("l"));
+        addresses.learn(uris("k"));
+        assert_eq!(addresses.current().host(), Some("k"));
+        addresses.learn(Vec::new());
+        assert_eq!(addresses.current().host(), Some("c"));
     }
 
     #[test]
     fn slices_that_change_all_the_time_do_not_lead_away_from_what_works() {
-        let mut turns = turns("c", "l", true);
-        turns.fail();
+        let mut addresses = addresses("c", "l", true);
+        addresses.fail();
         for bogus in ["m", "n", "o"] {
-            turns.learn(uris(bogus));
-            assert_eq!(turns.now().host(), Some("c"));
+            addresses.learn(uris(bogus));
+            assert_eq!(addresses.current().host(), Some("c"));
         }
         // Only when that fails, too.
-        turns.fail();
-        assert_eq!(turns.now().host(), Some("o"));
+        addresses.fail();
+        assert_eq!(addresses.current().host(), Some("o"));
     }
 }

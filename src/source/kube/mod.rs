@@ -4,20 +4,19 @@
 //! a refused streaming list for ever and loses a whole list to one bad object (operations.md 1.1).
 
 mod address;
-mod again;
-mod backoff;
 mod cluster;
 mod configuration;
 mod connect;
-mod doubt;
-mod ended;
+mod decoder;
 mod endpoints;
-mod lines;
+mod error;
+mod failover;
 mod pages;
+mod refetch;
+mod relist;
 mod request;
 mod stream;
 mod supervise;
-mod turns;
 mod versions;
 mod watch;
 
@@ -37,7 +36,7 @@ pub use configuration::ConnectError;
 use watch::Shared;
 
 use super::{Feed, Health, LoopEnded, Relists, Wants};
-use crate::{clock::SystemClock, config::Access};
+use crate::{backoff::Backoff, clock::SystemClock, config::Access};
 
 /// How the API server is reached and how patient the loops are.
 #[derive(Clone, Debug)]
@@ -116,7 +115,7 @@ pub async fn run(
             relist = relists.recv() => match relist {
                 Some(Relist(stream)) => {
                     if let Some(begun) = streams.begun.get(&stream) {
-                        begun.doubt.raise();
+                        begun.relist.request();
                     }
                 }
                 None => return Ok(()),
@@ -135,7 +134,7 @@ struct Streams {
 }
 
 struct Begun {
-    doubt: Arc<doubt::Doubt>,
+    relist: Arc<relist::RelistRequest>,
     task: AbortHandle,
 }
 
@@ -149,10 +148,10 @@ impl Streams {
         }
         for stream in wanted {
             if !self.begun.contains_key(&stream) {
-                let doubt = Arc::new(doubt::Doubt::default());
-                let watch = supervised(stream.clone(), Arc::clone(&doubt), self.shared.clone());
+                let relist = Arc::new(relist::RelistRequest::default());
+                let watch = supervised(stream.clone(), Arc::clone(&relist), self.shared.clone());
                 let task = self.loops.spawn(watch);
-                self.begun.insert(stream, Begun { doubt, task });
+                self.begun.insert(stream, Begun { relist, task });
             }
         }
         Ok(())
@@ -177,16 +176,20 @@ impl Streams {
 
 /// The loop of a stream, started again when it breaks down. It lists everything then, which the store
 /// takes as a difference: nothing is lost.
-async fn supervised(stream: Stream, doubt: Arc<doubt::Doubt>, shared: Shared) -> LoopEnded {
+async fn supervised(
+    stream: Stream,
+    relist: Arc<relist::RelistRequest>,
+    shared: Shared,
+) -> LoopEnded {
     let patience = shared.settings.patience;
-    let backoff = backoff::Backoff::new(patience.wait_min, patience.wait_max);
-    let start = || watch::Watch::new(stream.clone(), Arc::clone(&doubt), shared.clone()).run();
+    let backoff = Backoff::new(patience.wait_min, patience.wait_max);
+    let start = || watch::Watch::new(stream.clone(), Arc::clone(&relist), shared.clone()).run();
     let report = |times: u64, why: &str| {
-        doubt.break_down();
+        relist.distrust();
         let health = shared.health.of(&stream);
         health.restarts.store(times, Ordering::Relaxed);
         health.connected.store(false, Ordering::Relaxed);
-        let what = format!("watch of {}", ended::resource(&stream));
+        let what = format!("watch of {}", error::resource(&stream));
         let why = format!("broke down and was started again, {times} times so far: {why}");
         let action = "this is a defect of Towpath: please report it with the log";
         tracing::error!(%stream, times, reason = why, "the watch broke down");

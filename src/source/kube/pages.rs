@@ -6,10 +6,10 @@ use kube::Client;
 use towpath_model::{Event, wire::decode_list};
 
 use super::{
-    ended::Ended,
-    lines::event_of_bad,
+    decoder::event_of_bad,
+    error::WatchError,
     request,
-    watch::{Stand, Watch},
+    watch::{Resume, Watch},
 };
 
 /// A page, or a whole list of a server that takes no limit together with version 0: far above what
@@ -21,8 +21,8 @@ impl Watch {
     pub(super) async fn paged_list(
         &mut self,
         client: &Client,
-        stand: &mut Stand,
-    ) -> Result<(), Ended> {
+        resume: &mut Resume,
+    ) -> Result<(), WatchError> {
         let quorum = self.quorum();
         let silence = self.settings.patience.silence;
         self.health.lists.fetch_add(1, Ordering::Relaxed);
@@ -46,18 +46,18 @@ impl Watch {
             let target = format!("{}{}", self.target(), query.join("&"));
             let response = request::get(client, &target, silence).await.inspect_err(|ended| {
                 // Lists that take longer than a token lives would never end.
-                self.no_pages |= !first && matches!(ended, Ended::Gone(_));
+                self.no_pages |= !first && matches!(ended, WatchError::Gone(_));
             })?;
             let body = request::whole(response.into_body(), PAGE_BYTES_MAX, silence).await?;
             let mut events = Vec::new();
             if first {
-                self.again.forget_all();
+                self.refetch.forget_all();
                 events.push(Event::Init(self.stream.clone()));
             }
             let meta = self.read_page(&body, &mut events)?;
             if meta.resource_version.is_empty() {
                 // Anything else in JSON would be an empty list: everything would be deleted.
-                return Err(Ended::Unreadable("a list without a version".to_owned()));
+                return Err(WatchError::Unreadable("a list without a version".to_owned()));
             }
             self.heard(false);
             token = meta.r#continue;
@@ -67,7 +67,7 @@ impl Watch {
                 self.delivered(quorum);
                 self.versions.reached(&self.stream, &meta.resource_version);
                 self.no_pages = false;
-                *stand = Stand::Watch { version: meta.resource_version };
+                *resume = Resume::Watch { version: meta.resource_version };
                 return Ok(());
             }
             self.send(events).await?;
@@ -78,7 +78,7 @@ impl Watch {
         &mut self,
         json: &[u8],
         events: &mut Vec<Event>,
-    ) -> Result<towpath_model::wire::ListMeta, Ended> {
+    ) -> Result<towpath_model::wire::ListMeta, WatchError> {
         let meta = decode_list(self.stream.kind, json, |item| {
             let event = match item.map(Event::Apply).or_else(event_of_bad) {
                 Ok(event) => event,
@@ -91,6 +91,6 @@ impl Watch {
             self.is_news(&event, "");
             events.push(event);
         });
-        meta.map_err(|problem| Ended::Unreadable(problem.to_string()))
+        meta.map_err(|problem| WatchError::Unreadable(problem.to_string()))
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 use towpath_model::{Kind, Object, ObjectName, decode};
 
-use super::{address::Api, ended::Ended, request};
+use super::{address::Api, error::WatchError, request};
 
 /// So many objects of a kind are looked at again; others wait for their next event or list.
 const OBJECTS_MAX: usize = 256;
@@ -38,7 +38,7 @@ enum Looked {
 }
 
 /// The bad objects of a kind.
-pub(super) struct Again {
+pub(super) struct Refetch {
     kind: Kind,
     api: Arc<Api>,
     /// First wait.
@@ -50,7 +50,7 @@ pub(super) struct Again {
     ahead: BTreeMap<ObjectName, u64>,
 }
 
-impl Again {
+impl Refetch {
     pub(super) fn new(kind: Kind, api: Arc<Api>, wait: Duration, silence: Duration) -> Self {
         Self {
             kind,
@@ -95,7 +95,7 @@ impl Again {
 
     /// The next object that can be understood again; waits for it as long as it takes. Nothing is
     /// lost when the caller stops waiting.
-    pub(super) async fn found(&mut self) -> Object {
+    pub(super) async fn next(&mut self) -> Object {
         loop {
             match self.looking.join_next().await {
                 Some(Ok((name, looked))) => {
@@ -149,7 +149,7 @@ async fn look(api: &Api, kind: Kind, name: &ObjectName, silence: Duration) -> Lo
     let (_, client) = api.client();
     let response = match request::get(&client, &target, silence).await {
         Ok(response) => response,
-        Err(Ended::Status(StatusCode::NOT_FOUND, ..)) => return Looked::Gone,
+        Err(WatchError::Status(StatusCode::NOT_FOUND, ..)) => return Looked::Gone,
         Err(_other) => return Looked::Not,
     };
     let Ok(json) = request::whole(response.into_body(), OBJECT_BYTES_MAX, silence).await else {

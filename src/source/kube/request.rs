@@ -8,7 +8,7 @@ use kube::{Client, client::Body};
 use tokio::time;
 use towpath_model::{Kind, ObjectName, Scope, Stream};
 
-use super::ended::{Ended, of_request};
+use super::error::{WatchError, of_request};
 
 /// What is read of an answer that is a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -67,20 +67,20 @@ pub(super) fn escaped(text: &str) -> String {
     if text.bytes().all(|byte| byte == b'.') { out.replace('.', "%2E") } else { out }
 }
 
-/// Sends a GET; anything but success is an `Ended`.
+/// Sends a GET; anything but success is a `WatchError`.
 pub(super) async fn get(
     client: &Client,
     target: &str,
     silence: Duration,
-) -> Result<Response<Body>, Ended> {
+) -> Result<Response<Body>, WatchError> {
     let request = Request::get(target)
         // A newer server leaves managedFields out when asked (KEP-5958); older ones ignore it.
         .header(header::ACCEPT, "application/json;drop=metadata.managedFields, application/json")
         .body(Body::empty())
-        .map_err(|error| Ended::Broken(error.to_string()))?;
+        .map_err(|error| WatchError::Broken(error.to_string()))?;
     let response = time::timeout(silence, client.send(request))
         .await
-        .map_err(|_elapsed| Ended::Silence(silence))?
+        .map_err(|_elapsed| WatchError::Silence(silence))?
         .map_err(|error| of_request(&error))?;
     let status = response.status();
     if status.is_success() {
@@ -95,9 +95,9 @@ pub(super) async fn get(
     let body = whole(response.into_body(), REFUSAL_BYTES_MAX, silence.min(REFUSAL_PATIENCE));
     let text = body.await.map(|body| reason(&body)).unwrap_or_default();
     Err(if status == StatusCode::GONE {
-        Ended::Gone(text)
+        WatchError::Gone(text)
     } else {
-        Ended::Status(status, text, after)
+        WatchError::Status(status, text, after)
     })
 }
 
@@ -116,18 +116,22 @@ fn reason(body: &[u8]) -> String {
 
 /// A whole body, of this size at most; `silence` is the patience with each piece of it, and some
 /// times as much with all of them: a server that sends a byte now and then sends no answer.
-pub(super) async fn whole(mut body: Body, max: usize, silence: Duration) -> Result<Vec<u8>, Ended> {
+pub(super) async fn whole(
+    mut body: Body,
+    max: usize,
+    silence: Duration,
+) -> Result<Vec<u8>, WatchError> {
     let mut bytes = Vec::new();
     let end = time::Instant::now() + silence * SILENCES_OF_AN_ANSWER;
     loop {
         let frame = time::timeout_at(end.min(time::Instant::now() + silence), body.frame());
-        let frame = frame.await.map_err(|_elapsed| Ended::Silence(silence))?;
+        let frame = frame.await.map_err(|_elapsed| WatchError::Silence(silence))?;
         let Some(frame) = frame else { return Ok(bytes) };
-        let frame = frame.map_err(|error| Ended::Broken(error.to_string()))?;
+        let frame = frame.map_err(|error| WatchError::Broken(error.to_string()))?;
         let Some(data) = frame.data_ref() else { continue };
         if bytes.len() + data.len() > max {
             let why = format!("the server sent more than {} MiB in one answer", max >> 20);
-            return Err(Ended::Unreadable(why));
+            return Err(WatchError::Unreadable(why));
         }
         bytes.extend_from_slice(data);
     }

@@ -1,12 +1,15 @@
-//! A loop that breaks down is started again, and it is said.
+//! The loop of a stream that panics is started again, and `status` says so (`src/panics.rs`: why).
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe};
+use std::{future::Future, panic::AssertUnwindSafe};
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use super::backoff::{Backoff, Next};
-use crate::source::LoopEnded;
+use crate::{
+    backoff::{Backoff, Next},
+    panics,
+    source::LoopEnded,
+};
 
 /// Runs `start` again and again until it ends by itself; after every panic `report` is called with
 /// how many there were, and the reason. It stops together with its caller.
@@ -24,15 +27,9 @@ pub(super) async fn supervise<Run: Future<Output = LoopEnded>>(
             Err(panic) => panic,
         };
         times += 1;
-        report(times, reason(&*panic));
+        report(times, panics::said(&*panic));
         tokio::time::sleep(backoff.after_failure(began.elapsed(), Next::List)).await;
     }
-}
-
-fn reason(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message")
 }
 
 #[cfg(test)]

@@ -12,14 +12,16 @@ use towpath_model::{Event, Object, Stream};
 use super::{
     KubeSettings,
     address::Api,
-    again::Again,
-    backoff::{Backoff, Next},
-    doubt::{Doubt, Ticket},
-    ended::Ended,
+    error::WatchError,
+    refetch::Refetch,
+    relist::{Generation, RelistRequest},
     request,
     versions::Versions,
 };
-use crate::source::{Feed, Health, LoopEnded, StreamHealth};
+use crate::{
+    backoff::{Backoff, Next},
+    source::{Feed, Health, LoopEnded, StreamHealth},
+};
 
 /// So many failures one after another are said in `status`.
 const LASTING: u32 = 5;
@@ -43,12 +45,12 @@ pub(super) struct Watch {
     pub(super) stream: Stream,
     pub(super) api: Arc<Api>,
     pub(super) feed: Feed,
-    pub(super) doubt: Arc<Doubt>,
+    pub(super) relist: Arc<RelistRequest>,
     pub(super) health: Arc<StreamHealth>,
     pub(super) settings: KubeSettings,
     pub(super) versions: Arc<Versions>,
     pub(super) backoff: Backoff,
-    pub(super) again: Again,
+    pub(super) refetch: Refetch,
     /// The server refuses streaming lists.
     pub(super) no_streaming: bool,
     /// A token of a paged list expired: the next one is asked for as a whole.
@@ -58,8 +60,8 @@ pub(super) struct Watch {
     notes: Health,
     /// The server does not have what other streams have heard: its past was replaced.
     replaced: bool,
-    /// The wishes that the last list that was asked for can fulfil.
-    asked: Option<Ticket>,
+    /// The requests that the last list that was asked for can fulfil.
+    asked: Option<Generation>,
     /// Failures since something was heard.
     failures: u32,
     /// Watches in a row that were accepted, said nothing and ended at once.
@@ -73,7 +75,7 @@ pub(super) struct Watch {
 }
 
 /// Where the loop stands.
-pub(super) enum Stand {
+pub(super) enum Resume {
     /// Everything has to be listed.
     List,
     /// Listed; the watch goes on from here.
@@ -81,21 +83,21 @@ pub(super) enum Stand {
 }
 
 impl Watch {
-    pub(super) fn new(stream: Stream, doubt: Arc<Doubt>, shared: Shared) -> Self {
+    pub(super) fn new(stream: Stream, relist: Arc<RelistRequest>, shared: Shared) -> Self {
         let Shared { api, feed, health: notes, settings, versions } = shared;
         let patience = settings.patience;
-        let again =
-            Again::new(stream.kind, Arc::clone(&api), patience.look_again, patience.silence);
+        let refetch =
+            Refetch::new(stream.kind, Arc::clone(&api), patience.look_again, patience.silence);
         Self {
             health: notes.of(&stream),
             stream,
             api,
             feed,
-            doubt,
+            relist,
             versions,
             backoff: Backoff::new(patience.wait_min, patience.wait_max),
             settings,
-            again,
+            refetch,
             no_streaming: false,
             no_pages: false,
             nameless: false,
@@ -113,46 +115,49 @@ impl Watch {
 
     /// Runs until the control loop has ended.
     pub(super) async fn run(mut self) -> LoopEnded {
-        let mut stand = Stand::List;
+        let mut resume = Resume::List;
         loop {
             let (number, client) = self.api.client();
             (self.began, self.opened) = (Instant::now(), None);
             (self.heard, self.said) = (None, false);
-            let was_watch = matches!(stand, Stand::Watch { .. });
-            let ended = match &stand {
-                Stand::List if self.no_streaming => self.paged_list(&client, &mut stand).await,
-                Stand::List | Stand::Watch { .. } => self.stream(&client, &mut stand).await,
+            let was_watch = matches!(resume, Resume::Watch { .. });
+            let ended = match &resume {
+                Resume::List if self.no_streaming => self.paged_list(&client, &mut resume).await,
+                Resume::List | Resume::Watch { .. } => self.stream(&client, &mut resume).await,
             };
             self.health.connected.store(false, Ordering::Relaxed);
-            let mut ended = ended.err().unwrap_or(Ended::End);
+            let mut ended = ended.err().unwrap_or(WatchError::End);
             if was_watch {
                 ended = self.end_of_watch(ended);
             }
             if ended.loses_the_version() {
-                stand = Stand::List;
+                resume = Resume::List;
             }
             let wait = match ended {
-                Ended::Loop(ended) => return ended,
-                Ended::Asked => continue,
-                Ended::NoStreaming(why) => {
+                WatchError::Loop(ended) => return ended,
+                WatchError::Asked => continue,
+                WatchError::NoStreaming(why) => {
                     tracing::info!(stream = %self.stream, why, "falling back to paged lists");
                     self.no_streaming = true;
                     continue;
                 }
-                Ended::End => self.after_end(),
-                Ended::Gone(why) => {
+                WatchError::End => self.after_end(),
+                WatchError::Gone(why) => {
                     tracing::info!(stream = %self.stream, why, "listing again");
                     self.after_end_of_version()
                 }
-                Ended::Status(StatusCode::NOT_FOUND, ..) if self.stream.kind.row().optional => {
+                WatchError::Status(StatusCode::NOT_FOUND, ..)
+                    if self.stream.kind.row().optional =>
+                {
                     match self.absent().await {
                         Ok(()) => continue,
                         Err(ended) => return ended,
                     }
                 }
                 failure => {
-                    self.no_streaming |= matches!(failure, Ended::Stalled(_));
-                    let next = if matches!(stand, Stand::List) { Next::List } else { Next::Watch };
+                    self.no_streaming |= matches!(failure, WatchError::Stalled(_));
+                    let next =
+                        if matches!(resume, Resume::List) { Next::List } else { Next::Watch };
                     self.after_failure(&failure, number, next).await
                 }
             };
@@ -163,18 +168,18 @@ impl Watch {
     }
 
     /// An end is a failure when the watch that it ends was accepted a moment ago and said nothing.
-    fn end_of_watch(&mut self, ended: Ended) -> Ended {
+    fn end_of_watch(&mut self, ended: WatchError) -> WatchError {
         let Some(opened) = self.opened else { return ended };
         if self.said || opened.elapsed() >= AT_ONCE {
             self.watch_lives();
             return ended;
         }
         let why = match &ended {
-            Ended::End | Ended::Broken(_) => ended.to_string(),
+            WatchError::End | WatchError::Broken(_) => ended.to_string(),
             _ => return ended,
         };
         self.empty = self.empty.saturating_add(1);
-        Ended::Empty { times: self.empty, why }
+        WatchError::Empty { times: self.empty, why }
     }
 
     /// A watch ended as watches do; a page of a list is the beginning of one.
@@ -185,7 +190,7 @@ impl Watch {
 
     /// A version is too old. What lived is the list that it is from.
     fn after_end_of_version(&mut self) -> Duration {
-        self.backoff.after_end(self.doubt.since_listed(self.now_ms()), Next::List)
+        self.backoff.after_end(self.relist.since_listed(self.now_ms()), Next::List)
     }
 
     /// The server does not know the kind; it is asked again later, or as soon as that is doubted.
@@ -195,14 +200,14 @@ impl Watch {
         self.delivered(asked);
         self.health.heard(self.now_ms());
         let wait = self.settings.patience.absent.mul_f64(1.0 + 0.5 * self.backoff.share());
-        let doubt = Arc::clone(&self.doubt);
+        let relist = Arc::clone(&self.relist);
         tokio::select! {
             rested = self.rest(wait) => rested,
-            () = doubt.is_raised() => Ok(()),
+            () = relist.requested() => Ok(()),
         }
     }
 
-    async fn after_failure(&mut self, ended: &Ended, number: u64, next: Next) -> Duration {
+    async fn after_failure(&mut self, ended: &WatchError, number: u64, next: Next) -> Duration {
         self.health.errors.fetch_add(1, Ordering::Relaxed);
         self.failures = self.failures.saturating_add(1);
         let lasting = self.failures.max(self.empty) >= LASTING;
@@ -219,12 +224,12 @@ impl Watch {
         }
         let lived = match (ended, self.heard) {
             // The silence at its end is no life.
-            (Ended::Silence(_), Some(heard)) => heard.duration_since(self.began),
+            (WatchError::Silence(_), Some(heard)) => heard.duration_since(self.began),
             (_, Some(_)) => self.began.elapsed(),
             (_, None) => Duration::ZERO,
         };
         let mut wait = self.backoff.after_failure(lived, next);
-        if let Ended::Status(_, _, Some(after)) = ended {
+        if let WatchError::Status(_, _, Some(after)) = ended {
             // Not before, and not with all the others who were told the same.
             wait = wait.max(after.mul_f64(1.0 + 0.5 * self.backoff.share()));
         }
@@ -240,13 +245,13 @@ impl Watch {
         loop {
             tokio::select! {
                 () = &mut end => return Ok(()),
-                object = self.again.found() => self.found(object).await?,
+                object = self.refetch.next() => self.refetched(object).await?,
             }
         }
     }
 
     /// An object can be understood again.
-    pub(super) async fn found(&self, object: Object) -> Result<(), LoopEnded> {
+    pub(super) async fn refetched(&self, object: Object) -> Result<(), LoopEnded> {
         let events = vec![Event::Apply(object)];
         self.api.notice(&events);
         self.feed.send(events).await
@@ -269,15 +274,15 @@ impl Watch {
             Event::Delete(_, name) => name,
             _ => return true,
         };
-        if self.again.is_old_news(name, version) {
+        if self.refetch.is_old_news(name, version) {
             return false;
         }
         if let Event::Bad(key, problem) = event {
             self.health.bad_objects.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(%key, %problem, "cannot be read");
-            self.again.look_at(name);
+            self.refetch.look_at(name);
         } else {
-            self.again.forget(name);
+            self.refetch.forget(name);
         }
         true
     }
@@ -291,26 +296,26 @@ impl Watch {
     /// What ends a list. Nothing that was known may go because of a list with an object that could
     /// not even be named: it may be the very one. What is really gone goes with the next list.
     pub(super) fn end_of_list(&mut self) -> Option<Event> {
-        let doubtful = std::mem::take(&mut self.nameless) && self.doubt.was_listed();
+        let doubtful = std::mem::take(&mut self.nameless) && self.relist.was_listed();
         (!doubtful).then_some(Event::InitDone(self.stream.clone()))
     }
 
-    /// The end of a list was sent; `quorum`: which wishes it fulfils.
-    pub(super) fn delivered(&mut self, quorum: Option<Ticket>) {
+    /// The end of a list was sent; `quorum`: which requests it fulfils.
+    pub(super) fn delivered(&mut self, quorum: Option<Generation>) {
         self.replaced = false;
-        self.doubt.delivered(quorum, self.now_ms());
+        self.relist.delivered(quorum, self.now_ms());
         self.healthy();
     }
 
-    /// Which wishes the next list can fulfil; `None`: it may be a cached one.
-    pub(super) fn quorum(&mut self) -> Option<Ticket> {
-        self.asked = self.doubt.wants_quorum(self.now_ms()).then(|| self.doubt.ticket());
+    /// Which requests the next list can fulfil; `None`: it may be a cached one.
+    pub(super) fn quorum(&mut self) -> Option<Generation> {
+        self.asked = self.relist.wants_quorum(self.now_ms()).then(|| self.relist.generation());
         self.asked
     }
 
     /// The version that a list is asked for: the newest, or out of a cache one that is not behind what
     /// other streams of the kind have said. They may be about the same objects.
-    pub(super) fn list_version(&self, quorum: Option<Ticket>) -> String {
+    pub(super) fn list_version(&self, quorum: Option<Generation>) -> String {
         match quorum {
             Some(_) => String::new(),
             None if self.replaced => "0".to_owned(),

@@ -21,18 +21,21 @@ struct Row {
 /// The areas: one folder each, with the same file names, and none imports another.
 const AREAS: [&str; 5] = ["services", "packets", "policy", "dns", "ingress"];
 /// What any module may import; these import each other only.
-const GROUND: &[&str] = &["api", "clock", "metrics", "state_file", "timestamp", "vitals"];
+const GROUND: &[&str] =
+    &["api", "backoff", "clock", "metrics", "panics", "state_file", "timestamp", "vitals"];
 
 const ROWS: &[Row] = &[
     Row { module: "api", modules: &[], crates: &["towpath_model"] },
+    Row { module: "backoff", modules: &[], crates: &[] },
     Row { module: "clock", modules: &[], crates: &["towpath_image"] },
     Row { module: "metrics", modules: &[], crates: &[] },
+    Row { module: "panics", modules: &[], crates: &[] },
     Row { module: "timestamp", modules: &[], crates: &[] },
     Row { module: "state_file", modules: &[], crates: &[] },
     Row { module: "vitals", modules: &[], crates: &[] },
     Row { module: "config", modules: &[], crates: &["towpath_model", "towpath_image"] },
     // The loop, the servers and the sources know nothing of each other, and of no area.
-    Row { module: "source", modules: &["config"], crates: &["towpath_model"] },
+    Row { module: "source", modules: &["config"], crates: &["towpath_model", "towpath_image"] },
     Row { module: "admin", modules: &["config"], crates: &["towpath_model"] },
     Row { module: "reconcile", modules: &[], crates: &["towpath_model", "towpath_image"] },
     Row {

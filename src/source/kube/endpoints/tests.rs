@@ -28,7 +28,7 @@ fn check(events: &[Event], expected: &str) {
     let mut endpoints = Endpoints::new(vec!["9.9.9.9:1".parse().unwrap()]);
     for event in events {
         let before = endpoints.addresses();
-        let changed = endpoints.hear(event);
+        let changed = endpoints.ingest(event);
         assert_eq!(changed, before != endpoints.addresses(), "{event:?}");
     }
     let all: Vec<String> = endpoints.addresses().iter().map(ToString::to_string).collect();
@@ -131,8 +131,8 @@ fn only_so_many_are_asked_and_the_first_slice_comes_first() {
     let many: Vec<String> = (0..200).map(|at| format!("10.0.0.{at}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut endpoints = Endpoints::new(Vec::new());
-    endpoints.hear(&slice("kubernetes-v4", "kubernetes", &many));
-    endpoints.hear(&slice("kubernetes", "kubernetes", &["fd00::1"]));
+    endpoints.ingest(&slice("kubernetes-v4", "kubernetes", &many));
+    endpoints.ingest(&slice("kubernetes", "kubernetes", &["fd00::1"]));
     let addresses = endpoints.addresses();
     assert_eq!((addresses.len(), endpoints.count()), (ENDPOINTS_MAX, 201));
     assert!(addresses.iter().any(SocketAddr::is_ipv6), "{addresses:?}");
