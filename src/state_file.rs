@@ -1,4 +1,4 @@
-//! What the daemon keeps in its run directory over restarts. Nobody but its owner reads it.
+//! What the daemon keeps in its run directory over restarts. Only its owner may read it.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},

@@ -23,7 +23,7 @@ impl Vitals {
         self.ticked_ms.store(now, Ordering::Relaxed);
     }
 
-    /// The loop has ended by a panic: nobody need wait for its silence.
+    /// The loop has ended by a panic: it counts as dead at once.
     pub(crate) fn died(&self) {
         self.dead.store(true, Ordering::Relaxed);
     }

@@ -131,7 +131,7 @@ fn run(tool: &Path, router: Router<'_>) -> Result<(Figures, Bed)> {
     let mut client = bed.cluster.nodes[0].host.agent()?;
     let to: SocketAddr = "10.111.0.1:80".parse()?;
 
-    client.tell(&Ask::Until { to, name: "pod-1-2".into(), timeout_ms: patience_ms })?;
+    client.send(&Ask::Until { to, name: "pod-1-2".into(), timeout_ms: patience_ms })?;
     let began = monotonic_ns();
     bed.start(router)?;
     let reached: Reached = client.answer()?;
@@ -146,7 +146,7 @@ fn run(tool: &Path, router: Router<'_>) -> Result<(Figures, Bed)> {
     for change in 0..changes {
         let pod = 1 + (change as usize + 1) % 2;
         let name = format!("pod-1-{}", pod + 1);
-        client.tell(&Ask::Until { to, name, timeout_ms: patience_ms })?;
+        client.send(&Ask::Until { to, name, timeout_ms: patience_ms })?;
         thread::sleep(Duration::from_millis(10));
         let changed = monotonic_ns();
         set_real(&bed, pod)?;

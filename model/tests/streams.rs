@@ -183,7 +183,7 @@ impl Cluster {
     }
 
     /// The next thing that a stream says; `false`: it said everything.
-    fn hear(&mut self, stream: &Stream) -> bool {
+    fn receive(&mut self, stream: &Stream) -> bool {
         let Some(watcher) = self.watchers.get_mut(stream) else { return false };
         if watcher.broken || (self.relists.contains(stream) && !watcher.lists) {
             self.list(stream);
@@ -221,7 +221,7 @@ impl Cluster {
             Step::List(at) => self.list(&stream(at)),
             Step::Hear(at, much) => {
                 for _ in 0..*much {
-                    self.hear(&stream(at));
+                    self.receive(&stream(at));
                 }
             }
             Step::End(at) => {
@@ -241,7 +241,7 @@ impl Cluster {
     /// Every stream says what it has to say.
     fn catch_up(&mut self) {
         let streams: Vec<Stream> = self.watchers.keys().cloned().collect();
-        while streams.iter().any(|stream| self.hear(stream)) {}
+        while streams.iter().any(|stream| self.receive(stream)) {}
     }
 
     fn check(&self) {

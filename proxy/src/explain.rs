@@ -170,7 +170,7 @@ impl Tables for Held<'_> {
         let within = service < self.0.capacities.services;
         within.then(|| self.0.services.get(&service).copied().unwrap_or_default())
     }
-    /// The asker is new: nobody's affinity is its own.
+    /// The client is new: it has no affinity yet.
     fn affinity(&self, _key: &AffinityKey) -> Option<AffinityValue> {
         None
     }

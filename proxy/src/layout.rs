@@ -141,14 +141,14 @@ impl Layout {
         self.books.wants_grace()
     }
 
-    /// Has a record rested long enough to be cleared? Nobody waits for it, but its index and its
+    /// Has a record rested long enough to be cleared? No change waits for it, but its index and its
     /// slots are not free before.
     #[must_use]
     pub fn has_rested(&self, now: Millis) -> bool {
         self.books.has_rested_index(now)
     }
 
-    /// Is there anything that a next batch would carry out, and that somebody waits for?
+    /// Is there anything that a next batch would carry out, and that a change waits for?
     #[must_use]
     pub fn pending(&self) -> bool {
         !(self.dirty_records.is_empty()
@@ -156,7 +156,7 @@ impl Layout {
             && self.dirty_node_addresses.is_empty())
     }
 
-    /// Services of which something stays as it was found ([`Hold`]), and why. Nobody need try again, and
+    /// Services of which something stays as it was found ([`Hold`]), and why. There is nothing to try again, and
     /// nothing is full.
     pub fn kept(&self) -> impl Iterator<Item = (&ObjectName, &'static str)> {
         self.held.services.iter().map(|(service, why)| (service, *why))

@@ -51,11 +51,11 @@ fn listed(capacities: Capacities, plan: ServicePlan, world: &World) -> Pipeline 
     let mut pipeline = Pipeline::new(capacities, plan);
     pipeline.kernel.image.config = config_record(world.host_only);
     pipeline.layout = Layout::adopt(pipeline.kernel.image.clone());
-    hear(&mut pipeline, world.everything());
+    receive(&mut pipeline, world.everything());
     pipeline
 }
 
-fn hear(pipeline: &mut Pipeline, said: Vec<Said>) {
+fn receive(pipeline: &mut Pipeline, said: Vec<Said>) {
     pipeline.feed(said.iter().map(Said::event));
 }
 
@@ -134,7 +134,7 @@ fn play(seed: u64, branches: &mut Branches) -> usize {
     let mut slow = 0;
     for step in 0..25 {
         let place = format!("seed {seed}, step {step}");
-        hear(&mut pipeline, world.change(&mut random));
+        receive(&mut pipeline, world.change(&mut random));
         let fail_after = random.chance(4).then(|| random.below(8));
         pipeline.kernel.history = Some(Vec::new());
         let begin = pipeline.kernel.image.clone();
@@ -244,7 +244,7 @@ fn nothing_is_removed_before_everything_was_listed() {
         let mut world = World::default();
         let mut pipeline = listed(Capacities::default(), ServicePlan::new(config()), &world);
         for _ in 0..10 {
-            hear(&mut pipeline, world.change(&mut random));
+            receive(&mut pipeline, world.change(&mut random));
         }
         turn(&mut pipeline, None);
         let held = pipeline.kernel.image.frontends.clone();
@@ -254,7 +254,7 @@ fn nothing_is_removed_before_everything_was_listed() {
         pipeline.layout = Layout::adopt(pipeline.kernel.image.clone());
         turn(&mut pipeline, None);
         assert_eq!(pipeline.kernel.image.frontends, held, "seed {seed}");
-        hear(&mut pipeline, World::default().everything());
+        receive(&mut pipeline, World::default().everything());
         turn(&mut pipeline, None);
         assert!(pipeline.kernel.image.frontends.is_empty(), "seed {seed}: all of it is gone now");
         turn(&mut pipeline, None);
@@ -284,7 +284,7 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
         let mut old = Facts::read(&world);
         for step in 0..30 {
             let place = format!("seed {seed}, step {step}");
-            hear(&mut pipeline, world.change(&mut random));
+            receive(&mut pipeline, world.change(&mut random));
             pipeline.kernel.history = Some(Vec::new());
             turn(&mut pipeline, None);
             refused += usize::from(pipeline.layout.refused().count() > 0);
@@ -322,7 +322,7 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
             }
             (before, old) = (found, facts);
         }
-        hear(&mut pipeline, world.clear());
+        receive(&mut pipeline, world.clear());
         turn(&mut pipeline, None);
         turn(&mut pipeline, None);
         assert!(

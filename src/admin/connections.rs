@@ -1,4 +1,4 @@
-//! Who may be connected to a listener at a time, so that nobody keeps others out.
+//! Which clients may be connected to a listener at a time: none can keep others out.
 //!
 //! Anybody on the node's network can open connections to the health port, and a kubelet that gets no
 //! answer there kills the daemon. So the newest gets in: where there is no room, the oldest connection

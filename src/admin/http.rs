@@ -72,7 +72,7 @@ where
         async move {
             busy.set(true);
             let answer = answer(&request, &*handler).await;
-            // Whoever does not read the answer makes us wait, not the other way round.
+            // A client that does not read the answer is what is waited for, not the daemon.
             busy.set(false);
             Ok::<_, Infallible>(answer)
         }

@@ -101,7 +101,7 @@ fn routes(daemon: &Arc<Daemon>) -> Vec<Route> {
     ]
 }
 
-struct Stage {
+struct Fixture {
     daemon: Arc<Daemon>,
     registry: Arc<Registry>,
     vitals: Arc<Vitals>,
@@ -113,13 +113,13 @@ struct Stage {
     _dir: tempfile::TempDir,
 }
 
-fn stage(healthz: &str) -> Stage {
+fn fixture(healthz: &str) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("run/control.sock");
-    stage_at(healthz, socket, dir)
+    fixture_at(healthz, socket, dir)
 }
 
-fn stage_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Stage {
+fn fixture_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Fixture {
     let config = AdminConfig {
         healthz: Some(healthz.parse().unwrap()),
         metrics: Some("127.0.0.1:0".parse().unwrap()),
@@ -156,10 +156,10 @@ fn stage_at(healthz: &str, socket: PathBuf, dir: tempfile::TempDir) -> Stage {
         }),
     };
     let thread = start(admin, listeners).unwrap();
-    Stage { daemon, registry, vitals, ports, checks, drain, thread, socket, _dir: dir }
+    Fixture { daemon, registry, vitals, ports, checks, drain, thread, socket, _dir: dir }
 }
 
-impl Stage {
+impl Fixture {
     fn address(&self, listener: &str) -> SocketAddr {
         eventually(listener, || self.ports.address(listener))
     }
@@ -203,8 +203,8 @@ fn body(answer: &str) -> &str {
 
 #[test]
 fn health_answers_as_kube_proxy_does() {
-    let stage = stage("127.0.0.1:0");
-    let at = stage.address("healthz");
+    let fixture = fixture("127.0.0.1:0");
+    let at = fixture.address("healthz");
     let well = get(at, "/healthz");
     assert!(well.starts_with("HTTP/1.1 200 OK\r\n"), "{well}");
     assert!(well.contains("content-type: application/json\r\n"), "{well}");
@@ -212,44 +212,44 @@ fn health_answers_as_kube_proxy_does() {
     assert_eq!((&reply["nodeEligible"], &reply["healthy"]), (&true.into(), &true.into()));
     assert_eq!(reply["lastUpdated"], reply["currentTime"]);
     assert_eq!(reply["status"]["IPv6"]["healthy"], true);
-    stage.vitals.node(false);
+    fixture.vitals.node(false);
     let leaving = get(at, "/healthz");
     assert!(leaving.starts_with("HTTP/1.1 503 "), "{leaving}");
     assert!(leaving.contains("\"healthy\":false"), "{leaving}");
     let live = get(at, "/livez");
     assert!(live.starts_with("HTTP/1.1 200 ") && !live.contains("nodeEligible"), "{live}");
     assert!(get(at, "/").starts_with("HTTP/1.1 404 "));
-    assert!(stage.metric("kubeproxy_proxy_healthz_total{code=\"503\"} 1"));
-    assert!(stage.metric("kubeproxy_proxy_livez_total{code=\"200\"} 1"));
+    assert!(fixture.metric("kubeproxy_proxy_healthz_total{code=\"503\"} 1"));
+    assert!(fixture.metric("kubeproxy_proxy_livez_total{code=\"200\"} 1"));
 }
 
 #[test]
 fn a_scrape_gathers_first() {
-    let stage = stage("127.0.0.1:0");
-    let at = stage.address("metrics");
+    let fixture = fixture("127.0.0.1:0");
+    let at = fixture.address("metrics");
     let text = get(at, "/metrics");
     assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
     assert!(text.contains("# TYPE kubeproxy_sync_proxy_rules_duration_seconds histogram\n"));
-    assert_eq!(stage.daemon.gathered.load(Ordering::Relaxed), 1);
+    assert_eq!(fixture.daemon.gathered.load(Ordering::Relaxed), 1);
     assert_eq!(body(&get(at, "/healthz")), "ok");
     assert_eq!(body(&get(at, "/proxyMode")), "ebpf");
 }
 
 #[test]
 fn a_loop_that_hangs_does_not_hold_up_health() {
-    let stage = stage("127.0.0.1:0");
-    let (health, numbers) = (stage.address("healthz"), stage.address("metrics"));
-    stage.daemon.stuck.store(true, Ordering::Relaxed);
+    let fixture = fixture("127.0.0.1:0");
+    let (health, numbers) = (fixture.address("healthz"), fixture.address("metrics"));
+    fixture.daemon.stuck.store(true, Ordering::Relaxed);
     let scrape = std::thread::spawn(move || get(numbers, "/metrics"));
-    let socket = stage.socket.clone();
+    let socket = fixture.socket.clone();
     let asked = std::thread::spawn(move || {
         let stream = eventually("control socket", || UnixStream::connect(&socket).ok());
         exchange(stream, "/v1/status")
     });
-    eventually("both", || (stage.daemon.waiting.load(Ordering::Relaxed) == 2).then_some(()));
+    eventually("both", || (fixture.daemon.waiting.load(Ordering::Relaxed) == 2).then_some(()));
     // While the loop hangs: nothing but this thread ends that.
     assert!(get(health, "/healthz").starts_with("HTTP/1.1 200 "));
-    stage.daemon.stuck.store(false, Ordering::Relaxed);
+    fixture.daemon.stuck.store(false, Ordering::Relaxed);
     assert!(scrape.join().unwrap().starts_with("HTTP/1.1 200 "));
     let late = asked.join().unwrap();
     assert!(late.starts_with("HTTP/1.1 504 ") && late.contains("did not answer"), "{late}");
@@ -257,23 +257,23 @@ fn a_loop_that_hangs_does_not_hold_up_health() {
 
 #[test]
 fn the_control_socket_answers_its_owner_in_json() {
-    let stage = stage("127.0.0.1:0");
-    let reply: StatusReply = serde_json::from_str(body(&stage.ask("/v1/status"))).unwrap();
+    let fixture = fixture("127.0.0.1:0");
+    let reply: StatusReply = serde_json::from_str(body(&fixture.ask("/v1/status"))).unwrap();
     assert_eq!(reply, status());
-    let one = stage.ask("/v1/services?name=shop%2Fcart");
+    let one = fixture.ask("/v1/services?name=shop%2Fcart");
     let one: ServicesReply = serde_json::from_str(body(&one)).unwrap();
     assert_eq!(one.services[0].name, "shop/cart");
-    let lost = stage.ask("/v1/nothing");
+    let lost = fixture.ask("/v1/nothing");
     assert!(lost.starts_with("HTTP/1.1 404 ") && lost.contains("no such question"), "{lost}");
-    let mode = std::fs::metadata(&stage.socket).unwrap().permissions().mode();
+    let mode = std::fs::metadata(&fixture.socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
 fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-    let first = stage("127.0.0.1:0");
+    let first = fixture("127.0.0.1:0");
     first.ask("/v1/status");
-    let second = stage_at("127.0.0.1:0", first.socket.clone(), tempfile::tempdir().unwrap());
+    let second = fixture_at("127.0.0.1:0", first.socket.clone(), tempfile::tempdir().unwrap());
     let said = eventually("the refusal", || second.ports.failures().into_iter().next());
     assert!(said.starts_with("control socket: can not listen on "), "{said}");
     assert!(said.contains("another daemon answers there"), "{said}");
@@ -282,40 +282,40 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let left = dir.path().join("control.sock");
     drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
-    stage_at("127.0.0.1:0", left, dir).ask("/v1/status");
+    fixture_at("127.0.0.1:0", left, dir).ask("/v1/status");
 }
 
 #[test]
 fn a_socket_that_was_removed_comes_back() {
-    let stage = stage("127.0.0.1:0");
-    stage.ask("/v1/status");
-    std::fs::remove_dir_all(stage.socket.parent().unwrap()).unwrap();
-    stage.ask("/v1/status");
+    let fixture = fixture("127.0.0.1:0");
+    fixture.ask("/v1/status");
+    std::fs::remove_dir_all(fixture.socket.parent().unwrap()).unwrap();
+    fixture.ask("/v1/status");
 }
 
 #[test]
 fn what_is_no_socket_is_not_removed_for_one() {
     let dir = tempfile::tempdir().unwrap();
     let foreign = dir.path().join("control.sock");
-    std::fs::write(&foreign, "somebody's").unwrap();
-    let stage = stage_at("127.0.0.1:0", foreign.clone(), dir);
-    let said = eventually("the refusal", || stage.ports.failures().into_iter().next());
+    std::fs::write(&foreign, "foreign").unwrap();
+    let fixture = fixture_at("127.0.0.1:0", foreign.clone(), dir);
+    let said = eventually("the refusal", || fixture.ports.failures().into_iter().next());
     assert!(said.starts_with("control socket: can not listen on "), "{said}");
-    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "somebody's");
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "foreign");
 }
 
 #[test]
 fn a_taken_port_is_reported_and_tried_again() {
     let taken = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
     let at = taken.local_addr().unwrap();
-    let stage = stage(&at.to_string());
-    let said = eventually("the report", || stage.ports.failures().into_iter().next());
+    let fixture = fixture(&at.to_string());
+    let said = eventually("the report", || fixture.ports.failures().into_iter().next());
     assert!(said.starts_with(&format!("healthz: can not listen on {at}: Address already in use")));
-    assert!(stage.text().contains("towpath_listen_failures_total{listener=\"healthz\"} "));
+    assert!(fixture.text().contains("towpath_listen_failures_total{listener=\"healthz\"} "));
     drop(taken);
-    assert_eq!(stage.address("healthz"), at);
+    assert_eq!(fixture.address("healthz"), at);
     assert!(get(at, "/healthz").starts_with("HTTP/1.1 200 "));
-    assert!(stage.ports.failures().is_empty());
+    assert!(fixture.ports.failures().is_empty());
 }
 
 /// A port that is free, and that no other test comes to by chance: the kernel gives ports from
@@ -334,14 +334,14 @@ fn free_port() -> u16 {
 
 #[test]
 fn health_check_ports_follow_the_snapshot() {
-    let stage = stage("127.0.0.1:0");
+    let fixture = fixture("127.0.0.1:0");
     let (one, other) = (free_port(), free_port());
     let check = |port, name: &str, ready_local| HealthCheck {
         service: ObjectName::new("shop", name),
         port,
         ready_local,
     };
-    stage.checks.send_replace(vec![check(one, "cart", 2), check(other, "db", 0)]);
+    fixture.checks.send_replace(vec![check(one, "cart", 2), check(other, "db", 0)]);
     let v4 = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
     let v6 = |port| SocketAddr::new("::1".parse().unwrap(), port);
     let connected = |at: SocketAddr| eventually("a listener", || TcpStream::connect(at).ok());
@@ -355,16 +355,16 @@ fn health_check_ports_follow_the_snapshot() {
     );
     assert!(exchange(connected(v6(other)), "/").starts_with("HTTP/1.1 503 "));
     // A node on its way out still counts.
-    stage.vitals.node(false);
+    fixture.vitals.node(false);
     assert!(get(v4(one), "/").starts_with("HTTP/1.1 200 "));
-    stage.checks.send_replace(vec![check(other, "db", 1)]);
+    fixture.checks.send_replace(vec![check(other, "db", 1)]);
     eventually("the close", || TcpStream::connect(v4(one)).err());
     assert!(get(v4(other), "/").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
 fn health_check_ports_leave_descriptors_to_the_rest() {
-    let stage = stage("127.0.0.1:0");
+    let fixture = fixture("127.0.0.1:0");
     let mut ports = [free_port(), free_port(), free_port()];
     ports.sort_unstable();
     let check = |port: &u16| HealthCheck {
@@ -373,22 +373,22 @@ fn health_check_ports_leave_descriptors_to_the_rest() {
         ready_local: 1,
     };
     let open = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_ok();
-    stage.checks.send_replace(ports[1..].iter().map(check).collect());
+    fixture.checks.send_replace(ports[1..].iter().map(check).collect());
     eventually("both", || (open(ports[1]) && open(ports[2])).then_some(()));
     // One too many: what is open stays, though another comes before it.
-    stage.checks.send_replace(ports.iter().map(check).collect());
-    let said = eventually("the report", || stage.ports.failures().into_iter().next());
+    fixture.checks.send_replace(ports.iter().map(check).collect());
+    let said = eventually("the report", || fixture.ports.failures().into_iter().next());
     assert!(said.contains("2 of 3 are served") && said.contains("LimitNOFILE"), "{said}");
     assert!(!open(ports[0]) && open(ports[1]) && open(ports[2]));
-    stage.checks.send_replace(ports[..2].iter().map(check).collect());
+    fixture.checks.send_replace(ports[..2].iter().map(check).collect());
     eventually("the first", || open(ports[0]).then_some(()));
-    assert!(stage.ports.failures().is_empty());
+    assert!(fixture.ports.failures().is_empty());
 }
 
 #[test]
 fn too_much_is_refused() {
-    let stage = stage("127.0.0.1:0");
-    let at = stage.address("healthz");
+    let fixture = fixture("127.0.0.1:0");
+    let at = fixture.address("healthz");
     let mut posted = TcpStream::connect(at).unwrap();
     posted.write_all(b"POST /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -404,7 +404,7 @@ fn too_much_is_refused() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
-impl Stage {
+impl Fixture {
     fn refused(&self) -> u64 {
         let name = "towpath_admin_connections_refused_total{listener=\"healthz\"} ";
         let text = self.text();
@@ -423,15 +423,15 @@ fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn nobody_keeps_a_probe_out() {
-    let stage = stage("127.0.0.1:0");
-    let at = stage.address("healthz");
+fn a_flood_keeps_no_probe_out() {
+    let fixture = fixture("127.0.0.1:0");
+    let at = fixture.address("healthz");
     // One address, and many; idle, in the middle of a head, and kept alive after an answer.
     // As many as it takes: those that wait for their clients are closed after a while.
     let mut from_one = Vec::new();
     eventually("the share of one address", || {
         from_one.push(TcpStream::connect(at).unwrap());
-        (stage.refused() >= 64).then_some(())
+        (fixture.refused() >= 64).then_some(())
     });
     assert!(get(at, "/livez").starts_with("HTTP/1.1 200 "));
     let mut from_many = Vec::new();
@@ -441,7 +441,7 @@ fn nobody_keeps_a_probe_out() {
         let head = ["GET /livez", "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"][nth % 2];
         drop(stream.write_all(head.as_bytes()));
         from_many.push(stream);
-        (stage.refused() >= 64 + 40).then_some(())
+        (fixture.refused() >= 64 + 40).then_some(())
     });
     for _ in 0..5 {
         assert!(get(at, "/livez").starts_with("HTTP/1.1 200 "));
@@ -460,16 +460,18 @@ async fn a_server_that_panics_takes_the_thread_with_it() {
 
 #[test]
 fn a_drain_closes_listeners_and_answers_what_was_asked() {
-    let stage = stage("127.0.0.1:0");
-    let (health, numbers) = (stage.address("healthz"), stage.address("metrics"));
-    stage.daemon.stuck.store(true, Ordering::Relaxed);
+    let fixture = fixture("127.0.0.1:0");
+    let (health, numbers) = (fixture.address("healthz"), fixture.address("metrics"));
+    fixture.daemon.stuck.store(true, Ordering::Relaxed);
     let idle = TcpStream::connect(health).unwrap();
     let scrape = std::thread::spawn(move || get(numbers, "/metrics"));
-    eventually("the scrape", || (stage.daemon.gathered.load(Ordering::Relaxed) > 0).then_some(()));
-    stage.drain.send_replace(true);
+    eventually("the scrape", || {
+        (fixture.daemon.gathered.load(Ordering::Relaxed) > 0).then_some(())
+    });
+    fixture.drain.send_replace(true);
     eventually("a closed port", || TcpStream::connect(health).is_err().then_some(()));
-    stage.daemon.stuck.store(false, Ordering::Relaxed);
+    fixture.daemon.stuck.store(false, Ordering::Relaxed);
     assert!(scrape.join().unwrap().starts_with("HTTP/1.1 200 OK\r\n"), "it was being answered");
-    stage.thread.join().unwrap();
+    fixture.thread.join().unwrap();
     drop(idle);
 }

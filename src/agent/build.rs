@@ -196,7 +196,7 @@ impl Watching<'_> {
         let (over, report) = (self.asker.clone(), self.asker.clone());
         let report = move |finding| {
             // A loop that has ended needs no audit.
-            let _told = report.tell(Wake::Audited(finding));
+            let _sent = report.send(Wake::Audited(finding));
         };
         threads.add("audit", auditor.start(move || over.is_over(), report)?);
         Ok(())

@@ -18,7 +18,7 @@ pub(super) fn explained(error: Error, settings: &Settings) -> anyhow::Error {
         | Error::File { .. }
         | Error::NoBpffs { .. }
         | Error::NoCgroup2 { .. } => missing(&towpath_ebpf::probe(settings)),
-        // Nothing is missing: somebody else is there, or something is left.
+        // Nothing is missing: another daemon runs, or pins of one are left.
         _ => Vec::new(),
     };
     let error = anyhow::Error::new(error);

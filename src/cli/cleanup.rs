@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_is_said_to_be_somebody_elses() {
+    fn what_stays_is_said_to_be_of_another_program() {
         check(&[], &[], false, "nothing to remove below /b\n");
         check(&["/b/v1", "/b"], &[], true, "would remove /b/v1\nwould remove /b\n");
         check(&["/b/v1"], &["/b/x"], false, "removed /b/v1\nleft /b/x: not Towpath's\n");

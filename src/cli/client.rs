@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_answers_it_says_what_was_tried() {
+    fn without_an_answer_it_says_what_was_tried() {
         let dir = tempfile::tempdir().unwrap();
         let target = Target { run_dir: dir.path().to_owned() };
         let failure = target.ask("/v1/status").unwrap_err();

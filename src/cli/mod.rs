@@ -92,7 +92,7 @@ fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitC
     };
     match done {
         Ok(code) => code.into(),
-        Err(failure) => failure.tell(err),
+        Err(failure) => failure.print(err),
     }
 }
 

@@ -40,12 +40,12 @@ impl Failure {
     }
 
     /// Writes it down, answers with the exit code.
-    pub(super) fn tell(&self, err: &mut dyn Write) -> ExitCode {
+    pub(super) fn print(&self, err: &mut dyn Write) -> ExitCode {
         let mut text = format!("error: {}\n", self.what);
         if !self.next.is_empty() {
             text.push_str(&format!("       {}\n", self.next));
         }
-        // Nobody is left to tell when this fails; the exit code still says it.
+        // There is no other way to say it when this fails; the exit code still does.
         drop(err.write_all(text.as_bytes()));
         self.exit.into()
     }
@@ -59,7 +59,7 @@ impl From<io::Error> for Failure {
 
 /// Prints an error: what, where, why, what next.
 pub(super) fn complain(text: &str) {
-    Failure::usage(text.to_owned()).tell(&mut io::stderr());
+    Failure::usage(text.to_owned()).print(&mut io::stderr());
 }
 
 /// `-o`.

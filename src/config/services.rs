@@ -9,8 +9,8 @@ use super::{Fault, address::cidr, layers::Layers, suggest};
 pub struct ServicesConfig {
     /// Whose sockets.
     pub socket_lb: SocketLb,
-    /// Blocks that externalIPs may come from. Empty: externalIPs are not served, because whoever
-    /// may create a Service could otherwise take any address (CVE-2020-8554).
+    /// Blocks that externalIPs may come from. Empty: externalIPs are not served, because a
+    /// right to create Services would otherwise be one to take any address (CVE-2020-8554).
     pub external_ips: Vec<Cidr>,
 }
 

@@ -65,7 +65,7 @@ impl<A: Areas> Asker<A> {
     }
 
     /// Hands the loop something to do; false: it has ended.
-    pub fn tell(&self, wake: Wake<A>) -> bool {
+    pub fn send(&self, wake: Wake<A>) -> bool {
         self.wakes.blocking_send(wake).is_ok()
     }
 

@@ -85,7 +85,7 @@ impl<A: Area> Runner<A> {
 
     /// Takes up the changes that concern the area. Before the first plan none are kept: it takes
     /// everything there is.
-    fn hear(&mut self, turn: &Turn<'_>) {
+    fn receive(&mut self, turn: &Turn<'_>) {
         let concerned = turn.changes.concern(self.kinds);
         if concerned {
             self.area.heard(turn.changes, turn.received);
@@ -97,7 +97,7 @@ impl<A: Area> Runner<A> {
     }
 
     fn step(&mut self, turn: &Turn<'_>) -> Report {
-        self.hear(turn);
+        self.receive(turn);
         let Some(synced) = turn.view.synced(self.area.needs()) else { return Report::default() };
         if !self.planned {
             self.received.get_or_insert(turn.received);

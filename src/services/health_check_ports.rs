@@ -20,10 +20,10 @@ use crate::{
 
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
-/// Connections of one port at a time: whoever asks is a load balancer, and asks shortly.
+/// Connections of one port at a time: the clients are load balancers, whose requests are short.
 const PLACES: Places = Places { all: 16, each: 8 };
 /// One descriptor in so many is for the listener of a port: with all their connections they leave half
-/// of the descriptors to everything else. Whoever may write Services must not be able to take those.
+/// of the descriptors to everything else. A right to write Services must not reach those.
 const DESCRIPTORS: u64 = 32;
 /// What `status` calls the ports for which there are no descriptors.
 const LEFT_OUT: &str = "healthCheckNodePorts";

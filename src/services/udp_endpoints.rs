@@ -21,7 +21,7 @@ pub(crate) struct UdpEndpoints {
 }
 
 impl UdpEndpoints {
-    /// Looks at one Service again. Answers whether an endpoint is used by nobody any more.
+    /// Looks at one Service again. Answers whether an endpoint has lost its last user.
     pub(crate) fn update(
         &mut self,
         name: &ObjectName,

@@ -124,7 +124,7 @@ fn what_a_maker_leaves_that_died_with_its_reaper_goes_with_the_next_cluster() {
     kill(Pid::from_raw(reaper.try_into().unwrap()), Signal::SIGKILL).unwrap();
     demo.kill().unwrap();
     demo.wait().unwrap();
-    assert!(traces(&prefix).len() > 8, "nobody is there to clean up");
+    assert!(traces(&prefix).len() > 8, "no maker is left to clean up");
     let alive = Cluster::build(Path::new(TOWPATH), &[(Wiring::Bridge, 1)]).unwrap();
     comes_to_nothing(&prefix, &started);
     let _next = Cluster::build(Path::new(TOWPATH), &[(Wiring::Bridge, 1)]).unwrap();

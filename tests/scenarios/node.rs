@@ -68,9 +68,9 @@ impl Node {
             "list" => self.list(kind_named(argument), documents(body)),
             "restart" => {
                 self.daemon.restart();
-                self.hear(body);
+                self.receive(body);
             }
-            _ => self.hear(body),
+            _ => self.receive(body),
         }
         self.turn();
     }
@@ -108,7 +108,7 @@ impl Node {
     }
 
     /// Kinds whose first list comes in, one a line.
-    fn hear(&mut self, body: &str) {
+    fn receive(&mut self, body: &str) {
         for kind in body.lines().map(kind_named) {
             let known = self.objects.iter().filter(|(key, _)| key.kind == kind);
             let objects = known.map(|(_, object)| object.clone()).collect();

@@ -1,6 +1,6 @@
 //! `cargo xtask bpf`: the kernel programs, built with their own toolchain into `ebpf/objects/`.
 //!
-//! The objects are checked in, so nobody else needs that toolchain. A section `towpath.src` inside
+//! The objects are checked in, so no other task needs that toolchain. A section `towpath.src` inside
 //! each object holds the hash of the sources it was built from; `ebpf/tests/fresh.rs` compares.
 
 use std::{env, fs, path::Path, process::Command};

@@ -20,10 +20,10 @@ use crate::{claims::node_port_of, plan::PlanDelta, planned::PlannedRecord};
 pub struct Hold {
     /// Everything: the lists are doubted.
     pub everything: bool,
-    /// Frontends and records that nobody claims: a Service is there and cannot be read. What the
+    /// Frontends and records that no plan claims: a Service is there and cannot be read. What the
     /// kernel holds does not say whose it is, so this cannot be narrowed down to that Service.
     pub services: bool,
-    /// Node addresses that nobody claims: a Node is there and cannot be read.
+    /// Node addresses that no plan claims: a Node is there and cannot be read.
     pub nodes: bool,
     /// Sets of these Services that would be emptied: a slice of theirs cannot be read.
     pub sets_of: BTreeSet<ObjectName>,
@@ -38,13 +38,13 @@ impl Hold {
 /// What was found and no plan has spoken of: what goes unless it is held.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// Frontends that nobody claims.
+    /// Frontends that no plan claims.
     pub frontends: Removals<FrontendKey>,
     /// Records (by identity) that have endpoints in the kernel and none, or no Service, in the plan.
     pub sets: Removals<u64>,
-    /// Node addresses that nobody claims.
+    /// Node addresses that no plan claims.
     pub addresses: Removals<Addr>,
-    /// Records (by identity) that nobody claims, with endpoints or without.
+    /// Records (by identity) that no plan claims, with endpoints or without.
     pub records: BTreeSet<u64>,
 }
 
@@ -108,7 +108,7 @@ fn has_endpoints(record: &PlannedRecord) -> bool {
     used.any(|set| !set.backends.is_empty() || set.empty == Empty::Leave)
 }
 
-/// Kept by the hold: work that is put off, and that nobody waits for.
+/// Kept by the hold: work that is put off, and that no change waits for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     pub(super) records: BTreeSet<u64>,

@@ -12,12 +12,12 @@ use crate::{
     answers::{Branches, Right},
     assert_right, between, config,
     facts::Facts,
-    from_reference, hear,
+    from_reference,
     kernel::ask,
     listed,
     pipeline::Pipeline,
     question::{Answer, Probe},
-    turn,
+    receive, turn,
     world::{CLUSTER, Kind, Name, Random, Said, World},
 };
 
@@ -69,7 +69,7 @@ fn no_service_is_harmed_by_names_with_the_same_hash() {
         let mut before = held(&pipeline.kernel.image);
         let mut facts = Facts::read(&world);
         for step in 0..25 {
-            hear(&mut pipeline, world.change(&mut random));
+            receive(&mut pipeline, world.change(&mut random));
             let waiting = pipeline.plan.withheld().clone();
             pipeline.kernel.history = Some(Vec::new());
             turn(&mut pipeline, None);
@@ -105,7 +105,7 @@ fn no_service_is_harmed_by_names_with_the_same_hash() {
         let mut fresh = empty_plan();
         plan(&view, &changes, &mut fresh);
         assert_eq!(fresh.withheld(), pipeline.plan.withheld(), "seed {seed}");
-        hear(&mut pipeline, world.clear());
+        receive(&mut pipeline, world.clear());
         turn(&mut pipeline, None);
         turn(&mut pipeline, None);
         assert!(pipeline.kernel.image.services.is_empty(), "seed {seed}");
@@ -145,11 +145,11 @@ fn a_port_that_takes_over_the_hash_of_another_leaves_its_clients_alone() {
         })),
     );
     let mut pipeline = colliding();
-    hear(&mut pipeline, vec![service("p0", 80), endpoints]);
+    receive(&mut pipeline, vec![service("p0", 80), endpoints]);
     turn(&mut pipeline, None);
     let before = held(&pipeline.kernel.image);
     pipeline.kernel.history = Some(Vec::new());
-    hear(&mut pipeline, vec![service(&other, 81)]);
+    receive(&mut pipeline, vec![service(&other, 81)]);
     turn(&mut pipeline, None);
     let after = held(&pipeline.kernel.image);
     assert_ne!(before, after);

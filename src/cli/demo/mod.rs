@@ -99,7 +99,7 @@ fn keep(scene: &scene::Scene) -> Result<()> {
     Ok(())
 }
 
-/// A line for whoever watches; nobody may.
+/// A line for a person who watches; where none does, it may be lost.
 fn print(text: &str) {
     drop(output::line(&mut std::io::stdout(), text));
 }

@@ -45,7 +45,7 @@ fn a_service_that_found_no_room_is_done_when_it_has_some() {
     fixture.say(lists(vec![service("a", 1), slice("a", &[1])]));
     fixture.say(vec![service("b", 2), slice("b", &[2])]);
     assert!(outcome(&fixture, "b").unwrap().is_err());
-    assert_eq!(outcome(&fixture, "a"), Some(Ok(())), "and nobody else is touched");
+    assert_eq!(outcome(&fixture, "a"), Some(Ok(())), "and no other is touched");
     fixture.say(vec![Event::Delete(Kind::Service, name("a"))]);
     fixture.pass(Duration::from_secs(4));
     assert_eq!(outcome(&fixture, "b"), Some(Ok(())));
@@ -149,7 +149,7 @@ fn an_endpoint_is_in_use_while_any_service_uses_it() {
     assert_eq!(fixture.udp_gone.try_recv(), Ok(()), "once when everything is listed");
     fixture.say(vec![slice("a", &[2])]);
     assert!(fixture.services().udp.contains(&udp(1)), "b uses it");
-    assert!(fixture.udp_gone.try_recv().is_err(), "nobody need look");
+    assert!(fixture.udp_gone.try_recv().is_err(), "there is nothing to look for");
     fixture.say(vec![slice("b", &[3])]);
     assert!(!fixture.services().udp.contains(&udp(1)));
     assert_eq!(fixture.udp_gone.try_recv(), Ok(()));
@@ -165,7 +165,7 @@ fn an_endpoint_is_in_use_while_any_service_uses_it() {
 }
 
 #[test]
-fn nobody_is_told_of_a_gone_endpoint_that_the_kernel_still_sends_to() {
+fn a_gone_endpoint_is_not_reported_while_the_kernel_still_sends_to_it() {
     let mut fixture = Fixture::new();
     fixture.say(lists(vec![service("a", 1), slice("a", &[1])]));
     assert_eq!(fixture.udp_gone.try_recv(), Ok(()), "the first plan");

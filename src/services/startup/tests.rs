@@ -185,7 +185,7 @@ fn bad(kind: Kind, object: &str) -> Event {
 fn what_an_unreadable_service_had_before_the_start_stays_until_it_is_read_or_deleted() {
     let start = |mended: Vec<Event>| {
         let mut fixture = restarted();
-        // Another one went while no daemon was there: nobody can tell whose its frontends are.
+        // Another one went while no daemon was there: whose its frontends were cannot be told.
         fixture
             .say(lists([services(1..79), slices(1..81), vec![bad(Kind::Service, "s79")]].concat()));
         assert_eq!(held(&fixture), FULL);
@@ -229,7 +229,7 @@ fn endpoints_of_an_unreadable_slice_stay_until_it_is_read_or_deleted() {
             [services(1..4), vec![slice("s01", &[1]), slice("s02", &[2]), slice("s03", &[3])]];
         fixture.say(lists(all.concat()));
         let mut fixture = Fixture::over(fixture.kernel);
-        // Of s02 there is only a slice that nobody can read; s03 has none any more.
+        // Of s02 there is only a slice that cannot be read; s03 has none any more.
         fixture.say(lists(
             [services(1..4), vec![slice("s01", &[1]), bad(Kind::EndpointSlice, "s02-x7k")]]
                 .concat(),

@@ -31,7 +31,7 @@ pub(super) const SETTLE: Duration = Duration::from_millis(20);
 /// Changes that are not settled hold up those that are, so that a directory is published as a
 /// whole, for this long.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// A file that somebody has open for writing is left alone for this long.
+/// A file that is open for writing is left alone for this long.
 pub(super) const WRITER_MAX: Duration = Duration::from_secs(10);
 
 /// What tells one version of a file from the next. The change time is part of it: a file that was
@@ -48,7 +48,7 @@ struct Stamp {
 #[derive(Debug, Default)]
 struct Known {
     stamp: Option<Stamp>,
-    /// What it held when it last could be read; `None`: nobody knows.
+    /// What it held when it last could be read; `None`: that is not known.
     documents: Option<Vec<Value>>,
     problem: Option<Problem>,
     change: Option<Change>,
@@ -123,7 +123,7 @@ impl Files {
         more && !self.known.is_empty()
     }
 
-    /// Looks again. `written`: does somebody have this file open for writing?
+    /// Looks again. `written`: is this file open for writing?
     pub(super) fn scan(&mut self, now: Instant, written: impl Fn(&Path) -> bool) -> Scan {
         let mut found = Found::default();
         if let Some(wrong) = self.why_not_believed(&mut found) {
@@ -161,7 +161,7 @@ impl Files {
                     (Some(documents), None)
                 }
                 Err(wrong) => {
-                    // It broke while nobody was looking: what it held is what an earlier daemon saw.
+                    // It broke while no daemon ran: what it held is what an earlier one saw.
                     let last = if first { self.kept.of(&path) } else { known.documents.take() };
                     let in_force = match last {
                         Some(_) => "what the file last held stays in force",

@@ -40,7 +40,7 @@ impl Kept {
         self.dir.join(format!("{:016x}.json", hasher.finish()))
     }
 
-    /// What the file held when it last could be read; `None`: nobody knows.
+    /// What the file held when it last could be read; `None`: that is not known.
     pub(super) fn of(&self, path: &Path) -> Option<Vec<Value>> {
         let text = match fs::read(self.file(path)) {
             Ok(text) => text,

@@ -64,7 +64,7 @@ fn groups() -> Vec<&'static str> {
 /// Other groups without a dot. There are no more: a custom resource's group is a domain.
 const PLAIN_GROUPS: [&str; 3] = ["autoscaling", "extensions", "policy"];
 
-/// Longest part of a kind or group that is repeated to whoever wrote it.
+/// Longest part of a kind or group that is repeated in a problem.
 const SHOWN_MAX: usize = 64;
 
 /// What is wrong with a document's kind, and what to do.

@@ -205,7 +205,7 @@ async fn look(mut files: Files, notices: &Notices) -> Result<(Files, Scan), Loop
         (files, scan)
     });
     work.await.map_err(|failed| match failed.try_into_panic() {
-        // As if it had happened here: whoever waits for this task says so.
+        // As if it had happened here: the end of this task is what is looked at.
         Ok(panic) => std::panic::resume_unwind(panic),
         // The runtime ends.
         Err(_ended) => LoopEnded,

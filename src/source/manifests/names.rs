@@ -3,7 +3,7 @@
 
 use super::kinds::Wrong;
 
-/// Longest part of a name that is repeated to whoever wrote it.
+/// Longest part of a name that is repeated in a problem.
 const SHOWN_MAX: usize = 64;
 
 /// A name as it can be shown, whatever is in it.
@@ -12,7 +12,7 @@ pub(super) fn shown(name: &str) -> String {
 }
 
 /// What is wrong with the name or the namespace of an object; `called`: how it is shown. An absent
-/// name is said by whoever decodes the object.
+/// name is found by the decoder.
 pub(super) fn wrong(kind: &str, namespace: &str, name: &str, called: &str) -> Option<Wrong> {
     // Services and namespaces are labels of names, the others may be whole names.
     let fine = if kind == "Service" { is_label(name) } else { is_name(name) };

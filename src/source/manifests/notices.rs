@@ -68,7 +68,7 @@ impl Notices {
 }
 
 impl Writers {
-    /// Somebody began to write this file and did not close it yet.
+    /// The file was opened for writing and is not closed yet.
     pub(super) fn has(&self, path: &Path) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }

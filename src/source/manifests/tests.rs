@@ -289,7 +289,7 @@ async fn a_file_that_broke_while_no_daemon_ran_is_what_it_last_was() {
     assert_eq!(fs::read_dir(run.path().join("manifests")).unwrap().count(), 0);
 }
 
-/// Whatever lies in the directory: a pipe nobody writes to, a device without end, links in circles.
+/// Whatever lies in the directory: a pipe without a writer, a device without end, links in circles.
 #[tokio::test]
 async fn what_is_no_file_harms_only_itself() {
     use std::os::unix::fs::symlink;
@@ -323,7 +323,7 @@ fn more_files_or_directories_than_are_read_are_a_problem() {
     std::os::unix::fs::symlink(".", dir.path().join("z-circle")).unwrap();
     let mut files = Files::new(dir.path().to_owned(), Kept::new(run.path()));
     let mut problems = || {
-        // Somebody writes to all of them: they are found and not read.
+        // All of them are open for writing: they are found and not read.
         files.scan(std::time::Instant::now(), |_| true);
         files.problems().map(ToString::to_string).collect::<Vec<_>>()
     };

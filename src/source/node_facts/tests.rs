@@ -35,7 +35,7 @@ fn the_local_end_of_a_point_to_point_link_is_ours() {
     ];
     assert_eq!(own_address(&message), Some("10.9.9.1".parse().unwrap()));
     message.attributes.push(AddressAttribute::Flags(AddressFlags::Dadfailed));
-    assert_eq!(own_address(&message), None, "somebody else has this address");
+    assert_eq!(own_address(&message), None, "another host has this address");
 }
 
 async fn heard(wakes: &mut mpsc::Receiver<Vec<Event>>) -> Vec<IpAddr> {

@@ -111,7 +111,7 @@ impl Stream {
             match self.shared.objects.since(&self.resource, self.version) {
                 Some((news, version)) => {
                     self.version = version;
-                    news.into_iter().for_each(|happening| self.tell(&mut out, happening));
+                    news.into_iter().for_each(|happening| self.write(&mut out, happening));
                 }
                 None => {
                     self.ended = true;
@@ -134,7 +134,7 @@ impl Stream {
         }
     }
 
-    fn tell(&self, out: &mut BytesMut, happening: Happening) {
+    fn write(&self, out: &mut BytesMut, happening: Happening) {
         // An object that leaves the selection is deleted, for who selects; one that never was in it
         // too, which does no harm.
         let what = if self.selector.matches(&happening.json) { happening.what } else { "DELETED" };

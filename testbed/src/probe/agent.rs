@@ -173,7 +173,11 @@ impl Agent {
         Ok(Self { child, output: BufReader::new(output) })
     }
 
-    fn send(&mut self, ask: &Ask) -> Result<()> {
+    /// Sends a request without waiting; [`Agent::answer`] waits.
+    ///
+    /// # Errors
+    /// When the client process is gone.
+    pub fn send(&mut self, ask: &Ask) -> Result<()> {
         let input = self.child.stdin.as_mut().context("the client has no input")?;
         let mut line = serde_json::to_vec(ask)?;
         line.push(b'\n');
@@ -205,15 +209,7 @@ impl Agent {
         self.receive()
     }
 
-    /// Tells without waiting; [`Agent::answer`] waits.
-    ///
-    /// # Errors
-    /// When the client process is gone.
-    pub fn tell(&mut self, ask: &Ask) -> Result<()> {
-        self.send(ask)
-    }
-
-    /// The answer to what was told.
+    /// The answer to what was sent.
     ///
     /// # Errors
     /// When the client process is gone.

@@ -10,6 +10,7 @@ mod packages;
 mod skips;
 mod source;
 mod unsafe_code;
+mod words;
 
 use std::{
     fs,
@@ -24,13 +25,14 @@ use crate::{mutants, shell::root};
 /// A rule: all Rust files in, findings out.
 type Rule = fn(&[Source]) -> Vec<String>;
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     clocks::check,
     layout::check,
     lengths::check,
     modules::check,
     skips::check,
     unsafe_code::check,
+    words::check,
 ];
 
 /// Checks everything; all findings are printed before it fails.
@@ -45,6 +47,9 @@ pub(crate) fn run() -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut findings = packages::check()?;
     findings.extend(mutants::check()?);
+    let glossary = root().join("ARCHITECTURE.md");
+    let glossary = fs::read_to_string(&glossary).with_context(|| glossary.display().to_string())?;
+    findings.extend(words::names(&sources, &words::replaced(&glossary)));
     findings.extend(RULES.iter().flat_map(|rule| rule(&sources)));
     for finding in &findings {
         eprintln!("tidy: {finding}");

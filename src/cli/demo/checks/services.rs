@@ -298,7 +298,7 @@ fn dies(scene: &mut Scene) -> Result<Checked> {
         std::thread::sleep(Duration::from_millis(200));
         scene.daemons[0].kill()?;
         scene.daemons[0].wait()?;
-        // The set changes while nobody listens; no endpoint dies, so no connection may fail.
+        // The set changes while no daemon listens; no endpoint dies, so no connection may fail.
         let pods: &[_] = if kill % 2 == 0 { &[(0, 1), (1, 0)] } else { &[(0, 1), (0, 2), (1, 0)] };
         scene.endpoints(pods)?;
         scene.daemons[0] = scene.start(0)?;

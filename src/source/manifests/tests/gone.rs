@@ -44,7 +44,7 @@ async fn much_that_is_gone_goes_when_a_second_look_finds_the_same() {
     assert!(asked.elapsed() >= SECOND_LOOK, "{:?}", asked.elapsed());
 }
 
-/// Nobody has told the loop what was there before: it asks (`src/reconcile/brake.rs`).
+/// The loop does not know what was there before: it asks (`src/services/startup.rs`).
 #[tokio::test]
 async fn a_list_that_is_asked_for_is_made_later_and_of_what_is_there_then() {
     let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
