@@ -11,12 +11,12 @@ use towpath_image::{At, Attachment, Attachments, Hook, HookKind};
 use towpath_model::{Changes, Event, Key, Kind, Problem, Stream, Synced, View};
 
 use super::{Area, Areas, Failure, Has, Outcome, Planned, Published, Runner, Running};
-use crate::{
-    clock::{Clock, Now},
-    services::{
-        Services,
-        fixture::{Fixture, SharedKernel, lists, service, slice},
-    },
+// The loop names no area; its tests need one that is real.
+use crate::clock::{Clock, Now};
+use crate::services as real_area;
+use real_area::{
+    Services,
+    fixture::{Fixture, SharedKernel, lists, service, slice, system_error},
 };
 
 /// An area that does what a test says.
@@ -225,8 +225,7 @@ fn a_program_that_cannot_be_attached_is_a_problem_and_tried_again() {
     let hook = Hook::new(9, HookKind::Cgroup, "other");
     let wants = (BTreeSet::new(), Attachments::from([Attachment { at: At::Cgroup, hook }]));
     let mut fixture = beside(Other { wants: Some(wants), ..Other::default() });
-    let error = crate::services::fixture::system_error();
-    fixture.kernel.programs().fail_after(0, error);
+    fixture.kernel.programs().fail_after(0, system_error());
     fixture.say(lists(vec![service("a", 1), slice("a", &[1])]));
     assert_eq!(backends(&fixture), 1, "maps are written all the same");
     assert!(fixture.problems().iter().any(|p| p.contains("no memory")), "{:?}", fixture.problems());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time;
 use towpath_model::{Kind, ObjectName, Scope, Stream};
 
@@ -52,17 +53,13 @@ fn path(kind: Kind, namespace: &str) -> String {
     }
 }
 
+/// All but the unreserved characters.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Names, versions and tokens come from the server and go back to it: percent-encoded (RFC 3986,
 /// 2.3), so that no text of them can change the request.
 pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    let out = utf8_percent_encode(text, RESERVED).to_string();
     // A segment of dots alone would be another path.
     if text.bytes().all(|byte| byte == b'.') { out.replace('.', "%2E") } else { out }
 }
