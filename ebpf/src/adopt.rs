@@ -50,8 +50,13 @@ pub(crate) fn adopt(settings: &Settings, tables: &[&Table], dir: &Path) -> Resul
     make(&wanted)
 }
 
-/// The programs of pods' devices, over the maps that [`adopt`] made or found.
-pub(crate) fn pods(settings: &Settings, tables: &[&Table], dir: &Path) -> Result<Ebpf, Error> {
+/// The programs of devices, over the maps that [`adopt`] made or found.
+pub(crate) fn devices(
+    settings: &Settings,
+    tables: &[&Table],
+    dir: &Path,
+    object: &[u8],
+) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     for row in tables.iter().flat_map(|table| table.rows) {
         let (name, elements) = (row.name.as_str(), (row.elements)(settings));
@@ -60,7 +65,7 @@ pub(crate) fn pods(settings: &Settings, tables: &[&Table], dir: &Path) -> Result
             loader.map_max_entries(name, elements);
         }
     }
-    object::maps_of(&mut loader, object::PODS)
+    object::maps_of(&mut loader, object)
 }
 
 /// Opens a map if it is pinned there.

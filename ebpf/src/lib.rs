@@ -11,6 +11,7 @@ mod live;
 mod mapped;
 mod maps;
 mod object;
+mod packets;
 mod peers;
 mod pins;
 mod plain;
@@ -30,6 +31,7 @@ pub use live::{AreaMaps, LiveImage, LiveMaps, MapsReader};
 pub use mapped::Mapped;
 pub use maps::{Hash, OpenMap};
 pub use object::rehearse;
+pub use packets::{FlowTable, PacketMaps, Swept};
 pub use peers::Peers;
 pub use pins::{
     cleanup::{cleanup, detach},
@@ -38,7 +40,7 @@ pub use pins::{
 pub use plain::Plain;
 pub use policies::PolicyMaps;
 pub use probe::{Feature, host_netns_cookie, probe};
-pub use programs::{LivePrograms, Opened, open};
+pub use programs::{LivePrograms, Opened, Verdict, open};
 pub use services::ServiceMaps;
 pub use settings::Settings;
 pub use stats::{ProgramRuns, StatsOn, program_runs};

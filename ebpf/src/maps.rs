@@ -100,6 +100,24 @@ impl<K: Plain, V: Plain> Hash<K, V> {
         sys::dump(self.map.fd()).map_err(|error| self.map.failed("reading", &error))
     }
 
+    /// Removes the elements of which this says so; answers how many there were, and how many went.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn retire(&self, goes: impl Fn(&V) -> bool) -> Result<(usize, usize), KernelError> {
+        let (mut seen, mut gone) = (0, 0);
+        let visited = sys::visit(self.map.fd(), |keys: &[K], values: &[V]| {
+            seen += keys.len();
+            for (key, _) in keys.iter().zip(values).filter(|(_, value)| goes(value)) {
+                sys::delete(self.map.fd(), key)?;
+                gone += 1;
+            }
+            Ok(())
+        });
+        visited.map_err(|error| self.map.failed("removing", &error))?;
+        Ok((seen, gone))
+    }
+
     /// One element.
     ///
     /// # Errors

@@ -23,7 +23,10 @@ static SOCKETS_EPERM: &[u8] = include_bytes_aligned!("../objects/sockets-eperm.o
 /// The programs of pods' devices and their maps.
 pub(crate) static PODS: &[u8] = include_bytes_aligned!("../objects/pods.o");
 
-/// The object that this kernel can load.
+/// The programs of the node's own devices and their maps.
+pub(crate) static PACKETS: &[u8] = include_bytes_aligned!("../objects/packets.o");
+
+/// The object of the socket programs that this kernel can load.
 pub(crate) fn object() -> &'static [u8] {
     if sys::has_set_retval() { SOCKETS } else { SOCKETS_EPERM }
 }
@@ -52,6 +55,8 @@ pub(crate) struct Objects {
     pub(crate) sockets: Ebpf,
     /// `None`: policies are not enforced.
     pub(crate) pods: Option<Ebpf>,
+    /// `None`: packets are not translated.
+    pub(crate) packets: Option<Ebpf>,
 }
 
 const NO_PROGRAM: &str = "it is not in the objects that are loaded";
@@ -59,12 +64,12 @@ const NO_PROGRAM: &str = "it is not in the objects that are loaded";
 impl Objects {
     pub(crate) fn load(&mut self) -> Result<(), Error> {
         load(&mut self.sockets)?;
-        self.pods.as_mut().map_or(Ok(()), load)
+        self.pods.iter_mut().chain(&mut self.packets).try_for_each(load)
     }
 
-    fn program(&self, name: &str) -> Result<&Program, String> {
-        let found = self.sockets.program(name);
-        let found = found.or_else(|| self.pods.as_ref().and_then(|pods| pods.program(name)));
+    pub(crate) fn program(&self, name: &str) -> Result<&Program, String> {
+        let mut all = [Some(&self.sockets), self.pods.as_ref(), self.packets.as_ref()].into_iter();
+        let found = all.find_map(|object| object.and_then(|object| object.program(name)));
         found.ok_or_else(|| NO_PROGRAM.to_owned())
     }
 
@@ -108,7 +113,7 @@ impl Objects {
 /// # Errors
 /// What the kernel says against one.
 pub fn rehearse() -> Result<(), Error> {
-    for bytes in [object(), SOCKETS_EPERM, PODS] {
+    for bytes in [object(), SOCKETS_EPERM, PODS, PACKETS] {
         load(&mut maps_of(&mut EbpfLoader::new(), bytes)?)?;
     }
     Ok(())

@@ -2,8 +2,9 @@
 
 use towpath_image::datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
-    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
-    SocketRecord, TotalCounters,
+    DeviceRecord, FrontendKey, FrontendWord, NodeAddressValue, PacketCounters, PeerValue,
+    ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+    flow::{FlowEntry, Tuple},
     policy::{
         BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig, PolicyCounters,
         PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
@@ -34,5 +35,6 @@ plain! {
     u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue,
     FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
     SocketRecord, TotalCounters, BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig,
-    PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord
+    PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
+    DeviceRecord, PacketCounters, FlowEntry, Tuple
 }

@@ -2,20 +2,21 @@
 
 use std::{mem::offset_of, sync::Arc};
 
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use towpath_image::{
-    Applied, Attachments, KernelError, MapName, PolicyImage, Programs, ServiceImage,
+    Applied, Attachments, KernelError, MapName, PacketImage, PolicyImage, Programs, ServiceImage,
     datapath::ConfigRecord,
 };
 
 use crate::{
     Error, Settings,
-    adopt::{adopt, pinned, pods},
+    adopt::{adopt, devices, pinned},
     error::chain,
     live::{AreaMaps, LiveImage, LiveMaps},
     mapped::Mapped,
     maps::OpenMap,
-    object::Objects,
+    object::{Objects, PACKETS, PODS},
     pins::{self, layouts::Layouts, links, lock::WriterLock},
     probe::host_netns_cookie,
     table::Table,
@@ -31,6 +32,8 @@ pub struct Opened {
     pub services: LiveMaps<ServiceImage>,
     /// The maps of policies, if they are enforced.
     pub policy: Option<LiveMaps<PolicyImage>>,
+    /// The maps of packets, if they are translated.
+    pub packets: Option<LiveMaps<PacketImage>>,
 }
 
 /// Takes the lock, makes or adopts the maps, fills a fresh layout from another version's pins, loads
@@ -43,7 +46,17 @@ pub struct Opened {
 pub fn open(settings: &Settings) -> Result<Opened, Error> {
     let programs = LivePrograms::open(settings, &[])?;
     let policy = settings.policy.is_some().then(|| programs.maps()).transpose()?;
-    Ok(Opened { services: programs.maps()?, policy, programs })
+    let packets = settings.packets.then(|| programs.maps()).transpose()?;
+    Ok(Opened { services: programs.maps()?, policy, packets, programs })
+}
+
+/// What a packet program did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// -1: the stack goes on with it; 2: dropped; 7: sent on.
+    pub says: i32,
+    /// The frame as it is then.
+    pub frame: Vec<u8>,
 }
 
 /// The programs of this node, and all that is pinned.
@@ -71,7 +84,8 @@ impl LivePrograms {
     pub fn open(settings: &Settings, further: &[&Table]) -> Result<Self, Error> {
         let settings = settings.plain()?;
         let policy: &[&Table] = if settings.policy.is_some() { &[&tables::POLICY] } else { &[] };
-        let areas = &[&tables::ALL, policy, further].concat()[..];
+        let packets: &[&Table] = if settings.packets { &[&tables::PACKETS] } else { &[] };
+        let areas = &[&tables::ALL, policy, packets, further].concat()[..];
         let mut layouts = Layouts::default();
         let lock = WriterLock::take(&settings, |root| {
             layouts = Layouts::find(root, &settings)?;
@@ -84,9 +98,12 @@ impl LivePrograms {
         }
         let dir = layouts.dir();
         let sockets = adopt(&settings, areas, &dir)?;
-        let with_pods = settings.policy.is_some();
-        let pods = with_pods.then(|| pods(&settings, areas, &dir)).transpose()?;
-        let mut objects = Objects { sockets, pods };
+        let also = |wanted: bool, object| {
+            wanted.then(|| devices(&settings, areas, &dir, object)).transpose()
+        };
+        let pods = also(settings.policy.is_some(), PODS)?;
+        let packets = also(settings.packets, PACKETS)?;
+        let mut objects = Objects { sockets, pods, packets };
         let rows = areas.iter().flat_map(|table| table.rows);
         let maps = rows.map(|row| pinned(&dir.join(row.name.as_str()), row));
         let maps: Vec<_> = maps.filter_map(Result::transpose).collect::<Result<_, _>>()?;
@@ -137,6 +154,30 @@ impl LivePrograms {
     #[must_use]
     pub fn at_devices(&self) -> Attachments {
         links::at_devices(&self.settings)
+    }
+
+    /// Runs a packet program on a frame as if a device had it: what it says, and the frame after it.
+    /// Nothing is sent.
+    ///
+    /// # Errors
+    /// When there is no such program, or the kernel refuses to run it.
+    pub fn try_packet(&self, program: &str, device: u32, frame: &[u8]) -> Result<Verdict, Error> {
+        let failed = |cause: String| Error::Load { cause: format!("running {program}: {cause}") };
+        let program = self.objects.program(program).map_err(failed)?;
+        let program = <&SchedClassifier>::try_from(program).map_err(|e| failed(chain(&e)))?;
+        // `ifindex` of `__sk_buff`; all else is zero.
+        let mut context = [0u8; 192];
+        context[40..44].copy_from_slice(&device.to_ne_bytes());
+        let mut after = vec![0; frame.len() + 256];
+        let run = program.test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut after),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        });
+        let run = run.map_err(|e| failed(chain(&e)))?;
+        after.truncate(run.data_size_out as usize);
+        Ok(Verdict { says: run.return_value.cast_signed(), frame: after })
     }
 
     fn pins(&self, cause: String) -> KernelError {

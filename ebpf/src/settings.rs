@@ -29,6 +29,8 @@ pub struct Settings {
     pub host_only: bool,
     /// Sizes of the maps of policies; `None`: policies are not enforced, and have no maps.
     pub policy: Option<PolicyCapacities>,
+    /// The packet programs are loaded, too.
+    pub packets: bool,
     /// Number of the maps' layout: what this version was built with, but for tests.
     pub layout: u32,
 }
@@ -49,6 +51,7 @@ impl Settings {
             cluster: None,
             host_only: false,
             policy: None,
+            packets: false,
             layout: LAYOUT,
         }
     }

@@ -85,13 +85,25 @@ pub(crate) fn update_batch<K: Copy, V: Copy>(
 
 /// Every element of a hash map or a trie.
 pub(crate) fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut found = Vec::new();
+    visit(map, |keys, values| {
+        found.extend(keys.iter().copied().zip(values.iter().copied()));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Shows every element of a hash, so many at a time; what is removed meanwhile is not missed.
+pub(crate) fn visit<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(&[K], &[V]) -> io::Result<()>,
+) -> io::Result<()> {
     const CHUNK: usize = 4096;
     // A hash map's position is four bytes, a trie's a key.
     const TOKEN: usize = 8;
     const { assert!(size_of::<K>() <= TOKEN * 8) };
     let (mut keys, mut values) = (vec![K::zero(); CHUNK], vec![V::zero(); CHUNK]);
     let (mut token, mut next_token) = ([0u64; TOKEN], [0u64; TOKEN]);
-    let mut found = Vec::new();
     let mut first = true;
     loop {
         let mut attr = BatchAttr {
@@ -111,9 +123,9 @@ pub(crate) fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             Err(error) => return Err(error),
         };
-        found.extend(keys.iter().copied().zip(values.iter().copied()).take(got));
+        each(&keys[..got], &values[..got])?;
         if done {
-            return Ok(found);
+            return Ok(());
         }
         token = next_token;
         first = false;

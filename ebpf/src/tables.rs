@@ -1,11 +1,12 @@
 //! The maps of every area, a row for each.
 
 use towpath_image::{
-    MapName,
+    DEVICES_MAX, MapName,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
-        FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
-        SocketRecord, TotalCounters,
+        DeviceRecord, FrontendKey, FrontendWord, NodeAddressValue, PacketCounters, PeerValue,
+        ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+        flow::{FlowEntry, Tuple},
         policy::{
             BlockKey, BlockWord, DeviceWord, PORT_ELEMENTS, PeerWord, PodRecord, PolicyConfig,
             PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
@@ -26,7 +27,7 @@ const FLOWS: MapName = MapName::new("FLOWS");
 /// What every daemon has.
 pub(crate) const ALL: [&Table; 2] = [&PROGRAMS, &SERVICES];
 /// Every area's.
-const EVER: [&Table; 3] = [&PROGRAMS, &SERVICES, &POLICY];
+const EVER: [&Table; 4] = [&PROGRAMS, &SERVICES, &POLICY, &PACKETS];
 
 /// Names of all maps. What goes out of use stays among them: clean-up removes what an older version
 /// pinned.
@@ -77,5 +78,18 @@ pub(crate) const POLICY: Table = Table {
         Row::lru::<PolicyFlowKey, PolicyFlowValue>(MapName::POLICY_FLOWS, |_| POLICY_FLOW_ELEMENTS),
         Row::single::<PolicyConfig>(MapName::POLICY_CONFIG),
         Row::single::<PolicyCounters>(MapName::POLICY_COUNTERS).alone(),
+    ],
+};
+
+/// Entries of the flow table, two for each flow. Memory follows use.
+const FLOW_ENTRIES: u32 = 1 << 20;
+
+/// Packets. A flow says all that is needed to translate it: it outlives whatever it came from.
+pub(crate) const PACKETS: Table = Table {
+    area: "packets",
+    rows: &[
+        Row::hash::<Tuple, FlowEntry>(MapName::FLOW_TABLE, |_| FLOW_ENTRIES).alone(),
+        Row::hash::<u32, DeviceRecord>(MapName::DEVICES, |_| DEVICES_MAX).alone(),
+        Row::single::<PacketCounters>(MapName::PACKETS).alone(),
     ],
 };

@@ -219,6 +219,7 @@ pub(super) fn kernel_settings(config: &Config) -> Settings {
         cluster: None, // until it is known
         policy: config.network_policy.then(PolicyCapacities::default),
         host_only: config.services.socket_lb == SocketLb::HostOnly,
+        packets: false,
         layout: LAYOUT,
     };
     // What is remembered says whose pins these should be; of fresh ones it says nothing.

@@ -18,10 +18,11 @@ pub(crate) struct BpfArgs {
 
 /// Each object, the binary it is, and the feature it is built with. `eperm` is for kernels before 5.18,
 /// which have no `bpf_set_retval`; the loader finds out which of the two it needs.
-const OBJECTS: [(&str, &str, &str); 3] = [
+const OBJECTS: [(&str, &str, &str); 4] = [
     ("ebpf/objects/sockets.o", "sockets", ""),
     ("ebpf/objects/sockets-eperm.o", "sockets", "eperm"),
     ("ebpf/objects/pods.o", "pods", ""),
+    ("ebpf/objects/packets.o", "packets", ""),
 ];
 const MANIFEST: &str = "ebpf/objects/MANIFEST";
 const SOURCES: [&str; 2] = ["ebpf/datapath/src", "ebpf/kern/src"];

@@ -70,6 +70,15 @@ const fn mix(hash: u32, word: u32) -> u32 {
     (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
 }
 
+/// Where a program sees a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It came in by the device.
+    In,
+    /// It leaves by the device.
+    Out,
+}
+
 /// Value of an entry. 56 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -82,7 +91,7 @@ pub struct FlowEntry {
     pub check: u32,
     /// Index into SERVICES when it began: for counters only.
     pub service: u32,
-    /// `REPLY`, `ANSWERED`, `FIN`, `OTHER_FIN`, `RESET`.
+    /// `REPLY`, `ANSWERED`, `FIN`, `OTHER_FIN`, `RESET`, `SOURCE`.
     pub flags: u32,
 }
 
@@ -97,6 +106,16 @@ impl FlowEntry {
     pub const OTHER_FIN: u32 = 1 << 3;
     /// Flag: either direction had an RST.
     pub const RESET: u32 = 1 << 4;
+    /// Flag: the source is an address of the node's.
+    pub const SOURCE: u32 = 1 << 5;
+
+    /// What tells an entry from the one that takes its place: `used` and `check`, as they lie in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stamp(&self) -> u64 {
+        let ([a, b, c, d], [e, f, g, h]) = (self.used.to_ne_bytes(), self.check.to_ne_bytes());
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
 
     /// Is the connection over, as far as can be seen?
     #[inline(always)]
@@ -120,6 +139,19 @@ impl FlowEntry {
         }
     }
 
+    /// Where its packets are translated. What goes to an endpoint is as it comes in, so that routing
+    /// sees the endpoint; an answer is when it leaves, so that routing never sees a source that is
+    /// not behind the device it came in by (rp_filter). Where the source is the node's, answers come
+    /// to the node, and routing must see whom they are for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        match self.flags & (Self::REPLY | Self::SOURCE) {
+            Self::REPLY => Place::Out,
+            _ => Place::In,
+        }
+    }
+
     /// Is it there at this time? One that is not is absent for every reader, whether it was removed
     /// or not. (Saturating: another CPU's clock may be a tick ahead of ours.)
     #[inline(always)]
@@ -133,7 +165,7 @@ impl FlowEntry {
     #[must_use]
     pub const fn other(&self, key: &Tuple) -> (Tuple, Self) {
         let other = self.to.reversed();
-        let kept = self.flags & (Self::ANSWERED | Self::RESET);
+        let kept = self.flags & (Self::ANSWERED | Self::RESET | Self::SOURCE);
         let reply = !self.flags & Self::REPLY;
         let fin = if self.flags & Self::OTHER_FIN != 0 { Self::FIN } else { 0 };
         let other_fin = if self.flags & Self::FIN != 0 { Self::OTHER_FIN } else { 0 };
@@ -144,3 +176,5 @@ impl FlowEntry {
 
 const _: () = assert!(size_of::<Tuple>() == 40);
 const _: () = assert!(size_of::<FlowEntry>() == 56);
+const _: () = assert!(core::mem::offset_of!(FlowEntry, used) == 40);
+const _: () = assert!(core::mem::offset_of!(FlowEntry, check) == 44);

@@ -20,8 +20,8 @@ pub mod words;
 pub use addr::Addr;
 pub use keys::{AffinityKey, ChoiceKey, FrontendKey, FrontendKind, protocol};
 pub use records::{
-    AffinityValue, BackendRecord, ChoiceValue, ConfigRecord, NodeAddressValue, PeerValue,
-    ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+    AffinityValue, BackendRecord, ChoiceValue, ConfigRecord, DeviceRecord, NodeAddressValue,
+    PacketCounters, PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
 };
 pub use words::{Empty, FrontendWord, SetChoice, SetWord};
 

@@ -426,18 +426,27 @@ const _: () = assert!(size_of::<PolicyFlowKey>() == 28);
 const _: () = assert!(size_of::<PolicyCounters>() == 64);
 const _: () = assert!(size_of::<PolicyFlowValue>() == 8);
 
-/// Place of a port in the port table: element, and which of its four.
+/// Place of a port among those of TCP, of UDP, of SCTP.
 #[inline(always)]
 #[must_use]
-pub const fn port_place(protocol: u8, port: u16) -> Option<(u32, u32)> {
+pub const fn port_number(protocol: u8, port: u16) -> Option<u32> {
     let base = match protocol {
         crate::protocol::TCP => 0,
         crate::protocol::UDP => 65_536,
         crate::protocol::SCTP => 131_072,
         _ => return None,
     };
-    let at = base | port as u32;
-    Some((at >> 2, at & 3))
+    Some(base | port as u32)
+}
+
+/// Place of a port in the port table: element, and which of its four.
+#[inline(always)]
+#[must_use]
+pub const fn port_place(protocol: u8, port: u16) -> Option<(u32, u32)> {
+    match port_number(protocol, port) {
+        Some(at) => Some((at >> 2, at & 3)),
+        None => None,
+    }
 }
 
 #[cfg(test)]

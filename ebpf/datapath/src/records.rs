@@ -219,6 +219,49 @@ pub struct TotalCounters {
     pub reserved: u64,
 }
 
+/// Value of DEVICES (hash by index of a network device): where packets may go by it. 40 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DeviceRecord {
+    /// Source of what is masqueraded and leaves by it; unspecified: it has no IPv4 address.
+    pub v4: Addr,
+    /// The same for IPv6.
+    pub v6: Addr,
+    /// `POD`.
+    pub flags: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+impl DeviceRecord {
+    /// Flag: pods of this node are behind it.
+    pub const POD: u32 = 1;
+}
+
+/// The single element of PACKETS (array, mmapable): what became of packets at devices. 64 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PacketCounters {
+    /// Flows that began.
+    pub begun: u64,
+    /// Dropped: no usable endpoint, or no such port of a clusterIP.
+    pub refused: u64,
+    /// Of these, answered with an ICMP port unreachable.
+    pub answered: u64,
+    /// Dropped: only endpoints elsewhere, which the policy does not allow.
+    pub no_local: u64,
+    /// Dropped: no source port was left, or no room for a flow.
+    pub no_port: u64,
+    /// Dropped: no way to the endpoint.
+    pub no_way: u64,
+    /// Dropped: another flow has taken the way back, or the tables contradict each other.
+    pub lost: u64,
+    /// Dropped: the frontend has source ranges.
+    pub source_ranges: u64,
+}
+
+const _: () = assert!(size_of::<DeviceRecord>() == 40);
+const _: () = assert!(size_of::<PacketCounters>() == 64);
 const _: () = assert!(size_of::<ServiceRecord>() == 64);
 const _: () = assert!(size_of::<BackendRecord>() == 24);
 const _: () = assert!(size_of::<NodeAddressValue>() == 16);

@@ -4,13 +4,13 @@
 
 mod support;
 
-use support::{World, addr, at};
+use support::{HERE, World, addr, at};
 use towpath_datapath::{
-    Addr, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord, SetWord,
+    Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord, SetWord,
     decide::{
-        Dispatch, dispatch,
+        Verdict, dispatch,
         guard::{Answer, answer, may_be_answered, port_unreachable},
-        node::{Arrival, Masquerade, Origin, Pods},
+        node::{Arrival, Masquerade, Origin},
     },
     packet::{Fragment, Headers},
     protocol,
@@ -19,14 +19,7 @@ use towpath_datapath::{
 const CLUSTER_IP: &str = "10.96.0.1";
 const BALANCER: &str = "203.0.113.9";
 const NODE: &str = "192.0.2.1";
-const HERE: &str = "10.1.0.1";
 const ELSEWHERE: &str = "10.2.0.1";
-
-impl Pods for World {
-    fn is_here(&self, addr: &Addr) -> bool {
-        *addr == support::addr(HERE)
-    }
-}
 
 /// Which endpoints there are.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -137,11 +130,12 @@ fn every_row_of_dispatch_and_masquerade() {
                     let settings = Masquerade { all: bit(0), local: bit(1) };
                     let (local, hairpin) = (bit(2), bit(3));
                     let case = Case { origin, way, local, endpoints, hairpin, settings };
-                    let got = match dispatch(&world(&case), &arrival(&case), settings, 0, 0) {
-                        Dispatch::NoEndpoint { service: 0 } => "reject",
-                        Dispatch::NoLocalEndpoint { service: 0 } => "drop",
-                        Dispatch::Translate { masquerade: true, .. } => "masquerade",
-                        Dispatch::Translate { masquerade: false, .. } => "keep",
+                    let got = dispatch(&world(&case), &arrival(&case), settings, 0, 0);
+                    let got = match got.verdict {
+                        Verdict::NoEndpoint { service: 0 } => "reject",
+                        Verdict::NoLocalEndpoint { service: 0 } => "drop",
+                        Verdict::Translate(_) if got.masquerade => "masquerade",
+                        Verdict::Translate(_) => "keep",
                         _ => "something else",
                     };
                     assert_eq!(got, wanted(&case), "{case:?}");
@@ -165,17 +159,17 @@ fn plain() -> Case {
     }
 }
 
-fn ask(world: &World, to: &str, port: u16) -> Dispatch {
+fn ask(world: &World, to: &str, port: u16) -> Verdict {
     let arrival = Arrival { to: at(to, port), ..arrival(&plain()) };
-    dispatch(world, &arrival, Masquerade::default(), 0, 0)
+    dispatch(world, &arrival, Masquerade::default(), 0, 0).verdict
 }
 
 #[test]
 fn what_is_no_frontend_passes_but_a_cluster_ip_refuses() {
     let world = world(&plain());
-    assert_eq!(ask(&world, CLUSTER_IP, 81), Dispatch::UnknownPort);
+    assert_eq!(ask(&world, CLUSTER_IP, 81), Verdict::UnknownPort);
     for (to, port) in [(BALANCER, 81), (NODE, 22), ("192.0.2.2", 30_080), ("127.0.0.1", 30_080)] {
-        assert_eq!(ask(&world, to, port), Dispatch::Pass, "{to}:{port}");
+        assert_eq!(ask(&world, to, port), Verdict::Untouched, "{to}:{port}");
     }
 }
 
@@ -184,7 +178,7 @@ fn sources_are_judged_before_an_endpoint_is_chosen() {
     let mut world = world(&plain());
     let key = FrontendKey::vip(addr(BALANCER), 80, protocol::TCP);
     world.frontend(key, 0, FrontendWord::EXTERNAL | FrontendWord::SOURCE_RANGES);
-    assert_eq!(ask(&world, BALANCER, 80), Dispatch::SourceRanges { service: 0 });
+    assert_eq!(ask(&world, BALANCER, 80), Verdict::SourceRanges { service: 0 });
 }
 
 #[test]
@@ -192,7 +186,7 @@ fn an_endpoint_of_the_other_family_is_damage() {
     let mut world = world(&plain());
     let six = world.extent(&[at("fd00::1", 8080)], 2);
     world.services.get_mut(&0).unwrap().sets[0] = six;
-    assert_eq!(ask(&world, CLUSTER_IP, 80), Dispatch::Damaged { service: 0 });
+    assert_eq!(ask(&world, CLUSTER_IP, 80), Verdict::Damaged { service: 0 });
 }
 
 #[test]
@@ -209,8 +203,8 @@ fn a_client_is_kept_on_its_endpoint_by_its_address() {
     world.affinity.borrow_mut().insert(key, value);
     let choice = |client: &str, now: u32| {
         let arrival = Arrival { from: addr(client), ..arrival(&plain()) };
-        match dispatch(&world, &arrival, Masquerade::default(), 0, now) {
-            Dispatch::Translate { choice, .. } => choice.backend,
+        match dispatch(&world, &arrival, Masquerade::default(), 0, now).verdict {
+            Verdict::Translate(choice) => choice.backend,
             _ => at("::", 0),
         }
     };
@@ -240,15 +234,15 @@ fn headers(from: &str, to: &str, protocol: u8) -> Headers {
 #[test]
 fn refusals_are_answered_and_policies_are_silent() {
     let packet = headers("198.51.100.7", CLUSTER_IP, protocol::TCP);
-    let said = |dispatch: Dispatch| answer(&dispatch, &packet);
-    assert_eq!(said(Dispatch::Pass), Some(Answer::Pass));
-    assert_eq!(said(Dispatch::UnknownPort), Some(Answer::Unreachable));
-    assert_eq!(said(Dispatch::NoEndpoint { service: 0 }), Some(Answer::Unreachable));
-    assert_eq!(said(Dispatch::NoLocalEndpoint { service: 0 }), Some(Answer::Drop));
-    assert_eq!(said(Dispatch::Damaged { service: 0 }), Some(Answer::Drop));
-    assert_eq!(said(Dispatch::SourceRanges { service: 0 }), None);
+    let said = |verdict: Verdict| answer(&verdict, &packet);
+    assert_eq!(said(Verdict::Untouched), Some(Answer::Pass));
+    assert_eq!(said(Verdict::UnknownPort), Some(Answer::Unreachable));
+    assert_eq!(said(Verdict::NoEndpoint { service: 0 }), Some(Answer::Unreachable));
+    assert_eq!(said(Verdict::NoLocalEndpoint { service: 0 }), Some(Answer::Drop));
+    assert_eq!(said(Verdict::Damaged { service: 0 }), Some(Answer::Drop));
+    assert_eq!(said(Verdict::SourceRanges { service: 0 }), Some(Answer::Drop), "closed");
     let later = Headers { fragment: Fragment::Later, ..packet };
-    assert_eq!(answer(&Dispatch::UnknownPort, &later), Some(Answer::Drop));
+    assert_eq!(answer(&Verdict::UnknownPort, &later), Some(Answer::Drop));
     assert_eq!((port_unreachable(true), port_unreachable(false)), ((3, 3), (1, 4)));
 }
 

@@ -1,64 +1,22 @@
 //! The flow table under flows that begin, go on, end and collide.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use support::{Table, addr};
 use towpath_datapath::{
-    Addr,
     decide::{
         SocketAddress,
-        flow::{Flows, Followed, Signs, Start, Started, follow, start},
+        flow::{Flows, Followed, Signs, Start, Started, follow, live, start},
         nat::Ports,
     },
     flow::{FlowEntry, Tuple},
     packet::tcp,
     protocol,
 };
-
-#[derive(Default)]
-struct Table {
-    entries: RefCell<BTreeMap<Tuple, FlowEntry>>,
-    /// Room for so many.
-    room: Cell<Option<usize>>,
-}
-
-impl Table {
-    fn full(&self, key: &Tuple) -> bool {
-        let entries = self.entries.borrow();
-        !entries.contains_key(key) && self.room.get().is_some_and(|room| entries.len() >= room)
-    }
-}
-
-impl Flows for Table {
-    fn flow(&self, key: &Tuple) -> Option<FlowEntry> {
-        self.entries.borrow().get(key).copied()
-    }
-    fn insert_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool {
-        if self.full(key) || self.entries.borrow().contains_key(key) {
-            return false;
-        }
-        self.entries.borrow_mut().insert(*key, *entry).is_none()
-    }
-    fn replace_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool {
-        let room = !self.full(key);
-        if room {
-            self.entries.borrow_mut().insert(*key, *entry);
-        }
-        room
-    }
-    fn remove_flow(&self, key: &Tuple) {
-        self.entries.borrow_mut().remove(key);
-    }
-}
-
-fn addr(ip: &str) -> Addr {
-    ip.parse::<IpAddr>().unwrap().into()
-}
 
 fn packet(client: &str, port: u16, vip: &str, protocol: u8) -> Tuple {
     Tuple {
@@ -96,10 +54,10 @@ fn begin(table: &Table, what: &Start, now: u32) -> Tuple {
 }
 
 fn goes_on(table: &Table, packet: &Tuple, signs: Signs, now: u32) -> Option<Tuple> {
-    match follow(table, packet, signs, now) {
+    match followed(table, packet, signs, now) {
         Followed::Translated(to) => Some(to),
         Followed::Unknown => None,
-        Followed::Lost => panic!("lost"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -244,6 +202,33 @@ fn with_no_port_left_the_oldest_closing_flow_goes_and_no_open_one_does() {
 }
 
 #[test]
+fn of_two_that_take_what_has_expired_at_one_time_one_gets_it() {
+    let few = Ports { first: 20_000, count: 1 };
+    let flow = |client: u16| {
+        let packet = packet("198.51.100.7", 40_000 + client, "10.96.0.1", protocol::UDP);
+        Start { ports: few, ..to(packet, NODE) }
+    };
+    // Seen as expired by both; the other CPU is the faster one. Then the same of one that has ended.
+    for ended in [false, true] {
+        let table = Table::default();
+        let there = begin(&table, &flow(0), 10);
+        let now = if ended { 12 } else { 1_000 };
+        if ended {
+            let mut entries = table.entries.borrow_mut();
+            let entry = entries.get_mut(&there.reversed()).unwrap();
+            entry.flags |= FlowEntry::RESET;
+            entry.to.protocol = protocol::TCP;
+        }
+        let other = Table::default();
+        begin(&other, &flow(1), now);
+        let taken = other.flow(&there.reversed()).unwrap();
+        table.meanwhile.set(Some((there.reversed(), taken)));
+        assert_eq!(start(&table, &flow(2), 0, now), Started::NoPort, "{ended}");
+        assert_eq!(table.flow(&there.reversed()), Some(taken), "{ended}");
+    }
+}
+
+#[test]
 fn a_full_table_begins_nothing_and_keeps_what_there_is() {
     for room in [2, 3] {
         let table = Table::default();
@@ -261,7 +246,7 @@ fn a_recycled_element_is_not_taken_for_the_flow() {
     let table = Table::default();
     begin(&table, &to(syn(), None), 1);
     table.entries.borrow_mut().get_mut(&syn()).unwrap().check ^= 1;
-    assert_eq!(follow(&table, &syn(), DATA, 1), Followed::Unknown);
+    assert_eq!(followed(&table, &syn(), DATA, 1), Followed::Unknown);
 }
 
 #[test]
@@ -278,9 +263,17 @@ fn a_way_back_that_is_anothers_ends_the_flow_and_not_the_other() {
         flags: FlowEntry::REPLY,
     };
     assert!(table.insert_flow(&back, &taken));
-    assert_eq!(follow(&table, &syn(), DATA, 2), Followed::Lost);
+    assert_eq!(followed(&table, &syn(), DATA, 2), Followed::Lost);
     assert_eq!(table.flow(&back), Some(taken));
     assert_eq!(table.flow(&syn()), None);
+}
+
+/// What a packet becomes, wherever it is translated.
+fn followed(table: &Table, packet: &Tuple, signs: Signs, now: u32) -> Followed {
+    match live(table, packet, now) {
+        Some(entry) => follow(table, packet, &entry, signs, entry.place(), now),
+        None => Followed::Unknown,
+    }
 }
 
 proptest! {

@@ -43,9 +43,16 @@ impl Hook {
         Self::new(9, HookKind::DeviceEgress, "pod_in"),
     ];
 
+    /// The hooks of a device of the node's own: what goes out by it, and what comes in. What undoes a
+    /// translation comes into force before what makes one.
+    pub const NODE: [Self; 2] = [
+        Self::new(10, HookKind::DeviceEgress, "node_out"),
+        Self::new(11, HookKind::DeviceIngress, "node_in"),
+    ];
+
     /// Every hook there is.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> {
-        Self::SOCKETS.into_iter().chain(Self::PODS)
+        Self::SOCKETS.into_iter().chain(Self::PODS).chain(Self::NODE)
     }
 
     /// A program of this name, which comes into force in this turn.
@@ -99,6 +106,13 @@ impl Attachment {
     #[must_use]
     pub fn of_pods(devices: impl IntoIterator<Item = u32>) -> Attachments {
         let both = |index| Hook::PODS.map(|hook| Self { at: At::Device(index), hook });
+        devices.into_iter().flat_map(both).collect()
+    }
+
+    /// Both hooks of each of these devices of the node's own.
+    #[must_use]
+    pub fn of_node(devices: impl IntoIterator<Item = u32>) -> Attachments {
+        let both = |index| Hook::NODE.map(|hook| Self { at: At::Device(index), hook });
         devices.into_iter().flat_map(both).collect()
     }
 
@@ -171,6 +185,7 @@ mod tests {
     #[test]
     fn an_attachment_is_known_by_what_is_shown() {
         let all = Attachment::of_pods([7, 12]).into_iter().chain(Attachment::of_sockets());
+        let all = all.chain(Attachment::of_node([7, 3]));
         for known in all {
             assert_eq!(Attachment::named(&known.to_string()), Some(known));
         }

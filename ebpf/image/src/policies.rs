@@ -7,9 +7,8 @@ use towpath_datapath::{
     decide::PolicyTables,
     policy::{
         BlockKey, BlockWord, Classes, DeviceWord, Direction, DirectionWord, PORT_CLASS_OTHER,
-        PeerWord, PodRecord, PolicyConfig, RowKey, RowRecord, RowWord,
+        PeerWord, PodRecord, PolicyConfig, RowKey, RowRecord, RowWord, port_number,
     },
-    protocol,
 };
 
 use crate::{Image, KernelError, MapName};
@@ -101,13 +100,7 @@ impl PortTable {
     /// Place of a port.
     #[must_use]
     pub const fn place(number: u8, port: u16) -> Option<u32> {
-        let base = match number {
-            protocol::TCP => 0,
-            protocol::UDP => 65_536,
-            protocol::SCTP => 131_072,
-            _ => return None,
-        };
-        Some(base + port as u32)
+        port_number(number, port)
     }
 
     /// Class of a place.

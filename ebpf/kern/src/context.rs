@@ -33,9 +33,7 @@ pub fn address(ctx: &SockAddrContext, family: Family) -> SocketAddress {
     let raw = unsafe { &*ctx.sock_addr };
     let addr = match family {
         Family::V4 => Addr::from_v4_word(raw.user_ip4),
-        Family::V6 => {
-            Addr([raw.user_ip6[0], raw.user_ip6[1], raw.user_ip6[2], raw.user_ip6[3]])
-        }
+        Family::V6 => Addr([raw.user_ip6[0], raw.user_ip6[1], raw.user_ip6[2], raw.user_ip6[3]]),
     };
     SocketAddress::new(addr, raw.user_port as u16)
 }

@@ -1,18 +1,19 @@
-//! The maps. Sizes here are the smallest legal ones: the loader sets the configured capacities.
+//! The maps of services. Sizes here are the smallest legal ones: the loader sets the configured
+//! capacities.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap},
     macros::btf_map,
 };
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue, FrontendKey,
-    FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
+    NodeAddressValue, ServiceRecord,
 };
 
 /// BPF_F_NO_PREALLOC: memory follows use.
-const GROWING: usize = 1;
+pub const GROWING: usize = 1;
 /// BPF_F_MMAPABLE: the daemon writes without system calls.
-const MAPPED: usize = 1 << 10;
+pub const MAPPED: usize = 1 << 10;
 
 #[btf_map]
 pub static FRONTENDS: HashMap<FrontendKey, FrontendWord, 1, GROWING> = HashMap::new();
@@ -23,16 +24,6 @@ pub static SERVICES: Array<ServiceRecord, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static BACKENDS: Array<BackendRecord, 1, MAPPED> = Array::new();
 #[btf_map]
-pub static COUNTERS: Array<ServiceCounters, 1, MAPPED> = Array::new();
-#[btf_map]
-pub static TOTALS: Array<TotalCounters, 1, MAPPED> = Array::new();
-#[btf_map]
 pub static CONFIG: Array<ConfigRecord, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue, 1, 0> = LruHashMap::new();
-#[btf_map]
-pub static CHOICES: LruHashMap<ChoiceKey, ChoiceValue, 1, 0> = LruHashMap::new();
-#[btf_map]
-pub static PEERS: LruHashMap<u64, PeerValue, 1, 0> = LruHashMap::new();
-#[btf_map]
-pub static SOCKETS: SkStorage<SocketRecord> = SkStorage::new();

@@ -8,22 +8,22 @@
 mod atomic;
 mod pod_maps;
 mod pod_tables;
+mod skb;
 
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::{bpf_skb_load_bytes, generated::bpf_ktime_get_coarse_ns},
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::generated::bpf_ktime_get_coarse_ns,
     macros::classifier,
     programs::TcContext,
 };
 use towpath_datapath::{
     decide::{Origin, PodVerdict, pod_packet},
-    packet::Packet,
     policy::Direction,
 };
 
-use crate::{atomic::add_one, pod_maps::POLICY_COUNTERS, pod_tables::Kernel};
+use crate::{atomic::add_one, pod_maps::POLICY_COUNTERS, pod_tables::Kernel, skb::Skb};
 
 /// From the pod: what comes in by the device.
 #[classifier]
@@ -76,45 +76,6 @@ fn count(verdict: PodVerdict, direction: Direction) {
 fn now() -> u32 {
     // SAFETY: a helper without arguments.
     (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
-}
-
-/// A packet's bytes, copied by a helper: it takes any offset, and packets whose headers lie in pages.
-struct Skb {
-    skb: *mut __sk_buff,
-}
-
-impl Skb {
-    #[inline(always)]
-    fn load<T: Copy>(&self, at: u32, zero: T) -> Option<T> {
-        let mut value = zero;
-        let to = addr_of_mut!(value).cast();
-        // SAFETY: the helper writes as many bytes as the value has, or none and an error.
-        let error = unsafe { bpf_skb_load_bytes(self.skb.cast(), at, to, size_of::<T>() as u32) };
-        if error == 0 { Some(value) } else { None }
-    }
-}
-
-impl Packet for Skb {
-    #[inline(always)]
-    fn byte(&self, at: u32) -> Option<u8> {
-        self.load(at, 0u8)
-    }
-
-    #[inline(always)]
-    fn half(&self, at: u32) -> Option<u16> {
-        self.load(at, 0u16)
-    }
-
-    #[inline(always)]
-    fn word(&self, at: u32) -> Option<u32> {
-        self.load(at, 0u32)
-    }
-
-    #[inline(always)]
-    fn length(&self) -> u32 {
-        // SAFETY: as above.
-        unsafe { (*self.skb).len }
-    }
 }
 
 /// The kernel gives its GPL helpers to programs that say so.

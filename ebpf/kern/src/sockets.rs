@@ -9,9 +9,11 @@ mod atomic;
 mod connect;
 mod context;
 mod getpeername;
+mod lookups;
 mod maps;
 mod recvmsg;
 mod sendmsg;
+mod socket_maps;
 mod tables;
 
 /// The kernel gives its GPL helpers to programs that say so.

@@ -1,6 +1,6 @@
 //! The maps as the decisions see them: look-ups by value.
 
-use core::ptr::{addr_of, addr_of_mut, read_volatile};
+use core::ptr::{addr_of, addr_of_mut};
 
 use aya_ebpf::{
     bindings::BPF_SK_STORAGE_GET_F_CREATE,
@@ -8,18 +8,18 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue, FrontendKey,
-    FrontendWord, NodeAddressValue, PeerValue, ServiceRecord, SetChoice, SetWord, SocketRecord,
-    decide::{Count, Search, SocketAddress, TableMut, Tables, contains},
+    Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
+    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceRecord, SetChoice, SetWord,
+    SocketRecord,
+    decide::{Count, Search, SocketAddress, TableMut, Tables},
 };
 
 use crate::{
     atomic::add_one,
     context::Family,
-    maps::{
-        AFFINITY, BACKENDS, CONFIG, COUNTERS, CHOICES, FRONTENDS, NODE_ADDRESSES, PEERS, SERVICES,
-        SOCKETS, TOTALS,
-    },
+    lookups::Maps,
+    maps::AFFINITY,
+    socket_maps::{CHOICES, COUNTERS, PEERS, SOCKETS, TOTALS},
 };
 
 /// The maps, and the socket of this call.
@@ -31,79 +31,39 @@ pub struct Kernel<'a> {
 impl Search for Kernel<'_> {
     #[inline(always)]
     fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        BACKENDS.get(slot).copied()
+        Maps.backend(slot)
     }
 }
 
 impl Tables for Kernel<'_> {
     #[inline(always)]
     fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
-        // SAFETY: copied out at once, in one 64-bit load; the word's check tells a recycled element.
-        FRONTENDS.get_ptr(key).map(|word| unsafe { read_volatile(word) })
+        Maps.frontend(key)
     }
-
     #[inline(always)]
     fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
-        // SAFETY: copied out at once.
-        unsafe { NODE_ADDRESSES.get(addr).copied() }
+        Maps.node_address(addr)
     }
-
     #[inline(always)]
     fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
-        let Some(record) = SERVICES.get_ptr(service) else { return SetWord(0) };
-        // SAFETY: an element of the array. One volatile load: the word is flipped under us, and
-        // must be seen whole and once.
-        unsafe {
-            let sets = addr_of!((*record).sets).cast::<u64>();
-            match choice {
-                SetChoice::Cluster => SetWord(read_volatile(sets)),
-                SetChoice::Local => SetWord(read_volatile(sets.add(1))),
-            }
-        }
+        Maps.set_word(service, choice)
     }
-
     #[inline(always)]
     fn service(&self, service: u32) -> Option<ServiceRecord> {
-        SERVICES.get(service).copied()
+        Maps.service(service)
     }
-
     #[inline(always)]
     fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
-        // SAFETY: copied out at once.
-        unsafe { AFFINITY.get(key).copied() }
+        Maps.affinity(key)
     }
-
     #[inline(always)]
     fn config(&self) -> ConfigRecord {
-        CONFIG.get(0).copied().unwrap_or_default()
+        Maps.config()
     }
-
     #[inline(always)]
     fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {
-        let [a, b, c, d] = wanted.addr.0;
-        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        set_contains(set.0, pair(a, b), pair(c, d), u64::from(wanted.port)) != 0
+        Maps.in_set(set, wanted)
     }
-}
-
-/// BACKENDS alone, for the search.
-struct Backends;
-
-impl Search for Backends {
-    #[inline(always)]
-    fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        BACKENDS.get(slot).copied()
-    }
-}
-
-/// A function with a name in the object and plain numbers as arguments: the verifier looks at it
-/// once, for every argument, instead of at every call on every path. It is the difference between
-/// 160,000 and a few thousand instructions looked at when sendmsg is loaded.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn set_contains(set: u64, ab: u64, cd: u64, port: u64) -> u64 {
-    let addr = Addr([ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32]);
-    u64::from(contains(&Backends, SetWord(set), &SocketAddress::new(addr, port as u16)))
 }
 
 impl TableMut for Kernel<'_> {
@@ -173,12 +133,9 @@ impl TableMut for Kernel<'_> {
             let sk = (*self.ctx.sock_addr).__bindgen_anon_1.sk;
             let addr = match self.family {
                 Family::V4 => Addr::from_v4_word((*sk).dst_ip4),
-                Family::V6 => Addr([
-                    (*sk).dst_ip6[0],
-                    (*sk).dst_ip6[1],
-                    (*sk).dst_ip6[2],
-                    (*sk).dst_ip6[3],
-                ]),
+                Family::V6 => {
+                    Addr([(*sk).dst_ip6[0], (*sk).dst_ip6[1], (*sk).dst_ip6[2], (*sk).dst_ip6[3]])
+                }
             };
             SocketAddress::new(addr, (*sk).dst_port)
         }

@@ -6,7 +6,7 @@ use towpath_image::Attachment;
 
 use super::{
     dir::{self, PinDir},
-    links::{remove_found, take_away},
+    links::{self, remove_found, take_away},
     lock,
     names::{Own, Place, beside},
 };
@@ -19,7 +19,8 @@ use crate::{Cleaned, Error, Settings};
 pub fn detach(settings: &Settings) -> Result<(), Error> {
     let settings = &settings.plain()?;
     // Reverse order of attaching: what makes translations goes before what undoes them.
-    Attachment::of_sockets().iter().rev().try_for_each(|what| {
+    let at_devices = links::at_devices(settings).into_iter().rev();
+    at_devices.chain(Attachment::of_sockets().into_iter().rev()).try_for_each(|what| {
         let pin = settings.links_dir().join(what.to_string());
         take_away(&beside(&pin)).and_then(|()| take_away(&pin))
     })

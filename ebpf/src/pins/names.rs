@@ -109,7 +109,7 @@ mod tests {
             assert!(own(Place::Links, &hook, FILE).is_some(), "{hook}");
             assert!(own(Place::Links, &format!("{hook}-new"), FILE).is_some(), "{hook}");
         }
-        for hook in ["pod_out@2", "pod_in@4294967295", "pod_in@17-new"] {
+        for hook in ["pod_out@2", "pod_in@4294967295", "pod_in@17-new", "node_out@3", "node_in@3"] {
             assert!(own(Place::Links, hook, FILE).is_some(), "{hook}");
         }
         for map in [
@@ -135,6 +135,9 @@ mod tests {
             "POLICY_FLOWS",
             "POLICY_CONFIG",
             "POLICY_COUNTERS",
+            "FLOW_TABLE",
+            "DEVICES",
+            "PACKETS",
             "FRONTENDS-new",
         ] {
             assert!(own(Place::Maps, map, FILE).is_some(), "{map}");

@@ -8,7 +8,8 @@ use super::source::Source;
 const EMPTY: [&str; 7] = ["util", "utils", "common", "helper", "helpers", "manager", "misc"];
 
 /// Roots that a manifest names by their path.
-const ROOTS: [&str; 2] = ["ebpf/kern/src/pods.rs", "ebpf/kern/src/sockets.rs"];
+const ROOTS: [&str; 3] =
+    ["ebpf/kern/src/packets.rs", "ebpf/kern/src/pods.rs", "ebpf/kern/src/sockets.rs"];
 
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
     let mut findings: Vec<_> = sources.iter().filter_map(name).collect();

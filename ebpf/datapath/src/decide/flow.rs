@@ -3,7 +3,7 @@
 use super::{SocketAddress, nat};
 use crate::{
     Addr,
-    flow::{FlowEntry, Tuple},
+    flow::{FlowEntry, Place, Tuple},
     keys::protocol,
     packet::tcp,
 };
@@ -17,8 +17,29 @@ pub trait Flows {
     fn insert_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool;
     /// Replaces an entry, or inserts it; false without room.
     fn replace_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool;
+    /// Puts an entry in the place of `found`, if that is still there as it was found; of two that try
+    /// it at the same time one succeeds. False also when `found` was used in this very second: what is
+    /// compared could not tell the two apart.
+    fn take_over(&self, key: &Tuple, found: &FlowEntry, entry: &FlowEntry) -> bool;
     /// Removes an entry, if it is there.
     fn remove_flow(&self, key: &Tuple);
+    /// The same as [`nat::try_port`], which is all that an implementation may do: the kernel has it as
+    /// a function of its own, for its stack.
+    #[inline(always)]
+    fn try_port(&self, start: &Start, port: u16, now: u32) -> nat::Tried
+    where
+        Self: Sized,
+    {
+        nat::try_port(self, start, port, now)
+    }
+    /// The same as [`nat::take_port`].
+    #[inline(always)]
+    fn take_port(&self, start: &Start, port: u16, now: u32) -> bool
+    where
+        Self: Sized,
+    {
+        nat::take_port(self, start, port, now)
+    }
 }
 
 /// What a packet says about its flow.
@@ -48,6 +69,8 @@ pub enum Followed {
     Unknown,
     /// Another flow has taken the way back of this one: it can go on no more, and is forgotten.
     Lost,
+    /// It is translated elsewhere.
+    Elsewhere,
     /// It becomes this.
     Translated(Tuple),
 }
@@ -57,19 +80,28 @@ pub enum Followed {
 /// Both entries are written when something changes, once a second at most otherwise: so neither
 /// expires while the other one is in use, and one that was lost is made again.
 #[inline(always)]
-pub fn follow<T: Flows>(flows: &T, packet: &Tuple, signs: Signs, now: u32) -> Followed {
-    let Some(entry) = live(flows, packet, now) else { return Followed::Unknown };
+pub fn follow<T: Flows>(
+    flows: &T,
+    packet: &Tuple,
+    entry: &FlowEntry,
+    signs: Signs,
+    place: Place,
+    now: u32,
+) -> Followed {
+    if !matches!((entry.place(), place), (Place::In, Place::In) | (Place::Out, Place::Out)) {
+        return Followed::Elsewhere;
+    }
     let begins = packet.protocol == protocol::TCP && signs.begins(protocol::TCP);
     if begins && entry.closing() && entry.flags & FlowEntry::REPLY == 0 {
         // The client uses its port again: a new connection, with a new choice.
-        forget(flows, packet, &entry);
+        forget(flows, packet, entry);
         return Followed::Unknown;
     }
-    let flags = flags_after(&entry, packet.protocol, signs);
+    let flags = flags_after(entry, packet.protocol, signs);
     if flags == entry.flags && entry.used == now {
         return Followed::Translated(entry.to);
     }
-    let entry = FlowEntry { flags, used: now, ..entry };
+    let entry = FlowEntry { flags, used: now, ..*entry };
     let (other_key, other) = entry.other(packet);
     if let Some(found) = live(flows, &other_key, now)
         && !found.to.is(&other.to)
@@ -115,10 +147,10 @@ pub fn forget<T: Flows>(flows: &T, key: &Tuple, entry: &FlowEntry) {
     flows.remove_flow(key);
 }
 
-/// An entry that is there at this time. (An element may be recycled for another key while it is
+/// The entry of a packet, if it is there at this time. (An element may be recycled for another key while it is
 /// read: then it is looked up once more.)
 #[inline(always)]
-pub(super) fn live<T: Flows>(flows: &T, key: &Tuple, now: u32) -> Option<FlowEntry> {
+pub fn live<T: Flows>(flows: &T, key: &Tuple, now: u32) -> Option<FlowEntry> {
     let mut found = flows.flow(key)?;
     if found.check != key.check() {
         found = flows.flow(key)?;
@@ -153,7 +185,16 @@ pub enum Started {
 /// Begins a flow: claims its way back first, then its way there.
 #[inline(always)]
 pub fn start<T: Flows>(flows: &T, start: &Start, random: u32, now: u32) -> Started {
-    let Some((key, entry)) = nat::claim(flows, start, random, now) else { return Started::NoPort };
+    match nat::claim(flows, start, random, now) {
+        Some(port) => begin(flows, start, port, now),
+        None => Started::NoPort,
+    }
+}
+
+/// Claims the way there of a flow that has claimed its way back, with this port (host order).
+#[inline(always)]
+pub fn begin<T: Flows>(flows: &T, start: &Start, port: u16, now: u32) -> Started {
+    let (key, entry) = nat::way_back(start, port, now);
     let (forward_key, forward) = entry.other(&key);
     if flows.insert_flow(&forward_key, &forward) {
         return Started::Translated(forward.to);

@@ -1,6 +1,6 @@
 //! What answers a packet that no rule translated: nothing to a VIP leaves as it is.
 
-use super::Dispatch;
+use super::Verdict;
 use crate::{
     Addr,
     packet::{Fragment, Headers},
@@ -17,21 +17,24 @@ pub enum Answer {
     Unreachable,
 }
 
-/// What follows from where a packet would have gone; `None`: it is translated, or its source is to
-/// be judged first.
+/// What follows from where a packet would have gone; `None`: it is translated.
+///
+/// Source ranges are not judged by the programs yet: what has some is closed to packets, because what
+/// is meant to keep clients out must not let one in.
 #[inline(always)]
 #[must_use]
-pub const fn answer(dispatch: &Dispatch, headers: &Headers) -> Option<Answer> {
-    Some(match dispatch {
-        Dispatch::Pass => Answer::Pass,
-        Dispatch::UnknownPort | Dispatch::NoEndpoint { .. } if may_be_answered(headers) => {
+pub const fn answer(verdict: &Verdict, headers: &Headers) -> Option<Answer> {
+    Some(match verdict {
+        Verdict::Untouched | Verdict::HostOnly => Answer::Pass,
+        Verdict::UnknownPort | Verdict::NoEndpoint { .. } if may_be_answered(headers) => {
             Answer::Unreachable
         }
-        Dispatch::UnknownPort
-        | Dispatch::NoEndpoint { .. }
-        | Dispatch::NoLocalEndpoint { .. }
-        | Dispatch::Damaged { .. } => Answer::Drop,
-        Dispatch::SourceRanges { .. } | Dispatch::Translate { .. } => return None,
+        Verdict::UnknownPort
+        | Verdict::NoEndpoint { .. }
+        | Verdict::NoLocalEndpoint { .. }
+        | Verdict::SourceRanges { .. }
+        | Verdict::Damaged { .. } => Answer::Drop,
+        Verdict::Translate(_) => return None,
     })
 }
 

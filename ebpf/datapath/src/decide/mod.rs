@@ -13,6 +13,7 @@ pub mod guard;
 mod lookup;
 pub mod nat;
 pub mod node;
+pub mod packets;
 mod peer;
 mod pod;
 mod policy;

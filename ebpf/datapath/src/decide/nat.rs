@@ -44,53 +44,75 @@ impl Ports {
 /// Ports that are tried before the oldest closing flow among them has to go.
 pub const ATTEMPTS: u32 = 32;
 
-/// Claims the way back of a flow: the key of its answers, with what they become. The client's port is
-/// kept when nothing speaks against it; a flow that keeps its client's address gets another port, too,
-/// when its way back is another's (two VIPs with one endpoint, one client, one port).
+/// What became of a try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tried {
+    /// The port is the flow's.
+    Claimed,
+    /// It is another's that is over; when that was used last.
+    Closing(u32),
+    /// It is another's.
+    Taken,
+}
+
+/// Claims the way back of a flow: the key of its answers, with what they become; answers the port of
+/// the source, in host order. The client's port is kept when nothing speaks against it; a flow that
+/// keeps its client's address gets another port, too, when its way back is another's (two VIPs with
+/// one endpoint, one client, one port).
 #[inline(always)]
-pub(super) fn claim<T: Flows>(
-    flows: &T,
-    start: &Start,
-    random: u32,
-    now: u32,
-) -> Option<(Tuple, FlowEntry)> {
+pub fn claim<T: Flows>(flows: &T, start: &Start, random: u32, now: u32) -> Option<u16> {
     let own = u16::from_be(start.packet.source_port);
     // Under an address of the node the ports outside the range may be its own sockets'.
-    if start.masquerade.is_none() || start.ports.contain(own) {
-        let (key, entry) = way_back(start, own, now);
-        if try_claim(flows, &key, &entry, now) {
-            return Some((key, entry));
-        }
+    if (start.masquerade.is_none() || start.ports.contain(own))
+        && matches!(flows.try_port(start, own, now), Tried::Claimed)
+    {
+        return Some(own);
     }
     let (mut oldest_port, mut oldest_used) = (0, u32::MAX);
     for attempt in 0..ATTEMPTS {
         let port = start.ports.at(random, attempt);
-        let (key, entry) = way_back(start, port, now);
-        if try_claim(flows, &key, &entry, now) {
-            return Some((key, entry));
-        }
-        if let Some(found) = live(flows, &key, now)
-            && found.closing()
-            && found.used < oldest_used
-        {
-            (oldest_port, oldest_used) = (port, found.used);
+        match flows.try_port(start, port, now) {
+            Tried::Claimed => return Some(port),
+            Tried::Closing(used) if used < oldest_used => {
+                (oldest_port, oldest_used) = (port, used);
+            }
+            Tried::Closing(_) | Tried::Taken => {}
         }
     }
-    if oldest_port == 0 {
-        return None;
+    (oldest_port != 0 && flows.take_port(start, oldest_port, now)).then_some(oldest_port)
+}
+
+/// Tries a port (host order).
+#[inline(always)]
+pub fn try_port<T: Flows>(flows: &T, start: &Start, port: u16, now: u32) -> Tried {
+    let (key, entry) = way_back(start, port, now);
+    if try_claim(flows, &key, &entry, now) {
+        return Tried::Claimed;
     }
-    let (key, entry) = way_back(start, oldest_port, now);
-    let found = flows.flow(&key)?;
-    if !found.closing() {
-        return None;
+    match live(flows, &key, now) {
+        Some(found) if found.closing() => Tried::Closing(found.used),
+        _ => Tried::Taken,
     }
-    super::flow::forget(flows, &key, &found);
-    flows.insert_flow(&key, &entry).then_some((key, entry))
+}
+
+/// Takes a port (host order) from a flow that is over.
+#[inline(always)]
+pub fn take_port<T: Flows>(flows: &T, start: &Start, port: u16, now: u32) -> bool {
+    let (key, entry) = way_back(start, port, now);
+    let Some(found) = flows.flow(&key) else { return false };
+    if !found.closing() || !flows.take_over(&key, &found, &entry) {
+        return false;
+    }
+    let (other_key, other) = found.other(&key);
+    if flows.flow(&other_key).is_some_and(|held| held.to.is(&other.to)) {
+        flows.remove_flow(&other_key);
+    }
+    true
 }
 
 /// Key and value of what answers, if the source gets this port (host order).
 #[inline(always)]
-fn way_back(start: &Start, port: u16, now: u32) -> (Tuple, FlowEntry) {
+pub(super) fn way_back(start: &Start, port: u16, now: u32) -> (Tuple, FlowEntry) {
     let packet = &start.packet;
     let key = Tuple {
         source: start.backend.addr,
@@ -107,7 +129,10 @@ fn way_back(start: &Start, port: u16, now: u32) -> (Tuple, FlowEntry) {
         used: now,
         check: key.check(),
         service: start.service,
-        flags: FlowEntry::REPLY,
+        flags: match start.masquerade {
+            Some(_) => FlowEntry::REPLY | FlowEntry::SOURCE,
+            None => FlowEntry::REPLY,
+        },
     };
     (key, entry)
 }
@@ -118,11 +143,9 @@ fn try_claim<T: Flows>(flows: &T, key: &Tuple, entry: &FlowEntry, now: u32) -> b
     if flows.insert_flow(key, entry) {
         return true;
     }
-    match live(flows, key, now) {
-        Some(found) => found.to.is(&entry.to),
-        None => {
-            flows.remove_flow(key);
-            flows.insert_flow(key, entry)
-        }
+    let Some(found) = flows.flow(key) else { return false };
+    if found.check != key.check() {
+        return false;
     }
+    if found.live(now) { found.to.is(&entry.to) } else { flows.take_over(key, &found, entry) }
 }

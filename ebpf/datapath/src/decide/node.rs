@@ -1,11 +1,11 @@
 //! Where a new flow goes that arrives as packets: services.md 1.3 and 1.4.
 
-use super::{Choice, SocketAddress, Tables, Verdict, choose::choose, lookup::fitting};
+use super::{SocketAddress, Tables, Verdict, choose::choose, lookup::fitting};
 use crate::{
     Addr,
     keys::FrontendKey,
     records::NodeAddressValue,
-    words::{FrontendWord, SetChoice},
+    words::{FrontendWord, SetChoice, SetWord},
 };
 
 /// Where a packet comes from. Known by the device it came in on, never by its address.
@@ -48,40 +48,20 @@ pub trait Pods {
     fn is_here(&self, addr: &Addr) -> bool;
 }
 
-/// Every answer there is.
+/// Where a new flow goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dispatch {
-    /// Not ours: the stack decides.
-    Pass,
-    /// ICMP port unreachable: a clusterIP without such a port.
-    UnknownPort,
-    /// ICMP port unreachable: no usable endpoint anywhere.
-    NoEndpoint {
-        /// Index into SERVICES.
-        service: u32,
-    },
-    /// Dropped: only endpoints elsewhere, which the policy does not allow.
-    NoLocalEndpoint {
-        /// Index into SERVICES.
-        service: u32,
-    },
-    /// The frontend has source ranges: they are judged before anything is chosen.
-    SourceRanges {
-        /// Index into SERVICES.
-        service: u32,
-    },
-    /// Dropped: the tables contradict each other until the audit has repaired them.
-    Damaged {
-        /// Index into SERVICES.
-        service: u32,
-    },
-    /// To this endpoint.
-    Translate {
-        /// Which, and from which set.
-        choice: Choice,
-        /// With a source address of the node's.
-        masquerade: bool,
-    },
+pub struct Dispatch {
+    /// The same answers as for sockets.
+    pub verdict: Verdict,
+    /// Translated: with a source address of the node's.
+    pub masquerade: bool,
+}
+
+impl From<Verdict> for Dispatch {
+    #[inline(always)]
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, masquerade: false }
+    }
 }
 
 /// Where a new flow goes. Writes nothing.
@@ -95,23 +75,33 @@ pub fn dispatch<T: Tables + Pods>(
 ) -> Dispatch {
     let word = match frontend(tables, arrival) {
         Found::Frontend(word) => word,
-        Found::Guarded => return Dispatch::UnknownPort,
-        Found::Nothing => return Dispatch::Pass,
+        Found::Guarded => return Verdict::UnknownPort.into(),
+        Found::Nothing => return Verdict::Untouched.into(),
     };
     let service = word.service();
     if word.has(FrontendWord::SOURCE_RANGES) {
-        return Dispatch::SourceRanges { service };
+        return Verdict::SourceRanges { service }.into();
     }
     let set = tables.set_word(service, set_of(word, arrival.origin));
     let v4 = arrival.to.addr.is_v4();
-    match choose(tables, arrival.from, v4, word, set, random, now) {
+    let verdict = choose(tables, arrival.from, v4, word, set, random, now);
+    let masquerade = match &verdict {
         Verdict::Translate(choice) => {
-            let masquerade = masquerades(tables, arrival, word, &choice.backend.addr, settings);
-            Dispatch::Translate { choice, masquerade }
+            masquerades(tables, arrival, word, &choice.backend.addr, settings)
         }
-        Verdict::NoEndpoint { service } => Dispatch::NoEndpoint { service },
-        Verdict::NoLocalEndpoint { service } => Dispatch::NoLocalEndpoint { service },
-        _ => Dispatch::Damaged { service },
+        _ => false,
+    };
+    Dispatch { verdict, masquerade }
+}
+
+/// The set that a frontend uses for this; `None`: it is no frontend's, or is not to be translated.
+#[inline(always)]
+pub(super) fn set_in_force<T: Tables>(tables: &T, arrival: &Arrival) -> Option<SetWord> {
+    match frontend(tables, arrival) {
+        Found::Frontend(word) if !word.has(FrontendWord::SOURCE_RANGES) => {
+            Some(tables.set_word(word.service(), set_of(word, arrival.origin)))
+        }
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@
 pub mod checksum;
 mod parse;
 
-pub use parse::parse;
+pub use parse::{parse, parse_into};
 
 use crate::{Addr, flow::Tuple};
 
@@ -87,6 +87,23 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// Of nothing.
+    pub const EMPTY: Self = Self {
+        l3: 0,
+        l4: 0,
+        source: Addr([0; 4]),
+        destination: Addr([0; 4]),
+        protocol: 0,
+        source_port: 0,
+        destination_port: 0,
+        tcp_flags: 0,
+        icmp_type: 0,
+        ttl: 0,
+        fragment: Fragment::Whole,
+        fragment_id: 0,
+        payload: false,
+    };
+
     /// Is it IPv4?
     #[inline(always)]
     #[must_use]

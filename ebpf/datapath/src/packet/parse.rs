@@ -13,6 +13,22 @@ const ICMP_V6: u8 = 58;
 /// When it is not IP, or cannot be understood.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P, link: Link) -> Result<Headers, Unparsed> {
+    let mut headers = Headers::EMPTY;
+    parse_into(packet, link, &mut headers)?;
+    Ok(headers)
+}
+
+/// The same, into memory: a result that is handed on by value is half unset on some path, and the
+/// compiler saves such a thing on the stack, which the verifier refuses.
+///
+/// # Errors
+/// As [`parse`]; what was written is of no use then.
+#[inline(always)]
+pub fn parse_into<P: Packet>(
+    packet: &P,
+    link: Link,
+    headers: &mut Headers,
+) -> Result<(), Unparsed> {
     let l3 = match link {
         Link::Ethernet => ETHERNET,
         Link::None => 0,
@@ -28,14 +44,14 @@ pub fn parse<P: Packet>(packet: &P, link: Link) -> Result<Headers, Unparsed> {
         }
     }
     match version {
-        4 => v4(packet, l3, first),
-        6 => v6(packet, l3),
+        4 => v4(packet, l3, first, headers),
+        6 => v6(packet, l3, headers),
         _ => Err(Unparsed::NotIp),
     }
 }
 
 #[inline(always)]
-fn v4<P: Packet>(packet: &P, l3: u32, first: u8) -> Result<Headers, Unparsed> {
+fn v4<P: Packet>(packet: &P, l3: u32, first: u8, headers: &mut Headers) -> Result<(), Unparsed> {
     let at = |offset: u32| l3.wrapping_add(offset);
     let header = u32::from(first & 15).wrapping_mul(4);
     let (Some(total), Some(cut), Some(id)) =
@@ -59,56 +75,39 @@ fn v4<P: Packet>(packet: &P, l3: u32, first: u8) -> Result<Headers, Unparsed> {
         return Err(Unparsed::Truncated);
     }
     let (offset, more) = (cut & 0x1fff, cut & 0x2000 != 0);
-    let headers = Headers {
+    *headers = Headers {
         l3,
         l4: at(header),
         source: Addr::from_v4_word(source),
         destination: Addr::from_v4_word(destination),
         protocol,
-        source_port: 0,
-        destination_port: 0,
-        tcp_flags: 0,
-        icmp_type: 0,
         ttl,
         fragment: fragment(offset, more),
         fragment_id: u32::from(u16::from_be(id)),
-        payload: false,
+        ..Headers::EMPTY
     };
     inner(packet, headers, end)
 }
 
 #[inline(always)]
-fn v6<P: Packet>(packet: &P, l3: u32) -> Result<Headers, Unparsed> {
+fn v6<P: Packet>(packet: &P, l3: u32, headers: &mut Headers) -> Result<(), Unparsed> {
     let at = |offset: u32| l3.wrapping_add(offset);
     let (Some(length), Some(next), Some(ttl)) =
         (packet.half(at(4)), packet.byte(at(6)), packet.byte(at(7)))
     else {
         return Err(Unparsed::Truncated);
     };
-    let (source, destination) = (address(packet, at(8))?, address(packet, at(24))?);
+    *headers = Headers { l3, l4: at(40), protocol: next, ttl, ..Headers::EMPTY };
+    address(packet, at(8), &mut headers.source)?;
+    address(packet, at(24), &mut headers.destination)?;
     // Jumbograms (a length of zero) are nothing that a link here carries; GSO packets keep zero too.
     let length = u32::from(u16::from_be(length));
     let end = if length == 0 { packet.length() } else { at(40).wrapping_add(length) };
     if packet.length() < end {
         return Err(Unparsed::Truncated);
     }
-    let mut headers = Headers {
-        l3,
-        l4: at(40),
-        source,
-        destination,
-        protocol: next,
-        source_port: 0,
-        destination_port: 0,
-        tcp_flags: 0,
-        icmp_type: 0,
-        ttl,
-        fragment: Fragment::Whole,
-        fragment_id: 0,
-        payload: false,
-    };
     for _ in 0..EXTENSION_HEADERS {
-        if !extension(packet, &mut headers)? {
+        if !extension(packet, headers)? {
             return inner(packet, headers, end);
         }
     }
@@ -156,13 +155,13 @@ fn extension<P: Packet>(packet: &P, headers: &mut Headers) -> Result<bool, Unpar
 }
 
 #[inline(always)]
-fn address<P: Packet>(packet: &P, at: u32) -> Result<Addr, Unparsed> {
+fn address<P: Packet>(packet: &P, at: u32, into: &mut Addr) -> Result<(), Unparsed> {
     let word = |n: u32| packet.word(at.wrapping_add(n));
     let (Some(a), Some(b), Some(c), Some(d)) = (word(0), word(4), word(8), word(12)) else {
         return Err(Unparsed::Truncated);
     };
-    let addr = Addr([a, b, c, d]);
-    if addr.is_v4() { Err(Unparsed::Mapped) } else { Ok(addr) }
+    *into = Addr([a, b, c, d]);
+    if into.is_v4() { Err(Unparsed::Mapped) } else { Ok(()) }
 }
 
 #[inline(always)]
@@ -176,16 +175,17 @@ const fn fragment(offset: u16, more: bool) -> Fragment {
 
 /// Ports and flags. `end`: where the datagram ends; what a link has padded is not read.
 #[inline(always)]
-fn inner<P: Packet>(packet: &P, mut headers: Headers, end: u32) -> Result<Headers, Unparsed> {
+fn inner<P: Packet>(packet: &P, headers: &mut Headers, end: u32) -> Result<(), Unparsed> {
     if matches!(headers.fragment, Fragment::Later) {
-        return Ok(headers);
+        return Ok(());
     }
-    let at = |offset: u32| headers.l4.wrapping_add(offset);
+    let l4 = headers.l4;
+    let at = |offset: u32| l4.wrapping_add(offset);
     let needs = match headers.protocol {
         protocol::TCP => 20,
         protocol::UDP | ICMP | ICMP_V6 => 8,
         protocol::SCTP => 12,
-        _ => return Ok(headers),
+        _ => return Ok(()),
     };
     if end < at(needs) {
         return Err(Unparsed::Truncated);
@@ -193,7 +193,7 @@ fn inner<P: Packet>(packet: &P, mut headers: Headers, end: u32) -> Result<Header
     if matches!(headers.protocol, ICMP | ICMP_V6) {
         let Some(kind) = packet.byte(at(0)) else { return Err(Unparsed::Truncated) };
         headers.icmp_type = kind;
-        return Ok(headers);
+        return Ok(());
     }
     let (Some(source), Some(destination)) = (packet.half(at(0)), packet.half(at(2))) else {
         return Err(Unparsed::Truncated);
@@ -213,5 +213,5 @@ fn inner<P: Packet>(packet: &P, mut headers: Headers, end: u32) -> Result<Header
     }
     headers.source_port = source;
     headers.destination_port = destination;
-    Ok(headers)
+    Ok(())
 }

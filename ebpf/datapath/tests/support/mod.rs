@@ -11,12 +11,22 @@ use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
     FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SetChoice,
     SetWord, SocketRecord, TotalCounters,
-    decide::{Call, Count, Request, Search, SocketAddress, TableMut, Tables},
+    decide::{
+        Call, Count, Request, Search, SocketAddress, TableMut, Tables,
+        flow::Flows,
+        node::Pods,
+        packets::{PacketTables, Tally},
+    },
+    flow::{FlowEntry, Tuple},
     protocol,
 };
 
 pub(crate) const HOST: u64 = 1;
 pub(crate) const POD: u64 = 4711;
+/// The endpoint that is on this node.
+pub(crate) const HERE: &str = "10.1.0.1";
+/// The addresses of the device that leads elsewhere.
+pub(crate) const DEVICE: [&str; 2] = ["192.0.2.1", "2001:db8:2::1"];
 
 /// What the kernel's maps hold, one socket included.
 #[derive(Default)]
@@ -35,6 +45,8 @@ pub(crate) struct World {
     pub(crate) totals: Cell<TotalCounters>,
     /// Frontend look-ups that still answer with a word of another key.
     pub(crate) recycled: Cell<u32>,
+    pub(crate) flows: Table,
+    pub(crate) tallies: RefCell<Vec<Tally>>,
     /// Socket storage finds no memory.
     pub(crate) no_memory: Cell<bool>,
 }
@@ -185,5 +197,101 @@ impl TableMut for World {
     fn count_untracked(&self) {
         let totals = self.totals.get();
         self.totals.set(TotalCounters { untracked: totals.untracked + 1, ..totals });
+    }
+}
+
+/// The flow table.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) entries: RefCell<BTreeMap<Tuple, FlowEntry>>,
+    /// Room for so many.
+    pub(crate) room: Cell<Option<usize>>,
+    /// What another CPU writes between a look-up and what follows from it, once.
+    pub(crate) meanwhile: Cell<Option<(Tuple, FlowEntry)>>,
+}
+
+impl Table {
+    fn full(&self, key: &Tuple) -> bool {
+        let entries = self.entries.borrow();
+        !entries.contains_key(key) && self.room.get().is_some_and(|room| entries.len() >= room)
+    }
+}
+
+impl Flows for Table {
+    fn flow(&self, key: &Tuple) -> Option<FlowEntry> {
+        let found = self.entries.borrow().get(key).copied();
+        if let Some((other, entry)) = self.meanwhile.take() {
+            if other == *key {
+                self.entries.borrow_mut().insert(other, entry);
+            } else {
+                self.meanwhile.set(Some((other, entry)));
+            }
+        }
+        found
+    }
+    fn insert_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool {
+        if self.full(key) || self.entries.borrow().contains_key(key) {
+            return false;
+        }
+        self.entries.borrow_mut().insert(*key, *entry).is_none()
+    }
+    fn replace_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool {
+        let room = !self.full(key);
+        if room {
+            self.entries.borrow_mut().insert(*key, *entry);
+        }
+        room
+    }
+    fn take_over(&self, key: &Tuple, found: &FlowEntry, entry: &FlowEntry) -> bool {
+        if found.used == entry.used {
+            return false;
+        }
+        match self.entries.borrow_mut().get_mut(key) {
+            Some(held) if held.stamp() != found.stamp() => false,
+            Some(held) => {
+                *held = *entry;
+                true
+            }
+            None => self.insert_flow(key, entry),
+        }
+    }
+    fn remove_flow(&self, key: &Tuple) {
+        self.entries.borrow_mut().remove(key);
+    }
+}
+
+impl Flows for World {
+    fn flow(&self, key: &Tuple) -> Option<FlowEntry> {
+        self.flows.flow(key)
+    }
+    fn insert_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool {
+        self.flows.insert_flow(key, entry)
+    }
+    fn replace_flow(&self, key: &Tuple, entry: &FlowEntry) -> bool {
+        self.flows.replace_flow(key, entry)
+    }
+    fn take_over(&self, key: &Tuple, found: &FlowEntry, entry: &FlowEntry) -> bool {
+        self.flows.take_over(key, found, entry)
+    }
+    fn remove_flow(&self, key: &Tuple) {
+        self.flows.remove_flow(key);
+    }
+}
+
+impl Pods for World {
+    fn is_here(&self, wanted: &Addr) -> bool {
+        *wanted == addr(HERE)
+    }
+}
+
+impl PacketTables for World {
+    fn source_for(&self, to: &Addr) -> Addr {
+        addr(DEVICE[usize::from(!to.is_v4())])
+    }
+    fn keep_client(&self, key: &AffinityKey, value: &AffinityValue) {
+        self.affinity.borrow_mut().insert(*key, *value);
+    }
+    fn tally(&self, what: Tally) {
+        self.tallies.borrow_mut().push(what);
     }
 }

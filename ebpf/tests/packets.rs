@@ -1,0 +1,234 @@
+//! The packet programs, run on crafted frames: what they say, and what the frames are then.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test; which of these occur differs between the binaries that share `support`"
+)]
+
+mod support;
+
+use std::net::{IpAddr, SocketAddr};
+
+use support::{net::Family, plane::Plane};
+use towpath_ebpf::{Swept, Verdict};
+use towpath_image::datapath::{Empty, FrontendWord, NodeAddressValue, PacketCounters, protocol};
+
+/// The loopback device, where every endpoint of a test is the node's own.
+const LO: u32 = 1;
+const NEXT: i32 = -1;
+const DROP: i32 = 2;
+const REDIRECT: i32 = 7;
+
+/// A checksum over bytes.
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).fold(0, |sum, pair| {
+        sum + u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))
+    })
+}
+
+fn folded(mut sum: u32) -> u16 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap()
+}
+
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn pseudo(from: IpAddr, to: IpAddr, protocol: u8, segment: &[u8]) -> u32 {
+    let length = u32::try_from(segment.len()).unwrap();
+    sum(&octets(from)) + sum(&octets(to)) + u32::from(protocol) + length + sum(segment)
+}
+
+/// A frame with checksums as they should be; a datagram, or a segment with these flags.
+fn frame(from: SocketAddr, to: SocketAddr, protocol: u8, flags: u8) -> Vec<u8> {
+    let mut segment = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();
+    let at = if protocol == protocol::UDP {
+        segment.extend([0, 12, 0, 0]);
+        segment.extend(b"data");
+        6
+    } else {
+        segment.extend([0; 16]);
+        (segment[12], segment[13]) = (5 << 4, flags);
+        16
+    };
+    let checksum = folded(pseudo(from.ip(), to.ip(), protocol, &segment)).to_be_bytes();
+    segment[at..at + 2].copy_from_slice(&checksum);
+    let length = u16::try_from(segment.len()).unwrap();
+    let (kind, mut header) = if from.is_ipv4() {
+        let mut header = vec![0x45, 0];
+        header.extend((length + 20).to_be_bytes());
+        header.extend([0, 1, 0, 0, 64, protocol, 0, 0]);
+        (0x0800u16, header)
+    } else {
+        let mut header = vec![0x60, 0, 0, 0];
+        header.extend(length.to_be_bytes());
+        header.extend([protocol, 64]);
+        (0x86dd, header)
+    };
+    header.extend(octets(from.ip()));
+    header.extend(octets(to.ip()));
+    if from.is_ipv4() {
+        let checksum = folded(sum(&header)).to_be_bytes();
+        header[10..12].copy_from_slice(&checksum);
+    }
+    [&[2; 12][..], &kind.to_be_bytes(), &header, &segment].concat()
+}
+
+/// ICMP port unreachable about a frame without options.
+fn unreachable(about: &[u8]) -> Vec<u8> {
+    let v4 = about[12..14] == [8, 0];
+    let (header, protocol) = if v4 { (20, about[23]) } else { (40, about[20]) };
+    let quoted = &about[14..14 + header + if protocol == protocol::TCP { 20 } else { 8 }];
+    let (kind, code, number) = if v4 { (3, 3, 1) } else { (1, 4, 58) };
+    let mut message = [&[kind, code, 0, 0, 0, 0, 0, 0], quoted].concat();
+    let length = u16::try_from(message.len()).unwrap();
+    let ends = &about[14..14 + header][if v4 { 12 } else { 8 }..];
+    let (from, to) = ends.split_at(ends.len() / 2);
+    let pseudo = sum(from) + sum(to) + u32::from(length) + 58;
+    let checksum = folded(sum(&message) + if v4 { 0 } else { pseudo });
+    message[2..4].copy_from_slice(&checksum.to_be_bytes());
+    let mut ip = if v4 {
+        [&[0x45, 0], &(length + 20).to_be_bytes()[..], &[0, 0, 0x40, 0, 64, number, 0, 0]].concat()
+    } else {
+        [&[0x60, 0, 0, 0], &length.to_be_bytes()[..], &[number, 64]].concat()
+    };
+    ip.extend([to, from].concat());
+    if v4 {
+        let checksum = folded(sum(&ip)).to_be_bytes();
+        ip[10..12].copy_from_slice(&checksum);
+    }
+    [&about[6..12], &about[..6], &about[12..14], &ip, &message].concat()
+}
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+fn run(plane: &Plane, program: &str, frame: &[u8]) -> Verdict {
+    plane.kernel.as_ref().unwrap().programs.try_packet(program, LO, frame).expect("runs")
+}
+
+/// A node that forwards, with the packet programs loaded.
+fn plane(name: &str) -> Plane {
+    let plane = Plane::with(name, |settings| settings.packets = true);
+    for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        std::fs::write(format!("/proc/sys/net/{switch}"), "1").unwrap();
+    }
+    plane
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_frontend_leads_to_the_endpoint_and_its_answer_comes_back() {
+    let mut plane = plane("packets");
+    plane.node("192.0.2.1", 1, NodeAddressValue::OWN);
+    for (family, client) in
+        [(Family::V4, "198.51.100.7:40000"), (Family::V6, "[2001:db8::7]:40000")]
+    {
+        let client: SocketAddr = client.parse().unwrap();
+        let backend = family.backend(1);
+        let vip = SocketAddr::new(family.vip(1), 80);
+        let index = plane.service(&[backend]);
+        plane.cluster_ip(vip.ip(), 80, index, 0);
+        for (protocol, answer) in [(protocol::TCP, SYN | ACK), (protocol::UDP, 0)] {
+            let there = run(&plane, "node_in", &frame(client, vip, protocol, SYN));
+            assert_eq!(there.says, NEXT);
+            assert_eq!(there.frame, frame(client, backend, protocol, SYN), "{client} {protocol}");
+            let back = frame(backend, client, protocol, answer);
+            let came = run(&plane, "node_in", &back);
+            assert_eq!((came.says, came.frame), (NEXT, back.clone()), "not before it was routed");
+            let left = run(&plane, "node_out", &back);
+            assert_eq!(left.says, NEXT);
+            assert_eq!(left.frame, frame(vip, client, protocol, answer), "{client} {protocol}");
+        }
+        let unknown = SocketAddr::new(vip.ip(), 81);
+        let refused = run(&plane, "node_in", &frame(client, unknown, protocol::TCP, SYN));
+        assert_eq!(refused.says, REDIRECT, "an answer goes back");
+        assert_eq!(refused.frame, unreachable(&frame(client, unknown, protocol::TCP, SYN)));
+        let middle = frame(client, unknown, protocol::TCP, ACK);
+        assert_eq!(
+            run(&plane, "node_in", &middle).says,
+            NEXT,
+            "it may be the kernel's to translate"
+        );
+    }
+    let maps = plane.kernel.as_ref().unwrap().packets.as_ref().unwrap();
+    let counters = maps.counters();
+    assert_eq!((counters.begun, counters.refused, counters.answered), (4, 2, 2));
+    assert_eq!(maps.flows().all().unwrap().len(), 8);
+}
+
+fn counters(plane: &Plane) -> PacketCounters {
+    plane.kernel.as_ref().unwrap().packets.as_ref().unwrap().counters()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn nothing_to_a_frontend_goes_on_untranslated() {
+    let mut plane = plane("packets-guard");
+    let client: SocketAddr = "198.51.100.7:40000".parse().unwrap();
+    let vip = |n| SocketAddr::new(Family::V4.vip(n), 80);
+    // No endpoint at all; none that the policy allows; source ranges.
+    let refuse = plane.empty(Empty::Refuse);
+    let none = plane.service_with(refuse, None);
+    plane.cluster_ip(vip(1).ip(), 80, none, 0);
+    let leave = plane.empty(Empty::Leave);
+    let elsewhere = plane.service_with(leave, None);
+    plane.cluster_ip(vip(2).ip(), 80, elsewhere, 0);
+    let ranged = plane.service(&[Family::V4.backend(1)]);
+    plane.cluster_ip(vip(3).ip(), 80, ranged, FrontendWord::SOURCE_RANGES);
+    let query = |to| frame(client, to, protocol::UDP, 0);
+    let refused = run(&plane, "node_in", &query(vip(1)));
+    assert_eq!((refused.says, refused.frame), (REDIRECT, unreachable(&query(vip(1)))));
+    for silent in [vip(2), vip(3)] {
+        assert_eq!(run(&plane, "node_in", &query(silent)).says, DROP, "{silent}");
+    }
+    // An answer is no flow of ours, and neither is what a fragment carries.
+    assert_eq!(run(&plane, "node_out", &query(vip(1))).says, NEXT);
+    let mut fragment = query(vip(1));
+    fragment[20] |= 0x20;
+    assert_eq!(run(&plane, "node_in", &fragment).says, NEXT);
+    let counted = counters(&plane);
+    let reasons = (counted.refused, counted.answered, counted.no_local, counted.source_ranges);
+    assert_eq!(reasons, (1, 1, 1, 1));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_flood_is_not_answered_with_a_flood() {
+    let mut plane = plane("packets-flood");
+    let refuse = plane.empty(Empty::Refuse);
+    let none = plane.service_with(refuse, None);
+    let vip = SocketAddr::new(Family::V4.vip(1), 80);
+    plane.cluster_ip(vip.ip(), 80, none, 0);
+    let query = frame("198.51.100.7:40000".parse().unwrap(), vip, protocol::UDP, 0);
+    let says: Vec<_> = (0..500).map(|_| run(&plane, "node_in", &query).says).collect();
+    assert_eq!(says[0], REDIRECT);
+    // So many runs take less than the seconds that it would take to answer them all.
+    assert!(says.contains(&DROP), "{:?}", counters(&plane));
+    assert_eq!(counters(&plane).refused, 500);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_has_expired_is_swept_and_what_is_in_use_stays() {
+    let mut plane = plane("packets-sweep");
+    let index = plane.service(&[Family::V4.backend(1)]);
+    let vip = SocketAddr::new(Family::V4.vip(1), 80);
+    plane.cluster_ip(vip.ip(), 80, index, 0);
+    let client = |port| SocketAddr::new("198.51.100.7".parse().unwrap(), port);
+    run(&plane, "node_in", &frame(client(1), vip, protocol::TCP, SYN));
+    run(&plane, "node_in", &frame(client(2), vip, protocol::UDP, 0));
+    let flows = plane.kernel.as_ref().unwrap().packets.as_ref().unwrap().flows();
+    assert_eq!(flows.sweep().unwrap(), Swept { entries: 4, expired: 0 });
+    // Unanswered: TCP's 20 seconds are over before UDP's 30.
+    let used = flows.all().unwrap().iter().map(|(_, entry)| entry.used).max().unwrap();
+    assert_eq!(flows.sweep_at(used + 25).unwrap(), Swept { entries: 2, expired: 2 });
+    assert!(flows.all().unwrap().iter().all(|(key, _)| key.protocol == protocol::UDP));
+}
