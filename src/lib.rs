@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 pub mod dns;
 pub mod metrics;
+pub mod packets;
 mod panics;
 pub mod policy;
 pub mod reconcile;

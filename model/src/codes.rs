@@ -61,6 +61,10 @@ codes! {
     ServiceUnread 3007 "A Service could not be read since the start; what may be its own is kept."
     StartDoubted 3008 "The first lists would remove much that the kernel holds; it is kept."
 
+    NoWayIn 5001 "No device of this node has an address and brings packets from outside."
+    NotForwarding 5002 "This node does not forward packets of a family that it has an address of."
+    FlowsFull 5003 "The flow table is nearly full, or no port is left for a source."
+
     NameImpossible 6001 "A Service has a name, or an external name, that DNS cannot have."
     DnsAddressNotServed 6002 "An address of cluster DNS cannot be served by this node."
     NameserverUnusable 6003 "A server for names outside the cluster is missing, or leads back here."

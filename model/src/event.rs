@@ -1,6 +1,9 @@
 //! What a source says. The only way into the [`crate::Store`].
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use crate::{Key, Kind, Object, ObjectName, Problem, Stream};
 
@@ -37,6 +40,32 @@ pub enum NodeFact {
     /// The devices of the node's network namespace that lead to pods, by index. Replaces what was said
     /// before.
     PodDevices(Arc<[PodDevice]>),
+    /// The devices by which packets are routed. Replaces what was said before.
+    NodeDevices(Arc<NodeDevices>),
+}
+
+/// The devices of the node's network namespace by which packets are routed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodeDevices {
+    /// By index.
+    pub devices: Vec<NodeDevice>,
+    /// Does the node forward packets? IPv4, IPv6.
+    pub forwards: [bool; 2],
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct NodeDevice {
+    /// Its interface index.
+    pub index: u32,
+    /// Its name, for people.
+    pub name: Box<str>,
+    /// Pods of this node are behind it: it is a pod's own device, or the bridge of several.
+    pub pods: bool,
+    /// Its first IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// Its first IPv6 address that others can reach.
+    pub v6: Option<Ipv6Addr>,
 }
 
 /// The host's end of a pair of devices of which the other end is in a pod.

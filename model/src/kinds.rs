@@ -131,6 +131,7 @@ macro_rules! kinds {
                 $(Change::absorb(&mut self.$many, later.$many);)*
                 self.local |= later.local;
                 self.devices |= later.devices;
+                self.node_devices |= later.node_devices;
                 self.listed.extend(later.listed);
                 self.unreadable = self.unreadable.and(later.unreadable);
             }
@@ -141,6 +142,7 @@ macro_rules! kinds {
             pub fn concern(&self, kinds: Kinds) -> bool {
                 self.local
                     || (self.devices && kinds.contains(Kind::Pod))
+                    || (self.node_devices && kinds.contains(Kind::Node))
                     || self.unreadable.overlap(kinds)
                     || self.listed.iter().any(|stream| kinds.contains(stream.kind))
                     $(|| (kinds.contains(Kind::$kind) && !self.$many.is_empty()))*
@@ -159,6 +161,8 @@ macro_rules! kinds {
             pub local: bool,
             /// The devices of this node's pods changed.
             pub devices: bool,
+            /// The devices by which this node routes packets changed.
+            pub node_devices: bool,
             /// Streams whose list ended, whatever was different in it.
             pub listed: BTreeSet<Stream>,
             /// Kinds of which an object became unreadable, or an unreadable one was read or went.

@@ -36,7 +36,7 @@ pub use brake::Removals;
 pub use changes::Change;
 pub use codes::Code;
 pub use config_map::ConfigMap;
-pub use event::{Event, NodeFact, PodDevice, Relist};
+pub use event::{Event, NodeDevice, NodeDevices, NodeFact, PodDevice, Relist};
 pub use fields::unknown_fields;
 pub use ingress::Ingress;
 pub use ingress_class::IngressClass;

@@ -12,8 +12,8 @@ use std::{
 };
 
 use crate::{
-    Changes, Event, Key, Kind, Kinds, NodeFact, Object, ObjectName, PodDevice, Problem, Relist,
-    Scope, Stream, View, brake::Removals, kinds::Tables, wire::SERVICE_LABEL,
+    Changes, Event, Key, Kind, Kinds, NodeDevices, NodeFact, Object, ObjectName, PodDevice,
+    Problem, Relist, Scope, Stream, View, brake::Removals, kinds::Tables, wire::SERVICE_LABEL,
 };
 
 pub(crate) use pool::Pool;
@@ -33,9 +33,11 @@ pub struct Store {
     pub(crate) local_addresses: Vec<IpAddr>,
     pub(crate) answers_dns: Option<ObjectName>,
     pub(crate) pod_devices: Arc<[PodDevice]>,
+    pub(crate) node_devices: Option<Arc<NodeDevices>>,
     pub(crate) tables: Tables,
     local_changed: bool,
     devices_changed: bool,
+    node_devices_changed: bool,
     streams: Streams,
     /// Objects whose newest version could not be understood.
     pub(crate) bad: BTreeMap<Key, Problem>,
@@ -56,9 +58,11 @@ impl Store {
             local_addresses: Vec::new(),
             answers_dns: None,
             pod_devices: Arc::default(),
+            node_devices: None,
             tables: Tables::default(),
             local_changed: false,
             devices_changed: false,
+            node_devices_changed: false,
             streams: Streams::default(),
             bad: BTreeMap::new(),
             unreadable: Kinds::default(),
@@ -97,6 +101,11 @@ impl Store {
                 self.devices_changed |= self.pod_devices != devices;
                 self.pod_devices = devices;
             }
+            Event::Local(NodeFact::NodeDevices(devices)) => {
+                let devices = Some(devices);
+                self.node_devices_changed |= self.node_devices != devices;
+                self.node_devices = devices;
+            }
         }
         relist.or_else(|| self.owed.pop_first().map(Relist))
     }
@@ -105,6 +114,7 @@ impl Store {
     pub fn commit(&mut self) -> (View<'_>, Changes) {
         let mut changes = self.tables.changes(std::mem::take(&mut self.local_changed));
         changes.devices = std::mem::take(&mut self.devices_changed);
+        changes.node_devices = std::mem::take(&mut self.node_devices_changed);
         changes.listed = std::mem::take(&mut self.ended);
         changes.unreadable = std::mem::take(&mut self.unreadable);
         (self.view(), changes)

@@ -93,6 +93,11 @@ impl<'a> View<'a> {
     pub fn pod_devices(&self) -> &'a [crate::PodDevice] {
         &self.store.pod_devices
     }
+    /// Devices by which this node routes packets; `None`: not told yet.
+    #[must_use]
+    pub fn node_devices(&self) -> Option<&'a crate::NodeDevices> {
+        self.store.node_devices.as_deref()
+    }
     /// Was this stream listed? Of a kind that the server does not know, every one was.
     #[must_use]
     pub fn listed(&self, stream: &Stream) -> bool {

@@ -14,6 +14,7 @@ use crate::{
     },
     clock::SystemClock,
     metrics::number,
+    packets::PacketMetrics,
     reconcile::{AreaAsker, Asked, Asker, LoopMetrics, State},
     services::{self, ServiceMetrics, Services, StaleUdp},
     source::{Health, SourceMetrics},
@@ -132,6 +133,7 @@ pub(super) struct Gather {
     pub(super) source: SourceMetrics,
     pub(super) reconcile: Arc<LoopMetrics>,
     pub(super) services: Arc<ServiceMetrics>,
+    pub(super) packets: Arc<PacketMetrics>,
     pub(super) problems: IntGauge,
 }
 
@@ -150,6 +152,13 @@ impl Gather {
         let notes = self.answers.health.notes().len();
         self.problems.set(number((problems + notes) as u64));
         self.reconcile.gather(&areas);
+        let packets = self
+            .answers
+            .asker
+            .ask(|state| state.areas().packets.as_ref().map(|runner| runner.area().counters()))?;
+        if let Some(counters) = packets {
+            self.packets.counted(&counters);
+        }
         services::gather(&self.services_asker, &self.services)
     }
 }

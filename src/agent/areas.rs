@@ -8,6 +8,7 @@ use towpath_model::Stream;
 use crate::{
     config::Config,
     dns::{self, Dns},
+    packets::{self, Packets},
     policy::{self, Policy},
     reconcile::{Areas, Has, Runner, Running},
     services::{self, Services},
@@ -19,6 +20,8 @@ pub struct Daemon {
     pub policy: Option<Runner<Policy>>,
     /// Service routing for sockets.
     pub services: Option<Runner<Services>>,
+    /// Service routing for packets from outside.
+    pub packets: Option<Runner<Packets>>,
     /// The cluster's DNS.
     pub dns: Option<Runner<Dns>>,
 }
@@ -27,18 +30,23 @@ pub struct Daemon {
 pub(super) fn needs(config: &Config) -> BTreeSet<Stream> {
     let names = config.dns.as_ref().map(|_on| dns::NEEDS);
     let policies = config.network_policy.then_some(&policy::NEEDS);
+    let packets = config.packets.then_some(&packets::NEEDS);
     let optional = names.into_iter().flatten().chain(policies.into_iter().flatten().cloned());
+    let optional = optional.chain(packets.into_iter().flatten().cloned());
     services::NEEDS.into_iter().chain(optional).collect()
 }
 
 impl Areas for Daemon {
     fn each(&self, each: &mut dyn FnMut(&dyn Running)) {
-        let Self { policy, services, dns } = self;
+        let Self { policy, services, packets, dns } = self;
         if let Some(policy) = policy {
             each(policy);
         }
         if let Some(services) = services {
             each(services);
+        }
+        if let Some(packets) = packets {
+            each(packets);
         }
         if let Some(dns) = dns {
             each(dns);
@@ -46,12 +54,15 @@ impl Areas for Daemon {
     }
 
     fn each_mut(&mut self, each: &mut dyn FnMut(&mut dyn Running)) {
-        let Self { policy, services, dns } = self;
+        let Self { policy, services, packets, dns } = self;
         if let Some(policy) = policy {
             each(policy);
         }
         if let Some(services) = services {
             each(services);
+        }
+        if let Some(packets) = packets {
+            each(packets);
         }
         if let Some(dns) = dns {
             each(dns);
@@ -68,5 +79,11 @@ impl Has<Services> for Daemon {
 impl Has<Policy> for Daemon {
     fn runner(&self) -> Option<&Runner<Policy>> {
         self.policy.as_ref()
+    }
+}
+
+impl Has<Packets> for Daemon {
+    fn runner(&self) -> Option<&Runner<Packets>> {
+        self.packets.as_ref()
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
 use towpath_ebpf::{MapsReader, Opened};
-use towpath_image::{Programs, ServiceImage};
+use towpath_image::{Hook, Programs, ServiceImage};
 use towpath_model::{Relist, Store, Stream};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     descriptors,
     metrics::Metrics,
     probes::Probes,
+    run::held,
     threads::Threads,
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     clock::SystemClock,
     config::{Config, SourceConfig},
     dns::{self, Serving},
+    packets,
     policy::{self, Policy},
     reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
     services::{self, HealthCheck, HealthChecks, ServiceAudit, ServiceEnds, StaleUdp, Sweeper},
@@ -92,15 +94,27 @@ pub(super) fn start(
     // A daemon that stood by has run for a while: its loop turns from now on.
     vitals.ticked(clock.now_ms());
     let mut threads = Threads::default();
+    let [at_pods, at_node] = [Hook::PODS, Hook::NODE].map(|hooks| held(&opened, true, &hooks));
     let (services, observers) =
         services::build(config, opened.services, &metrics.services, &vitals, clock)?;
     let dns = config.dns.as_ref().map(|dns| dns::build(dns, &metrics.dns)).transpose()?;
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
-    let held = opened.programs.at_devices();
-    let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), held)).transpose()?;
-    let areas =
-        Daemon { policy: policy.map(Runner::new), services: Some(Runner::new(services)), dns };
+    let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), at_pods)).transpose()?;
+    let packets = match opened.packets {
+        Some(maps) => {
+            Some(packets::build(maps, at_node, &metrics.packets, &mut |name, sweeper| {
+                threads.add(name, sweeper);
+            })?)
+        }
+        None => None,
+    };
+    let areas = Daemon {
+        policy: policy.map(Runner::new),
+        services: Some(Runner::new(services)),
+        packets: packets.map(Runner::new),
+        dns,
+    };
     streams.send_replace(areas.streams());
     let outputs = Outputs {
         relists,
@@ -178,7 +192,12 @@ impl Watching<'_> {
                     true => &policy::NOT_JUDGED[..],
                     false => &[NO_POLICY],
                 };
-                let all = services::NOT_SERVED.into_iter().chain(policy.iter().copied());
+                let packets = match self.config.packets {
+                    true => &packets::NOT_SERVED[..],
+                    false => &[packets::OFF],
+                };
+                let all = services::NOT_SERVED.into_iter().chain(packets.iter().copied());
+                let all = all.chain(policy.iter().copied());
                 let all = all.chain(dns).chain([NOT_SERVED]);
                 all.map(str::to_owned).collect()
             },
@@ -215,6 +234,7 @@ impl Watching<'_> {
             source: self.metrics.source,
             reconcile: self.metrics.reconcile,
             services: self.metrics.services,
+            packets: self.metrics.packets,
             problems: self.metrics.problems,
         };
         let probes =

@@ -8,6 +8,7 @@ use crate::{
     admin::AdminMetrics,
     dns::DnsMetrics,
     metrics::{Error, Registry},
+    packets::PacketMetrics,
     reconcile::LoopMetrics,
     services::ServiceMetrics,
     source::SourceMetrics,
@@ -21,6 +22,7 @@ pub(super) struct Metrics {
     pub(super) source: SourceMetrics,
     pub(super) services: Arc<ServiceMetrics>,
     pub(super) dns: Arc<DnsMetrics>,
+    pub(super) packets: Arc<PacketMetrics>,
     pub(super) problems: IntGauge,
 }
 
@@ -34,6 +36,7 @@ impl Metrics {
             source: SourceMetrics::new(&registry)?,
             services: Arc::new(ServiceMetrics::new(&registry)?),
             dns: Arc::new(DnsMetrics::new(&registry)?),
+            packets: Arc::new(PacketMetrics::new(&registry)?),
             problems: registry.gauge("towpath_problems", "Problems of objects")?,
             registry: Arc::new(registry),
         })

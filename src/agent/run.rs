@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
 };
 use towpath_ebpf::{Error::Locked, Opened, Settings};
-use towpath_image::{PolicyCapacities, Programs as _, datapath::LAYOUT};
+use towpath_image::{Attachments, Hook, PolicyCapacities, Programs as _, datapath::LAYOUT};
 use towpath_model::{Event, NodeFact, Relist, Store};
 
 use super::{
@@ -92,7 +92,7 @@ fn spawn_sources(
     let (known, mut addresses) = watch::channel(false);
     let facts = node_facts::run(feed.clone(), health.clone(), known);
     tasks.spawn(async { Ok(facts.await?) });
-    if config.network_policy {
+    if config.network_policy || config.packets {
         let devices = pod_devices::run(feed.clone(), health.clone());
         tasks.spawn(async { Ok(devices.await?) });
     }
@@ -160,13 +160,25 @@ async fn serve(
 pub(super) fn open(settings: &Settings) -> Result<Opened, towpath_ebpf::Error> {
     let mut opened = towpath_ebpf::open(settings)?;
     let mut wanted = services::attachments();
-    if opened.policy.is_some() {
-        // What an earlier daemon left at pods' devices stays in force.
-        wanted.extend(opened.programs.at_devices());
-    }
+    // What an earlier daemon left at devices stays in force, where its area is on.
+    wanted.extend(held(&opened, opened.policy.is_some(), &Hook::PODS));
+    wanted.extend(held(&opened, opened.packets.is_some(), &Hook::NODE));
     match opened.programs.attach(&wanted).failure {
         None => Ok(opened),
         Some(failure) => Err(failure.into()),
+    }
+}
+
+/// What an earlier daemon left at devices, of these hooks; nothing of an area that is off.
+pub(super) fn held(opened: &Opened, on: bool, hooks: &[Hook]) -> Attachments {
+    match on {
+        true => opened
+            .programs
+            .at_devices()
+            .into_iter()
+            .filter(|what| hooks.contains(&what.hook))
+            .collect(),
+        false => Attachments::new(),
     }
 }
 
@@ -219,7 +231,7 @@ pub(super) fn kernel_settings(config: &Config) -> Settings {
         cluster: None, // until it is known
         policy: config.network_policy.then(PolicyCapacities::default),
         host_only: config.services.socket_lb == SocketLb::HostOnly,
-        packets: false,
+        packets: config.packets,
         layout: LAYOUT,
     };
     // What is remembered says whose pins these should be; of fresh ones it says nothing.

@@ -10,6 +10,12 @@ pub(super) fn network_policy(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> bo
     switch(layers, "networkPolicy", features.and_then(|one| one.network_policy.as_ref()), faults)
 }
 
+/// Are packets translated at devices? Off until it is asked for.
+pub(super) fn packets(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> bool {
+    let features = layers.file.features.as_ref();
+    switch(layers, "packets", features.and_then(|one| one.packets.as_ref()), faults)
+}
+
 /// One switch of the section.
 pub(super) fn switch(
     layers: &Layers<'_>,
@@ -43,6 +49,8 @@ mod tests {
         let layers = Layers { args: &args, file: &file, environment: &environment };
         let mut faults = Vec::new();
         let on = network_policy(&layers, &mut faults);
+        let packets = packets(&layers, &mut faults);
+        assert!(!packets, "one switch is not the other");
         (on, faults.iter().map(ToString::to_string).collect())
     }
 

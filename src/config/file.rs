@@ -41,6 +41,7 @@ pub(super) struct File {
 pub(super) struct Features {
     pub(super) dns: Option<Spanned<String>>,
     pub(super) network_policy: Option<Spanned<String>>,
+    pub(super) packets: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

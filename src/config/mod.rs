@@ -54,6 +54,8 @@ pub struct Config {
     pub dns: Option<DnsConfig>,
     /// Are policies enforced?
     pub network_policy: bool,
+    /// Are packets translated at the node's devices?
+    pub packets: bool,
 }
 
 impl Config {
@@ -82,6 +84,7 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
     let log = log::resolve(&layers, &mut faults);
     let dns = dns::resolve(&layers, &mut faults);
     let network_policy = features::network_policy(&layers, &mut faults);
+    let packets = features::packets(&layers, &mut faults);
     match (node_name, source, kernel, services, admin, log) {
         (Some(node_name), Some(source), Some(kernel), Some(services), Some(admin), Some(log))
             if faults.is_empty() =>
@@ -97,6 +100,7 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
                 log,
                 dns,
                 network_policy,
+                packets,
             })
         }
         _ => Err(Faults(faults)),

@@ -131,6 +131,7 @@ impl Fixture {
     pub(crate) fn with_relists(kernel: SharedKernel, most: usize) -> Self {
         Self::with_areas(kernel, most, |services| Daemon {
             policy: None,
+            packets: None,
             services: Some(services),
             dns: None,
         })

@@ -47,8 +47,7 @@ pub fn attachments() -> Attachments {
 }
 
 /// Traffic that passes as if Towpath were not there.
-pub const NOT_SERVED: [&str; 4] = [
-    "packets that come from no socket of this node: clients outside the cluster, VM pods, raw sockets",
+pub const NOT_SERVED: [&str; 3] = [
     "SCTP",
     "load balancer addresses of Services with loadBalancerSourceRanges",
     "connected UDP sockets in pods whose endpoint has gone: counted, not ended (those of the host are)",

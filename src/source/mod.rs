@@ -6,6 +6,7 @@
 pub mod kube;
 pub mod manifests;
 mod metrics;
+mod node_devices;
 pub mod node_facts;
 pub mod pod_devices;
 

@@ -1,4 +1,4 @@
-//! Which devices of this node lead to which pods' addresses.
+//! Which devices of this node lead to which pods' addresses, and which are its own.
 //!
 //! The host's end of a pod's pair of devices says in which network namespace the other end is
 //! (`IFLA_LINK_NETNSID`) and its index there (`IFLA_LINK`); the addresses of that end are read through
@@ -29,9 +29,9 @@ use rtnetlink::{
         route::{RouteAttribute, RouteMessage, RouteType},
     },
 };
-use towpath_model::{Code, Event, NodeFact, PodDevice, Problem};
+use towpath_model::{Code, Event, NodeDevices, NodeFact, PodDevice, Problem};
 
-use super::{Feed, Health, LoopEnded};
+use super::{Feed, Health, LoopEnded, node_devices};
 
 /// Read again although nothing was heard: addresses of pods change without a notice.
 const REREAD: Duration = Duration::from_secs(5);
@@ -54,20 +54,53 @@ const REOPEN: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the loop has ended.
 pub async fn run(feed: Feed, health: Health) -> Result<(), LoopEnded> {
-    let mut told: Option<Arc<[PodDevice]>> = None;
+    let mut told = Told::default();
     loop {
         match follow(&feed, &health, &mut told).await {
             Ok(never) => match never {},
             Err(Stop::Loop(ended)) => return Err(ended),
             Err(Stop::Netlink(cause)) => {
                 let why = format!(
-                    "cannot be read over netlink ({cause}): new pods stay closed, known ones as they are"
+                    "cannot be read over netlink ({cause}): new pods stay closed, known devices as they are"
                 );
                 let action = "allow NETLINK_ROUTE sockets; it is tried again every second";
                 let problem = Problem::new(Code::DevicesUnreadable, None, ORIGIN, &why, action);
                 health.note(ORIGIN, vec![problem]);
                 tokio::time::sleep(REOPEN).await;
             }
+        }
+    }
+}
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    pods: Option<Arc<[PodDevice]>>,
+    node: Option<Arc<NodeDevices>>,
+}
+
+impl Told {
+    /// Tells what is new.
+    async fn tell(
+        &mut self,
+        feed: &Feed,
+        pods: Vec<PodDevice>,
+        node: NodeDevices,
+    ) -> Result<(), Stop> {
+        let mut events = Vec::new();
+        if self.pods.as_deref() != Some(&pods[..]) {
+            let pods: Arc<[PodDevice]> = pods.into();
+            events.push(Event::Local(NodeFact::PodDevices(Arc::clone(&pods))));
+            self.pods = Some(pods);
+        }
+        if self.node.as_deref() != Some(&node) {
+            let node = Arc::new(node);
+            events.push(Event::Local(NodeFact::NodeDevices(Arc::clone(&node))));
+            self.node = Some(node);
+        }
+        match events.is_empty() {
+            true => Ok(()),
+            false => feed.send(events).await.map_err(Stop::Loop),
         }
     }
 }
@@ -94,10 +127,16 @@ impl Drop for AbortOnDrop {
 async fn follow(
     feed: &Feed,
     health: &Health,
-    told: &mut Option<Arc<[PodDevice]>>,
+    told: &mut Told,
 ) -> Result<std::convert::Infallible, Stop> {
     // Subscribed before the first read, so that no change falls between the two.
-    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+    ];
     let (mut connection, handle, mut notices) = rtnetlink::new_multicast_connection(&groups)?;
     // Without it the kernel ignores which namespace's addresses are asked for, and gives its own.
     connection.socket_mut().socket_mut().set_netlink_get_strict_chk(true)?;
@@ -105,17 +144,12 @@ async fn follow(
     let _ended_with_us = AbortOnDrop(connection.abort_handle());
     let mut without_address = 0;
     loop {
-        let devices = tokio::time::timeout(ANSWER, read(&handle))
+        let (devices, node) = tokio::time::timeout(ANSWER, read(&handle))
             .await
             .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
         let pending = devices.iter().any(|device| device.addresses.is_empty());
         without_address = if pending { without_address + 1 } else { 0 };
-        if told.as_deref() != Some(&devices[..]) {
-            let devices: Arc<[PodDevice]> = devices.into();
-            let event = Event::Local(NodeFact::PodDevices(Arc::clone(&devices)));
-            feed.send(vec![event]).await.map_err(Stop::Loop)?;
-            *told = Some(devices);
-        }
+        told.tell(feed, devices, node).await?;
         health.note(ORIGIN, Vec::new());
         let soon = pending && without_address < PATIENCE;
         let reread = tokio::time::sleep(if soon { PENDING } else { REREAD });
@@ -144,6 +178,8 @@ const fn concerns_devices(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool
                     | RouteNetlinkMessage::DelLink(_)
                     | RouteNetlinkMessage::NewRoute(_)
                     | RouteNetlinkMessage::DelRoute(_)
+                    | RouteNetlinkMessage::NewAddress(_)
+                    | RouteNetlinkMessage::DelAddress(_)
             )
     )
 }
@@ -160,13 +196,25 @@ struct Pair {
     other: u32,
 }
 
-async fn read(handle: &Handle) -> io::Result<Vec<PodDevice>> {
+async fn read(handle: &Handle) -> io::Result<(Vec<PodDevice>, NodeDevices)> {
     let links: Vec<LinkMessage> =
         handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
+    let (devices, behind) = pods(handle, &links).await?;
+    let addresses: Vec<AddressMessage> =
+        handle.address().get().execute().try_collect().await.map_err(io::Error::other)?;
+    Ok((devices, node_devices::of(&links, &addresses, &behind)))
+}
+
+/// Devices of pods, and what pods are behind: those, or the bridges that they belong to.
+async fn pods(
+    handle: &Handle,
+    links: &[LinkMessage],
+) -> io::Result<(Vec<PodDevice>, BTreeSet<u32>)> {
     let pairs: Vec<Pair> = links.iter().filter_map(pair).collect();
     if pairs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     }
+    let mut behind = BTreeSet::new();
     let out = leading_out(handle).await?;
     let (mut devices, mut known) = (Vec::new(), BTreeMap::new());
     for pair in pairs {
@@ -187,9 +235,10 @@ async fn read(handle: &Handle) -> io::Result<Vec<PodDevice>> {
         let of = found.get(&pair.other);
         let addresses = of.into_iter().flatten().copied().collect();
         devices.push(PodDevice { index: pair.index, addresses });
+        behind.insert(through);
     }
     devices.sort_unstable();
-    Ok(devices)
+    Ok((devices, behind))
 }
 
 fn pair(link: &LinkMessage) -> Option<Pair> {

@@ -147,6 +147,19 @@ impl Cluster {
         Ok(Self { nodes: beds, control, outside, dir, _reaper: maker.reaper })
     }
 
+    /// Leads the outside client's packets to an address through a node, as a router does that was told
+    /// where VIPs are.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn lead(&self, to: IpAddr, node: usize) -> Result<()> {
+        let (prefix, family) = if to.is_ipv4() { (32, 0) } else { (128, 1) };
+        let gateway = self.nodes[node].host.addresses[family];
+        self.outside.netns.within(move |handle| async move {
+            route(&handle, (to, prefix), Some(gateway), None).await
+        })
+    }
+
     /// A pod by node and number.
     #[must_use]
     pub fn pod(&self, node: usize, pod: usize) -> &Host {

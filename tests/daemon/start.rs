@@ -48,7 +48,12 @@ pub(crate) fn start(
         vitals: Arc::clone(&vitals),
     };
     let services = Services::new(config, Box::new(maps), outputs, clock).unwrap();
-    let areas = agent::Daemon { policy: None, services: Some(Runner::new(services)), dns: None };
+    let areas = agent::Daemon {
+        policy: None,
+        services: Some(Runner::new(services)),
+        packets: None,
+        dns: None,
+    };
     let outputs = Outputs {
         relists: relists_out,
         streams: watch::channel(areas.streams()).0,

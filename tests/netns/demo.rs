@@ -45,6 +45,12 @@ fn exactly_the_traffic_of_policy_fails_without_it() {
 
 #[test]
 #[ignore = "needs root"]
+fn exactly_the_traffic_of_packets_fails_without_it() {
+    exactly_its_traffic_fails("packets", 25);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn exactly_the_queries_fail_without_dns() {
     exactly_its_traffic_fails("dns", 20);
 }

@@ -14,6 +14,7 @@ mod health;
 mod hostile;
 mod manifests;
 mod network_policy;
+mod north_south;
 mod outage;
 mod policies;
 mod stale_udp;

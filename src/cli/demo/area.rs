@@ -9,6 +9,8 @@ pub(super) enum Area {
     Policy,
     /// Addresses of Services lead to their endpoints
     Services,
+    /// Addresses of Services lead there from outside the cluster
+    Packets,
     /// Each node answers its pods' DNS queries
     Dns,
 }
@@ -19,6 +21,7 @@ impl Area {
         match self {
             Self::Policy => "policy",
             Self::Services => "services",
+            Self::Packets => "packets",
             Self::Dns => "dns",
         }
     }

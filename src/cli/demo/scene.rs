@@ -56,12 +56,16 @@ pub(super) struct Scene {
     /// Clients: the first pod of each node, and each node's host.
     pub(super) pods: Vec<Agent>,
     pub(super) hosts: Vec<Agent>,
+    /// The client outside.
+    pub(super) outside: Agent,
     /// How long one answer is waited for.
     pub(super) patience_ms: u64,
     /// Are names answered?
     dns: bool,
     /// Are policies enforced?
     policy: bool,
+    /// Are packets from outside translated?
+    packets: bool,
     kubeconfig: PathBuf,
     exe: PathBuf,
     // Last: everything else runs inside it.
@@ -101,15 +105,20 @@ impl Scene {
             _servers: servers,
             pods: vec![cluster.pod(0, 0).agent()?, cluster.pod(1, 1).agent()?],
             hosts: vec![cluster.nodes[0].host.agent()?, cluster.nodes[1].host.agent()?],
+            outside: cluster.outside.agent()?,
             patience_ms: ANSWER_MS,
             dns: in_force != InForce::Without(Area::Dns),
             policy: true,
+            packets: true,
             kubeconfig,
             exe,
             cluster,
         };
         scene.endpoints(&[(0, 1), (0, 2), (1, 0)])?;
         scene.shop()?;
+        for vip in [WEB, LOAD_BALANCER, EXTERNAL, EMPTY].into_iter().flatten() {
+            scene.cluster.lead(ip(vip), 0)?;
+        }
         let began = Instant::now();
         for node in 0..scene.cluster.nodes.len() {
             let daemon = scene.start(node)?;
@@ -171,10 +180,11 @@ impl Scene {
         let log = File::create(bed.run_dir.join("daemon.log"))?;
         let config = bed.run_dir.join("config.yaml");
         let switch = |on| if on { "on" } else { "off" };
-        let (dns, policy) = (switch(self.dns), switch(self.policy));
+        let (dns, policy, packets) = (switch(self.dns), switch(self.policy), switch(self.packets));
         let upstream = self.cluster.control.v4();
         let text = format!(
-            "features: {{dns: {dns}, networkPolicy: {policy}}}\ndns: {{upstreams: ['{upstream}']}}\n"
+            "features: {{dns: {dns}, networkPolicy: {policy}, packets: {packets}}}\n\
+             dns: {{upstreams: ['{upstream}']}}\n"
         );
         std::fs::write(&config, text)?;
         let mut command = bed.daemon(&self.exe);
@@ -216,6 +226,10 @@ impl Scene {
             InForce::All => return Ok(()),
             InForce::Without(Area::Policy) => {
                 self.policy = false;
+                self.restart()?;
+            }
+            InForce::Without(Area::Packets) => {
+                self.packets = false;
                 self.restart()?;
             }
             // The programs are what carries Services, and they carry nothing else.

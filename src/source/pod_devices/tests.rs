@@ -24,9 +24,11 @@ async fn heard(events: &mut mpsc::Receiver<Vec<Event>>, wanted: &[(&str, &[&str]
     loop {
         let next = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
         let events = next.unwrap().unwrap();
-        let [Event::Local(NodeFact::PodDevices(devices))] = &events[..] else {
-            panic!("{events:?}")
-        };
+        let pods = events.iter().find_map(|event| match event {
+            Event::Local(NodeFact::PodDevices(devices)) => Some(devices),
+            _ => None,
+        });
+        let Some(devices) = pods else { continue };
         let mut devices = devices.to_vec();
         devices.sort();
         let mut wanted = wanted.clone();

@@ -81,6 +81,22 @@ pub(crate) const AREAS: &[Area] = &[
         ],
     },
     Area {
+        name: "packets",
+        tests: &[
+            target("towpath-datapath", "arrivals"),
+            target("towpath-datapath", "dispatch"),
+            target("towpath-datapath", "flows"),
+            target("towpath-datapath", "packets"),
+            target("towpath-ebpf", "packets"),
+            units("towpath", &["packets::", "features::", "pod_devices::", "node_devices::"]),
+            Tests {
+                package: "towpath",
+                of: Of::Target("netns"),
+                named: &["north_south::", "demo::exactly_the_traffic_of_packets"],
+            },
+        ],
+    },
+    Area {
         name: "install",
         tests: &[
             units("xtask", &["chart::", "image::"]),

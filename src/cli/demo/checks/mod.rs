@@ -2,6 +2,7 @@
 //! its area is switched off proves nothing.
 
 mod dns;
+mod packets;
 mod policy;
 mod services;
 
@@ -80,6 +81,7 @@ impl Check {
 /// Every check of every area, in the order in which they run.
 fn all(scene: &Scene) -> Vec<Check> {
     let mut checks = services::checks(scene);
+    checks.extend(packets::checks(scene));
     checks.extend(dns::checks(scene));
     checks.extend(policy::checks());
     checks

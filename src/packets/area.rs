@@ -1,0 +1,209 @@
+//! Packets as an area of the loop: which devices translate them.
+
+use std::{collections::BTreeSet, sync::atomic::Ordering};
+
+use towpath_image::{
+    Attachment, Attachments, Batch, Image as _, Kernel, KernelError, PacketImage, PacketOp,
+    datapath::{DeviceRecord, PacketCounters},
+};
+use towpath_model::{Changes, Code, Key, Kind, NodeDevices, Problem, Stream, Synced, View};
+
+use super::sweeper::{Looks, Told, looks};
+use crate::{
+    clock::{Clock, Now},
+    reconcile::{Area, Failure, Outcome, Planned, Published},
+};
+
+/// What must be listed before devices are bound anew.
+pub static NEEDS: [Stream; 1] = [Stream::all(Kind::Node)];
+
+/// What problems name.
+const DEVICES: &str = "devices of this node";
+/// A flow table of which so many parts of ten are used is a problem.
+const NEARLY: u64 = 9;
+
+/// The maps of packets.
+pub trait PacketKernel: Kernel<PacketImage> {
+    /// What became of packets so far.
+    fn counters(&self) -> PacketCounters;
+}
+
+impl PacketKernel for towpath_ebpf::LiveMaps<PacketImage> {
+    fn counters(&self) -> PacketCounters {
+        Self::counters(self)
+    }
+}
+
+/// North-south: the devices that bring packets from outside, and what the kernel knows of them.
+pub struct Packets {
+    kernel: Box<dyn PacketKernel>,
+    /// What the kernel holds.
+    held: PacketImage,
+    /// What it should hold.
+    wanted: PacketImage,
+    /// What an earlier daemon left at devices; then what is wanted there.
+    attachments: Attachments,
+    /// What was read of the devices, once it was.
+    seen: Option<NodeDevices>,
+    failure: Option<String>,
+    flows: Looks,
+    capacity: u32,
+    /// Flows that found no port, at the last plan or look: more since are a problem.
+    no_port: u64,
+}
+
+impl Packets {
+    /// Over what the kernel holds now, and has in force at devices; and what its sweeper is told by.
+    /// `capacity`: of the flow table.
+    ///
+    /// # Errors
+    /// When the kernel cannot be read.
+    pub(super) fn new(
+        mut kernel: Box<dyn PacketKernel>,
+        attachments: Attachments,
+        capacity: u32,
+    ) -> Result<(Self, Told), KernelError> {
+        let held = kernel.read()?;
+        let no_port = kernel.counters().no_port;
+        let (flows, told) = looks();
+        let wanted = held.clone();
+        let (seen, failure) = (None, None);
+        let area =
+            Self { kernel, held, wanted, attachments, seen, failure, flows, capacity, no_port };
+        Ok((area, told))
+    }
+
+    /// What became of packets so far.
+    #[must_use]
+    pub fn counters(&self) -> PacketCounters {
+        self.kernel.counters()
+    }
+
+    /// From what is held to what is wanted; what leaves makes room first.
+    fn batch(&self) -> Batch<PacketOp> {
+        let (held, wanted) = (&self.held.devices, &self.wanted.devices);
+        let puts = wanted.iter().filter(|(index, record)| held.get(index) != Some(record));
+        let puts =
+            puts.map(|(index, record)| PacketOp::PutDevice { index: *index, record: *record });
+        let gone = held.keys().filter(|index| !wanted.contains_key(index));
+        let gone = gone.map(|index| PacketOp::DeleteDevice { index: *index });
+        Batch { ops: gone.chain(puts).collect() }
+    }
+}
+
+/// What programs are to know of these devices.
+fn image(devices: &NodeDevices) -> PacketImage {
+    let record = |device: &towpath_model::NodeDevice| DeviceRecord {
+        v4: device.v4.map_or_else(Default::default, |ip| std::net::IpAddr::from(ip).into()),
+        v6: device.v6.map_or_else(Default::default, |ip| std::net::IpAddr::from(ip).into()),
+        flags: if device.pods { DeviceRecord::POD } else { 0 },
+        reserved: 0,
+    };
+    let devices = devices.devices.iter().map(|device| (device.index, record(device)));
+    PacketImage { devices: devices.collect() }
+}
+
+impl Area for Packets {
+    const NAME: &'static str = "packets";
+
+    fn needs(&self) -> &[Stream] {
+        &NEEDS
+    }
+
+    fn attachments(&self) -> Attachments {
+        self.attachments.clone()
+    }
+
+    fn plan(
+        &mut self,
+        view: &View<'_>,
+        _changes: &Changes,
+        _synced: &Synced,
+        _clock: &dyn Clock,
+    ) -> Planned {
+        // Until devices were read, what is in force stays so.
+        let Some(devices) = view.node_devices() else { return Planned::default() };
+        if self.seen.as_ref() == Some(devices) {
+            return Planned::default();
+        }
+        self.wanted = image(devices);
+        let own = devices.devices.iter().filter(|device| !device.pods);
+        self.attachments = Attachment::of_node(own.clone().map(|device| device.index));
+        let names: Vec<&str> = own.map(|device| &*device.name).collect();
+        tracing::info!(devices = ?names, "packets from outside are translated at these devices");
+        self.seen = Some(devices.clone());
+        Planned { attachments: Some(self.attachments.clone()), ..Planned::default() }
+    }
+
+    fn publish(&mut self, _synced: &Synced, _clock: &dyn Clock) -> Published {
+        let batch = self.batch();
+        self.failure = None;
+        if !batch.ops.is_empty() {
+            let applied = self.kernel.apply(&batch);
+            for op in batch.ops.iter().take(applied.done) {
+                // It was carried out: the image takes it, too.
+                let _taken = self.held.apply(op);
+            }
+            self.failure = applied.failure.map(|failure| failure.to_string());
+        }
+        let pending = self.failure.is_some();
+        Published { failure: self.failure.clone().map(Failure), pending }
+    }
+
+    fn repair(&mut self, _view: &View<'_>, _clock: &dyn Clock) -> Result<(), Failure> {
+        self.held = self.kernel.read().map_err(|error| Failure(error.to_string()))?;
+        Ok(())
+    }
+
+    fn outcome(&self, _of: &Key) -> Outcome {
+        self.failure.clone().map_or(Outcome::Done, Outcome::Failed)
+    }
+
+    fn problems(&self, out: &mut Vec<Problem>) {
+        out.extend(self.seen.iter().flat_map(of_devices));
+        let entries = self.flows.entries.load(Ordering::Relaxed);
+        let no_port = self.kernel.counters().no_port.saturating_sub(self.no_port);
+        if entries * 10 > u64::from(self.capacity) * NEARLY || no_port > 0 {
+            let why = format!(
+                "{entries} of {} entries are used, and {no_port} flows found no port or no room since \
+                 the daemon began: new flows are dropped, those that are there go on",
+                self.capacity
+            );
+            let action =
+                "look for a client that opens connections without end; more nodes share the load";
+            out.push(Problem::new(Code::FlowsFull, None, "flows of packets", &why, action));
+        }
+    }
+
+    fn is_due(&self, _now: Now) -> bool {
+        false
+    }
+}
+
+/// What is wrong with the devices that were read.
+fn of_devices(devices: &NodeDevices) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let own: Vec<_> = devices.devices.iter().filter(|device| !device.pods).collect();
+    if own.is_empty() {
+        let why = "none is up, has an address, an Ethernet header, and no pods behind it: nothing from \
+                   outside is translated";
+        let action = "the daemon runs in the host's network namespace (hostNetwork: true)";
+        problems.push(Problem::new(Code::NoWayIn, None, DEVICES, why, action));
+    }
+    let families: BTreeSet<usize> = own
+        .iter()
+        .flat_map(|device| [device.v4.map(|_| 0), device.v6.map(|_| 1)])
+        .flatten()
+        .collect();
+    for family in families.into_iter().filter(|family| !devices.forwards[*family]) {
+        let (name, switch) =
+            [("IPv4", "net.ipv4.ip_forward"), ("IPv6", "net.ipv6.conf.all.forwarding")][family];
+        let why = format!("{name} packets are not forwarded: those from outside reach no pod");
+        let action = format!("set {switch}=1");
+        problems.push(Problem::new(Code::NotForwarding, None, DEVICES, &why, &action));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests;
