@@ -64,6 +64,12 @@ impl EndpointSets {
     }
 }
 
+impl FromIterator<(Slot, EndpointSet)> for EndpointSets {
+    fn from_iter<I: IntoIterator<Item = (Slot, EndpointSet)>>(sets: I) -> Self {
+        Self { sets: sets.into_iter().map(|(slot, set)| (slot, Arc::new(set))).collect() }
+    }
+}
+
 /// What a backend leads to now.
 pub(crate) fn compile(view: &View<'_>, backend: &BackendRef) -> EndpointSet {
     let nothing = |missing| EndpointSet { endpoints: Box::default(), missing: Some(missing) };

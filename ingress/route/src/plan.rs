@@ -1,4 +1,5 @@
-//! Keeps the snapshots true. Work is proportional to the hosts and Services that changed.
+//! Keeps the snapshots true. What is compiled is proportional to the hosts and Services that changed; a
+//! snapshot that differs is a copy of the pointers of the one before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,18 +90,23 @@ impl RoutePlan {
         let mut update = Update::default();
         let dirty = self.read(view, changes, &mut update);
         let mut fresh = BTreeSet::new();
-        let mut table = None;
+        // Copied at the first difference.
+        let mut table = Arc::clone(&self.table);
         for host in &dirty.hosts {
-            let table = table.get_or_insert_with(|| RouteTable::clone(&self.table));
-            self.compile_host(host, table, &mut fresh);
+            let compiled = self.compile_host(host, &mut fresh);
+            if compiled.as_ref() != table.slot_of(host) {
+                Arc::make_mut(&mut table).put(host, compiled);
+            }
         }
         // The configured default is there before any Ingress is.
         if dirty.catch_all || changes.is_none() {
-            let table = table.get_or_insert_with(|| RouteTable::clone(&self.table));
-            self.compile_catch_all(table, &mut fresh);
+            let compiled = self.compile_catch_all(&mut fresh);
+            if compiled != table.catch_all {
+                Arc::make_mut(&mut table).catch_all = compiled;
+            }
         }
-        if let Some(table) = table.filter(|table| *table != *self.table) {
-            self.table = Arc::new(table);
+        if !Arc::ptr_eq(&table, &self.table) {
+            self.table = table;
             update.table = Some(Arc::clone(&self.table));
         }
         update.certificates = self.wishes(&dirty.hosts);
@@ -159,16 +165,15 @@ impl RoutePlan {
     fn compile_host(
         &mut self,
         host: &str,
-        into: &mut RouteTable,
         fresh: &mut BTreeSet<BackendRef>,
-    ) {
+    ) -> Option<Arc<HostTable>> {
         let ages = self.by_host.get(host).filter(|ages| !ages.is_empty()).cloned();
         let mut build = Build::new(&mut self.slots);
         let mut table = HostTable::default();
         let mut has_rule = false;
         for (_, name) in ages.iter().flatten() {
             let Some(served) = self.served.get(name) else { continue };
-            let mut rules = served.rules.iter().filter(|rule| *rule.host == *host).peekable();
+            let mut rules = served.rules_of(host).peekable();
             has_rule |= rules.peek().is_some();
             let default = served.default_backend().filter(|_| rules.peek().is_some());
             for path in rules.flat_map(|rule| &rule.paths) {
@@ -191,24 +196,20 @@ impl RoutePlan {
                 self.uses.remove(host)
             }
         };
-        release(&mut self.slots, &mut self.leaving, had.into_iter().flatten());
+        self.release(had.into_iter().flatten());
         // A host that a rule names is that host's, also without a path: no other rule serves it.
-        let table = has_rule.then(|| Arc::new(table));
-        let same = table.as_ref() == into.slot_of(host);
-        if !same {
-            into.put(host, table);
-        }
+        has_rule.then(|| Arc::new(table))
     }
 
-    fn compile_catch_all(&mut self, into: &mut RouteTable, fresh: &mut BTreeSet<BackendRef>) {
+    fn compile_catch_all(&mut self, fresh: &mut BTreeSet<BackendRef>) -> Option<Route> {
         self.catch_all_conflicts.clear();
         let mut build = Build::new(&mut self.slots);
-        into.catch_all = None;
+        let mut catch_all: Option<Route> = None;
         for (_, name) in &self.catch_alls {
             let Some(served) = self.served.get(name) else { continue };
             let Some(backend) = served.default_backend() else { continue };
-            match &into.catch_all {
-                None => into.catch_all = Some(build.route(served, "", "".into(), backend)),
+            match &catch_all {
+                None => catch_all = Some(build.route(served, "", "".into(), backend)),
                 Some(older) => {
                     let why = taken(&older.origin);
                     let action = "give it rules with hosts";
@@ -218,27 +219,39 @@ impl RoutePlan {
                 }
             }
         }
-        if let (None, Some(backend)) = (&into.catch_all, &self.settings.default_backend) {
+        if let (None, Some(backend)) = (&catch_all, &self.settings.default_backend) {
             let slot = build.slot(backend.clone());
             let origin = Origin { ingress: backend.service.clone(), path: "".into() };
             let policy = Arc::default();
             let target = Target::Service(slot);
-            into.catch_all = Some(Route { origin, target, policy, to_https: false });
+            catch_all = Some(Route { origin, target, policy, to_https: false });
         }
         let now = build.uses.pop();
         fresh.extend(now.clone());
         let had = std::mem::replace(&mut self.catch_all_use, now);
-        release(&mut self.slots, &mut self.leaving, had);
+        self.release(had);
+        catch_all
+    }
+
+    /// A table that is gone, or new, does not use these any more.
+    fn release(&mut self, had: impl IntoIterator<Item = BackendRef>) {
+        for backend in had {
+            if let Some(slot) = self.slots.release(&backend) {
+                self.leaving.push(slot);
+                self.missing.remove(&backend);
+            }
+        }
     }
 
     /// The certificates of these hosts; answers them all when one is different.
     fn wishes(&mut self, hosts: &BTreeSet<Box<str>>) -> Option<Arc<Certificates>> {
-        let mut now = Certificates::clone(&self.certificates);
+        // Copied at the first difference.
+        let mut now = Arc::clone(&self.certificates);
         for host in hosts {
             let mut won: Option<Wish> = None;
             for (_, name) in self.by_host.get(host).into_iter().flatten() {
                 let Some(served) = self.served.get(name) else { continue };
-                for (_, secret, at) in served.tls.iter().filter(|(of, ..)| of == host) {
+                for (secret, at) in served.tls_of(host) {
                     match &won {
                         None => {
                             let ingress = name.clone();
@@ -257,14 +270,15 @@ impl RoutePlan {
                 }
             }
             match won {
-                Some(wish) => now.hosts.insert(host.clone(), wish),
-                None => now.hosts.remove(host),
+                same if now.hosts.get(host) == same.as_ref() => None,
+                Some(wish) => Arc::make_mut(&mut now).hosts.insert(host.clone(), wish),
+                None => Arc::make_mut(&mut now).hosts.remove(host),
             };
         }
-        if now == *self.certificates {
+        if Arc::ptr_eq(&now, &self.certificates) {
             return None;
         }
-        self.certificates = Arc::new(now);
+        self.certificates = now;
         Some(Arc::clone(&self.certificates))
     }
 
@@ -305,7 +319,6 @@ impl RoutePlan {
                 now.sets.insert(slot, Arc::new(set));
             }
         }
-        self.missing.retain(|backend, _| self.slots.get(backend).is_some());
         for slot in std::mem::replace(&mut self.left, std::mem::take(&mut self.leaving)) {
             now.get_or_insert_with(|| EndpointSets::clone(&self.sets)).sets.remove(&slot);
         }
@@ -319,8 +332,4 @@ impl RoutePlan {
 struct Dirty {
     hosts: BTreeSet<Box<str>>,
     catch_all: bool,
-}
-
-fn release(slots: &mut Slots, leaving: &mut Vec<Slot>, had: impl IntoIterator<Item = BackendRef>) {
-    leaving.extend(had.into_iter().filter_map(|backend| slots.release(&backend)));
 }

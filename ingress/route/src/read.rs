@@ -1,6 +1,9 @@
 //! One Ingress that is served, as the tables of its hosts need it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use towpath_model::{
     Code, Ingress, Key, Kind, ObjectName, Problem,
@@ -26,6 +29,15 @@ pub(crate) struct Served {
     /// Hosts of `spec.tls` and the Secret each wants, with the number of the entry.
     pub(crate) tls: Vec<(Box<str>, Option<ObjectName>, usize)>,
     pub(crate) problems: Vec<Problem>,
+    /// What of `rules` and `tls` is about each host: an Ingress may name thousands.
+    by_host: BTreeMap<Box<str>, Places>,
+}
+
+/// Places in `rules` and `tls`.
+#[derive(Debug, Default)]
+struct Places {
+    rules: Vec<usize>,
+    tls: Vec<usize>,
 }
 
 /// One entry of `spec.rules`.
@@ -56,10 +68,17 @@ impl Served {
             rules: Vec::new(),
             tls: Vec::new(),
             problems,
+            by_host: BTreeMap::new(),
         };
         if !served.read.canary {
             served.read_rules();
             served.read_tls();
+        }
+        for (at, rule) in served.rules.iter().enumerate() {
+            served.by_host.entry(rule.host.clone()).or_default().rules.push(at);
+        }
+        for (at, (host, ..)) in served.tls.iter().enumerate() {
+            served.by_host.entry(host.clone()).or_default().tls.push(at);
         }
         served
     }
@@ -69,9 +88,32 @@ impl Served {
     }
 
     /// The hosts that it has a part in.
-    pub(crate) fn hosts(&self) -> BTreeSet<&str> {
-        let tls = self.tls.iter().map(|(host, ..)| &**host);
-        self.rules.iter().map(|rule| &*rule.host).chain(tls).collect()
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.by_host.keys().map(|host| &**host)
+    }
+
+    /// Its rules of a host, in the order in which they are written.
+    pub(crate) fn rules_of(&self, host: &str) -> impl Iterator<Item = &HostRule> {
+        let places = self.by_host.get(host).into_iter().flat_map(|places| &places.rules);
+        places.filter_map(|at| self.rules.get(*at))
+    }
+
+    /// The Secrets that it names for a host, with the number of the entry of `spec.tls`.
+    pub(crate) fn tls_of(&self, host: &str) -> impl Iterator<Item = (&Option<ObjectName>, usize)> {
+        let places = self.by_host.get(host).into_iter().flat_map(|places| &places.tls);
+        places.filter_map(|at| self.tls.get(*at)).map(|(_, secret, at)| (secret, *at))
+    }
+
+    /// What its rules and its default lead to, with the field that says so.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = (BackendRef, String)> {
+        let paths = self.rules.iter().flat_map(|rule| &rule.paths);
+        let named = paths.filter_map(|path| {
+            let (rule, number) = path.at;
+            let field = format!("spec.rules[{rule}].http.paths[{number}].backend.service");
+            Some((path.backend.clone()?, field))
+        });
+        let default = self.default_backend().flatten();
+        named.chain(default.map(|backend| (backend, "spec.defaultBackend.service".to_owned())))
     }
 
     /// `spec.defaultBackend`, whatever it names.
@@ -87,10 +129,8 @@ impl Served {
 
     /// Has this host a certificate of this Ingress's?
     pub(crate) fn has_tls(&self, host: &str) -> bool {
-        let wild = crate::host::parent(host);
-        self.tls.iter().any(|(of, ..)| {
-            **of == *host || of.strip_prefix("*.").is_some_and(|parent| Some(parent) == wild)
-        })
+        let has = |host: &str| self.by_host.get(host).is_some_and(|of| !of.tls.is_empty());
+        has(host) || crate::host::parent(host).is_some_and(|parent| has(&format!("*.{parent}")))
     }
 
     pub(crate) fn problem(&self, code: Code, field: &str, why: &str, action: &str) -> Problem {

@@ -43,18 +43,22 @@ impl RoutePlan {
         out.extend(self.conflicts.values().flatten().cloned());
         out.extend(self.catch_all_conflicts.iter().cloned());
         // A Service that is scaled to nothing is no fault of its Ingress.
-        let wrong = self.missing.iter().filter(|(_, missing)| **missing != Missing::Endpoints);
-        for (backend, missing) in wrong {
-            let first = ObjectName::new(&backend.service.namespace, "");
-            let same = |name: &ObjectName| name.namespace == backend.service.namespace;
-            let near = self.served.range(first..).take_while(|(name, _)| same(name));
-            out.extend(near.flat_map(|(_, served)| without(served, backend, *missing)));
+        if self.missing.values().all(|missing| *missing == Missing::Endpoints) {
+            return;
+        }
+        for served in self.served.values() {
+            for (backend, field) in served.backends() {
+                match self.missing.get(&backend) {
+                    None | Some(Missing::Endpoints) => {}
+                    Some(missing) => out.push(without(served, &backend, &field, *missing)),
+                }
+            }
         }
     }
 }
 
-/// A problem for each place where the Ingress names this backend.
-fn without(served: &Served, backend: &BackendRef, missing: Missing) -> Vec<Problem> {
+/// A backend that is not there.
+fn without(served: &Served, backend: &BackendRef, field: &str, missing: Missing) -> Problem {
     let port = match &backend.port {
         towpath_model::ingress::BackendPort::Number(number) => number.to_string(),
         towpath_model::ingress::BackendPort::Name(name) => format!("{name:?}"),
@@ -67,14 +71,6 @@ fn without(served: &Served, backend: &BackendRef, missing: Missing) -> Vec<Probl
         Missing::Endpoints => format!("Service {service} has no endpoint"),
     };
     let why = format!("{why}: requests are answered with 503");
-    let paths = served.rules.iter().flat_map(|rule| &rule.paths);
-    let named = paths.filter(|path| path.backend.as_ref() == Some(backend)).map(|path| {
-        let (rule, number) = path.at;
-        format!("spec.rules[{rule}].http.paths[{number}].backend.service")
-    });
-    let default = served.default_backend().flatten().filter(|default| default == backend);
-    let default = default.map(|_| "spec.defaultBackend.service".to_owned());
-    let fields = named.chain(default);
     let action = "name a Service and a port of it; it is served as soon as it is there";
-    fields.map(|field| served.problem(Code::BackendMissing, &field, &why, action)).collect()
+    served.problem(Code::BackendMissing, field, &why, action)
 }
