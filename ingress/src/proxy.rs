@@ -1,0 +1,271 @@
+//! What becomes of one request.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
+
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    uri::{Authority, PathAndQuery},
+};
+use hyper::{body::Incoming, upgrade};
+use towpath_route::{Found, Policy, Route, Slot, Target, normalise, request_host};
+
+use crate::{
+    Snapshots,
+    body::Body,
+    exchange::{Exchange, Moved},
+    fail::Fail,
+    guard::FIELDS_MAX,
+    guarded::{Fate, Told},
+    head::{self, From},
+    metrics::IngressMetrics,
+    pool::Pool,
+    serve::Open,
+    tunnel, upstream,
+};
+
+const TARGET_MAX: usize = 8 << 10;
+
+/// What a worker has for itself.
+pub(crate) struct Worker {
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) pool: Rc<Pool>,
+    /// Which endpoint of a backend is next.
+    pub(crate) turns: RefCell<HashMap<Slot, usize>>,
+    /// Random once, counted on: no two requests of a node have one.
+    pub(crate) id: (u64, Cell<u64>),
+    /// Port to which plain requests are redirected.
+    pub(crate) https_port: u16,
+    pub(crate) metrics: Arc<IngressMetrics>,
+}
+
+/// One client's connection.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) from: From,
+    pub(crate) fate: Told,
+    pub(crate) moved: Moved,
+    pub(crate) _open: Open,
+}
+
+/// Where a request goes, and what holds for it.
+struct Way {
+    endpoints: Vec<SocketAddr>,
+    policy: Arc<Policy>,
+}
+
+impl Connection {
+    pub(crate) async fn answer(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        self.moved.touch();
+        let metrics = &self.worker.metrics;
+        let wants_tunnel = head::wanted_upgrade(&request).is_some();
+        let id = self.worker.request_id();
+        let result = self.serve(request, id.clone()).await;
+        let mut response = result.unwrap_or_else(|fail| {
+            metrics.failed(fail.1);
+            let mut response = fail.response();
+            response.headers_mut().insert("x-request-id", id);
+            response
+        });
+        if wants_tunnel || self.fate.get() == Fate::Open {
+            let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            self.fate.set(if tunnel { Fate::Tunnel } else { Fate::Refused });
+        }
+        metrics.answered(response.status());
+        let headers = response.headers_mut();
+        headers.entry(header::SERVER).or_insert(HeaderValue::from_static("towpath"));
+        Ok(response)
+    }
+
+    async fn serve(
+        self: &Rc<Self>,
+        mut request: Request<Incoming>,
+        id: HeaderValue,
+    ) -> Result<Response<Body>, Fail> {
+        let host = authority(&request)?;
+        let way = match self.find(&request, host.as_ref())? {
+            Ok(way) => way,
+            Err(moved) => return Ok(moved),
+        };
+        let length = content_length(request.headers())?;
+        if way.policy.body_max.zip(length).is_some_and(|(max, length)| length > max) {
+            return Err(Fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
+        }
+        let upgrade = head::wanted_upgrade(&request);
+        let tunnel = upgrade.is_some().then(|| upgrade::on(&mut request));
+        let exchange = Exchange::new(self.moved.clone());
+        let (mut parts, incoming) = request.into_parts();
+        let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
+        head::forward(&mut parts.headers, host, self.from, id, upgrade);
+        parts.uri = origin_form(&parts.uri);
+        parts.version = Version::HTTP_11;
+        let body = Body::request(incoming, way.policy.body_max, &exchange);
+        if length.is_none() && !hyper::body::Body::is_end_stream(&body) {
+            // Also where hyper would send none: a GET may have a body.
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let request = Request::from_parts(parts, body);
+        let sent = upstream::send(&self.worker, way.endpoints, request, &exchange).await;
+        let (mut response, lease) = sent.map_err(|fail| match exchange.is_over() {
+            true => Fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            false => fail,
+        })?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(client) = tunnel else {
+                return Err(Fail(StatusCode::BAD_GATEWAY, "unasked_upgrade"));
+            };
+            let endpoint = upgrade::on(&mut response);
+            tokio::task::spawn_local(tunnel::join(Rc::clone(self), client, endpoint));
+            return Ok(response.map(|_nothing| Body::Text(None)));
+        }
+        head::strip(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
+        Ok(response.map(|incoming| Body::response(incoming, lease, &exchange)))
+    }
+
+    /// `Ok(Err(..))`: an answer that sends the client elsewhere.
+    fn find(
+        &self,
+        request: &Request<Incoming>,
+        host: Option<&HeaderValue>,
+    ) -> Result<Result<Way, Response<Body>>, Fail> {
+        let bad = |reason| Fail(StatusCode::BAD_REQUEST, reason);
+        if request.method() == Method::CONNECT {
+            return Err(Fail(StatusCode::METHOD_NOT_ALLOWED, "connect"));
+        }
+        let uri = request.uri();
+        if uri.path_and_query().map_or(0, |target| target.as_str().len()) > TARGET_MAX {
+            return Err(Fail(StatusCode::URI_TOO_LONG, "target_too_long"));
+        }
+        if request.headers().len() > FIELDS_MAX {
+            // Of HTTP/1 the guard has counted them.
+            return Err(Fail(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too_many_fields"));
+        }
+        let authority = match host {
+            Some(host) => host.to_str().map_err(|_error| bad("bad_host"))?,
+            None => "",
+        };
+        let name = match authority {
+            "" => "".into(),
+            some => request_host(some).map_err(|_error| bad("bad_host"))?,
+        };
+        let path = normalise(uri.path()).map_err(|_error| bad("bad_path"))?;
+        let table = self.worker.snapshots.table.load();
+        let route = match table.find(&name, &path) {
+            Found::Route(route) => route,
+            Found::Nothing => return Err(Fail(StatusCode::NOT_FOUND, "no_route")),
+            Found::Ambiguous => return Err(bad("ambiguous_path")),
+        };
+        let solver = path.starts_with("/.well-known/acme-challenge/");
+        if route.to_https && !self.from.secure && !solver && !name.is_empty() {
+            return Ok(Err(self.worker.to_https(&name, uri)));
+        }
+        self.worker.way(route).map(Ok)
+    }
+}
+
+impl Worker {
+    fn way(&self, route: &Route) -> Result<Way, Fail> {
+        let unavailable = |reason| Fail(StatusCode::SERVICE_UNAVAILABLE, reason);
+        let slot = match route.target {
+            Target::Service(slot) => slot,
+            Target::Closed(_) => return Err(unavailable("route_closed")),
+            Target::NoBackend => return Err(unavailable("no_backend")),
+        };
+        let sets = self.snapshots.sets.load();
+        let set = sets.get(slot).ok_or_else(|| unavailable("no_endpoints"))?;
+        if let Some(missing) = set.missing {
+            return Err(unavailable(missing.as_str()));
+        }
+        let mut turns = self.turns.borrow_mut();
+        let begin = || usize::try_from(self.id.0 & 0xffff).unwrap_or(0);
+        let turn = turns.entry(slot).or_insert_with(begin);
+        *turn = turn.wrapping_add(1);
+        let first = *turn % set.endpoints.len().max(1);
+        let (before, after) = set.endpoints.split_at_checked(first).unwrap_or_default();
+        let endpoints = after.iter().chain(before).copied().take(3).collect();
+        Ok(Way { endpoints, policy: Arc::clone(&route.policy) })
+    }
+
+    /// Forgets connections that waited too long, and backends that are gone.
+    pub(crate) fn sweep(&self) {
+        self.pool.sweep();
+        let sets = self.snapshots.sets.load();
+        self.turns.borrow_mut().retain(|slot, _| sets.get(*slot).is_some());
+    }
+
+    fn request_id(&self) -> HeaderValue {
+        let (random, count) = &self.id;
+        let now = count.get().wrapping_add(1);
+        count.set(now);
+        let text = format!("{random:016x}{now:016x}");
+        HeaderValue::try_from(text).unwrap_or_else(|_error| HeaderValue::from_static(""))
+    }
+
+    fn to_https(&self, host: &str, uri: &Uri) -> Response<Body> {
+        let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let port = match self.https_port {
+            443 => String::new(),
+            other => format!(":{other}"),
+        };
+        let mut response = Response::new(Body::Text(None));
+        *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+        if let Ok(location) = HeaderValue::try_from(format!("https://{host}{port}{target}")) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
+/// The authority that counts: of the target (RFC 9112 3.2.2), else Host. One that is said twice
+/// differently is refused.
+fn authority(request: &Request<Incoming>) -> Result<Option<HeaderValue>, Fail> {
+    let bad = Fail(StatusCode::BAD_REQUEST, "bad_host");
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(bad);
+    }
+    let target = request.uri().authority().map(Authority::as_str);
+    if target.is_some_and(|target| target.contains('@')) {
+        return Err(bad);
+    }
+    match (target, host) {
+        (Some(target), Some(host)) if request.version() == Version::HTTP_2 => {
+            let same = host.as_bytes().eq_ignore_ascii_case(target.as_bytes());
+            if same { Ok(Some(host.clone())) } else { Err(bad) }
+        }
+        (Some(target), _) => HeaderValue::try_from(target).map(Some).map_err(|_error| bad),
+        (None, Some(host)) => Ok(Some(host.clone())),
+        // The guard lets only HTTP/1.0 come without.
+        (None, None) if request.version() == Version::HTTP_10 => Ok(None),
+        (None, None) => Err(bad),
+    }
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    let target = uri.path_and_query().cloned();
+    Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
+}
+
+/// The length that the request says. HTTP/1 was judged by the guard; a request of HTTP/2 becomes one of
+/// HTTP/1, where a second length would be another framing.
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Fail> {
+    let bad = Fail(StatusCode::BAD_REQUEST, "bad_length");
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(None) };
+    if lengths.next().is_some() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
+        return Err(bad);
+    }
+    let length = length.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or(bad)
+}
