@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dns;
+pub mod ingress;
 pub mod metrics;
 pub mod packets;
 mod panics;

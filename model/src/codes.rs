@@ -78,6 +78,10 @@ codes! {
     AnnotationIgnored 8004 "An annotation of an Ingress is not honoured; requests are served without it."
     RouteClosed 8005 "An annotation that restricts or changes requests is not honoured: routes are closed."
     RouteUnusable 8006 "A host or path of an Ingress cannot be used."
+    CertificateMissing 8007 "The Secret of a certificate is not there, or holds none that can be served."
+    CertificateOtherName 8008 "A certificate is not made out to a host that it is served for."
+    CertificatesCut 8009 "More Secrets with certificates are named than are read."
+    IngressPortTaken 8010 "An address and port of Ingress cannot be had on this node."
 }
 
 impl fmt::Display for Code {

@@ -8,6 +8,7 @@ use towpath_model::Stream;
 use crate::{
     config::Config,
     dns::{self, Dns},
+    ingress::{self, Ingress},
     packets::{self, Packets},
     policy::{self, Policy},
     reconcile::{Areas, Has, Runner, Running},
@@ -24,6 +25,8 @@ pub struct Daemon {
     pub packets: Option<Runner<Packets>>,
     /// The cluster's DNS.
     pub dns: Option<Runner<Dns>>,
+    /// Requests from outside, by host and path.
+    pub ingress: Option<Runner<Ingress>>,
 }
 
 /// What the areas of this configuration need before they plan.
@@ -31,14 +34,16 @@ pub(super) fn needs(config: &Config) -> BTreeSet<Stream> {
     let names = config.dns.as_ref().map(|_on| dns::NEEDS);
     let policies = config.network_policy.then_some(&policy::NEEDS);
     let packets = config.packets.then_some(&packets::NEEDS);
+    let routes = config.ingress.as_ref().map(|_on| ingress::NEEDS);
     let optional = names.into_iter().flatten().chain(policies.into_iter().flatten().cloned());
     let optional = optional.chain(packets.into_iter().flatten().cloned());
+    let optional = optional.chain(routes.into_iter().flatten());
     services::NEEDS.into_iter().chain(optional).collect()
 }
 
 impl Areas for Daemon {
     fn each(&self, each: &mut dyn FnMut(&dyn Running)) {
-        let Self { policy, services, packets, dns } = self;
+        let Self { policy, services, packets, dns, ingress } = self;
         if let Some(policy) = policy {
             each(policy);
         }
@@ -50,11 +55,14 @@ impl Areas for Daemon {
         }
         if let Some(dns) = dns {
             each(dns);
+        }
+        if let Some(ingress) = ingress {
+            each(ingress);
         }
     }
 
     fn each_mut(&mut self, each: &mut dyn FnMut(&mut dyn Running)) {
-        let Self { policy, services, packets, dns } = self;
+        let Self { policy, services, packets, dns, ingress } = self;
         if let Some(policy) = policy {
             each(policy);
         }
@@ -66,6 +74,9 @@ impl Areas for Daemon {
         }
         if let Some(dns) = dns {
             each(dns);
+        }
+        if let Some(ingress) = ingress {
+            each(ingress);
         }
     }
 }

@@ -21,8 +21,7 @@ use crate::{
     admin::{self, Admin, Listener, Ports, Route, Servers},
     clock::SystemClock,
     config::{Config, SourceConfig},
-    dns::{self, Serving},
-    packets,
+    dns, ingress, packets,
     policy::{self, Policy},
     reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
     services::{self, HealthCheck, HealthChecks, ServiceAudit, ServiceEnds, StaleUdp, Sweeper},
@@ -30,10 +29,9 @@ use crate::{
     vitals::Vitals,
 };
 
-/// What no area serves yet.
-const NOT_SERVED: &str = "Ingress";
 /// What is not served while it is off.
 const NO_POLICY: &str = "NetworkPolicy (features.networkPolicy is off)";
+const NO_INGRESS: &str = "Ingress (features.ingress is off)";
 /// Name of the loop's thread.
 pub(super) const LOOP: &str = "reconcile";
 /// Name of the admin servers' thread.
@@ -77,7 +75,9 @@ pub(super) struct Running {
     pub(super) drain: watch::Sender<bool>,
     pub(super) threads: Threads,
     /// What serves DNS, not begun yet.
-    pub(super) dns: Option<Serving>,
+    pub(super) dns: Option<dns::Serving>,
+    /// What takes requests, not begun yet.
+    pub(super) ingress: Option<ingress::Serving>,
 }
 
 /// The loop, and everything that looks at it.
@@ -109,11 +109,13 @@ pub(super) fn start(
         }
         None => None,
     };
+    let (ingress, requests) = requests(config, &metrics)?.unzip();
     let areas = Daemon {
         policy: policy.map(Runner::new),
         services: Some(Runner::new(services)),
         packets: packets.map(Runner::new),
         dns,
+        ingress: ingress.map(Runner::new),
     };
     streams.send_replace(areas.streams());
     let outputs = Outputs {
@@ -131,7 +133,17 @@ pub(super) fn start(
     let (drain, draining) = watch::channel(false);
     let admin = Watching { config, asker, health: &health, vitals, metrics, clock };
     admin.start(&mut threads, observers, draining)?;
-    Ok(Running { drain, threads, dns: serving })
+    Ok(Running { drain, threads, dns: serving, ingress: requests })
+}
+
+/// Ingress, where it is switched on.
+fn requests(
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<Option<(ingress::Ingress, ingress::Serving)>> {
+    let Some(ingress) = &config.ingress else { return Ok(None) };
+    let admission = matches!(config.source, SourceConfig::Kube { .. });
+    ingress::build(ingress, !admission, &metrics.ingress).map(Some)
 }
 
 /// Starts the thread that waits for grace periods.
@@ -196,9 +208,9 @@ impl Watching<'_> {
                     true => &packets::NOT_SERVED[..],
                     false => &[packets::OFF],
                 };
+                let ingress = self.config.ingress.is_none().then_some(NO_INGRESS);
                 let all = services::NOT_SERVED.into_iter().chain(packets.iter().copied());
-                let all = all.chain(policy.iter().copied());
-                let all = all.chain(dns).chain([NOT_SERVED]);
+                let all = all.chain(policy.iter().copied()).chain(dns).chain(ingress);
                 all.map(str::to_owned).collect()
             },
         });

@@ -7,6 +7,7 @@ use prometheus::IntGauge;
 use crate::{
     admin::AdminMetrics,
     dns::DnsMetrics,
+    ingress::IngressMetrics,
     metrics::{Error, Registry},
     packets::PacketMetrics,
     reconcile::LoopMetrics,
@@ -23,6 +24,7 @@ pub(super) struct Metrics {
     pub(super) services: Arc<ServiceMetrics>,
     pub(super) dns: Arc<DnsMetrics>,
     pub(super) packets: Arc<PacketMetrics>,
+    pub(super) ingress: Arc<IngressMetrics>,
     pub(super) problems: IntGauge,
 }
 
@@ -37,6 +39,7 @@ impl Metrics {
             services: Arc::new(ServiceMetrics::new(&registry)?),
             dns: Arc::new(DnsMetrics::new(&registry)?),
             packets: Arc::new(PacketMetrics::new(&registry)?),
+            ingress: Arc::new(IngressMetrics::new(&registry)?),
             problems: registry.gauge("towpath_problems", "Problems of objects")?,
             registry: Arc::new(registry),
         })

@@ -23,6 +23,7 @@ use crate::{
     admin,
     clock::SystemClock,
     config::{Config, SocketLb, SourceConfig},
+    ingress,
     reconcile::Wake,
     services,
     source::{Feed, Health, Wants, kube, manifests, node_facts, pod_devices},
@@ -135,11 +136,19 @@ async fn serve(
     };
     serving.send_replace(true);
     let wakes = ends.wakes.clone();
-    let Running { drain, mut threads, dns } = start(config, opened, clock, ends, known)?;
+    let Running { drain, mut threads, dns, ingress } = start(config, opened, clock, ends, known)?;
     let (closing, closed) = oneshot::channel();
     match dns {
         Some(dns) => {
             let serving = dns.serve(wakes.clone(), drain.subscribe(), closing);
+            tasks.spawn(async { Ok(serving.await?) });
+        }
+        None => drop(closing),
+    }
+    let (closing, drained) = oneshot::channel();
+    match ingress {
+        Some(ingress) => {
+            let serving = ingress.serve(descriptors::limit(), drain.subscribe(), closing);
             tasks.spawn(async { Ok(serving.await?) });
         }
         None => drop(closing),
@@ -152,6 +161,9 @@ async fn serve(
     // Without DNS there is nothing to close, and the other end is gone.
     if tokio::time::timeout(STOP, closed).await.is_err() {
         tracing::warn!("DNS does not close: its address stays this node's");
+    }
+    if tokio::time::timeout(ingress::DRAIN + STOP, drained).await.is_err() {
+        tracing::warn!("Ingress does not drain: closing its connections");
     }
     ended
 }

@@ -23,6 +23,16 @@ pub(super) fn switch(
     typed: Option<&Spanned<String>>,
     faults: &mut Vec<Fault>,
 ) -> bool {
+    switch_of(layers, &format!("features.{name}"), typed, faults)
+}
+
+/// Any setting that is on or off; not set: off.
+pub(super) fn switch_of(
+    layers: &Layers<'_>,
+    path: &str,
+    typed: Option<&Spanned<String>>,
+    faults: &mut Vec<Fault>,
+) -> bool {
     let Some(typed) = typed.map(|spanned| layers.of_file(spanned)) else { return false };
     match typed.value.as_str() {
         // Readers of YAML 1.1, such as helm, write what was `on` as `true`.
@@ -30,7 +40,7 @@ pub(super) fn switch(
         "off" | "false" => false,
         other => {
             let action = suggest::advice(other, &["on", "off"]);
-            faults.push(typed.fault(&format!("features.{name}"), "is neither on nor off", action));
+            faults.push(typed.fault(path, "is neither on nor off", action));
             false
         }
     }

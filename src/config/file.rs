@@ -34,6 +34,7 @@ pub(super) struct File {
     pub(super) features: Option<Features>,
     pub(super) cluster_domain: Option<Spanned<String>>,
     pub(super) dns: Option<Dns>,
+    pub(super) ingress: Option<Ingress>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +43,7 @@ pub(super) struct Features {
     pub(super) dns: Option<Spanned<String>>,
     pub(super) network_policy: Option<Spanned<String>>,
     pub(super) packets: Option<Spanned<String>>,
+    pub(super) ingress: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +52,18 @@ pub(super) struct Dns {
     pub(super) service: Option<Spanned<String>>,
     pub(super) upstreams: Option<Vec<Spanned<String>>>,
     pub(super) resolv_conf: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Ingress {
+    pub(super) http: Option<Vec<Spanned<String>>>,
+    pub(super) https: Option<Vec<Spanned<String>>>,
+    pub(super) controllers: Option<Vec<Spanned<String>>>,
+    pub(super) class_annotations: Option<Vec<Spanned<String>>>,
+    pub(super) without_class: Option<Spanned<String>>,
+    pub(super) ssl_redirect: Option<Spanned<String>>,
+    pub(super) default_certificate: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

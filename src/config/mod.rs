@@ -11,6 +11,7 @@ mod environment;
 mod fault;
 mod features;
 mod file;
+mod ingress;
 mod kernel;
 mod layers;
 mod log;
@@ -26,6 +27,7 @@ pub use args::RunArgs;
 pub use dns::DnsConfig;
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Origin};
+pub use ingress::IngressConfig;
 pub use kernel::{BPFFS, KernelConfig};
 pub use log::{LogConfig, LogFormat};
 pub use services::{ServicesConfig, SocketLb};
@@ -56,6 +58,8 @@ pub struct Config {
     pub network_policy: bool,
     /// Are packets translated at the node's devices?
     pub packets: bool,
+    /// Where Ingresses are served; `None`: they are not.
+    pub ingress: Option<IngressConfig>,
 }
 
 impl Config {
@@ -85,6 +89,7 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
     let dns = dns::resolve(&layers, &mut faults);
     let network_policy = features::network_policy(&layers, &mut faults);
     let packets = features::packets(&layers, &mut faults);
+    let ingress = ingress::resolve(&layers, &mut faults);
     match (node_name, source, kernel, services, admin, log) {
         (Some(node_name), Some(source), Some(kernel), Some(services), Some(admin), Some(log))
             if faults.is_empty() =>
@@ -101,6 +106,7 @@ fn resolve(args: &RunArgs, file: &file::File, environment: &Environment) -> Resu
                 dns,
                 network_policy,
                 packets,
+                ingress,
             })
         }
         _ => Err(Faults(faults)),

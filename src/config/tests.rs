@@ -268,7 +268,7 @@ fn the_reference_is_complete() {
         );
     }
     // The parser's own list of keys, as a mistake spells it out.
-    let sections = ["source", "capacities", "log", "features", "dns"];
+    let sections = ["source", "capacities", "log", "features", "dns", "ingress"];
     for section in [""].into_iter().chain(sections) {
         let prefix = if section.is_empty() { String::new() } else { format!("{section}.") };
         let text = if section.is_empty() {

@@ -134,6 +134,7 @@ impl Fixture {
             packets: None,
             services: Some(services),
             dns: None,
+            ingress: None,
         })
     }
 }

@@ -81,7 +81,7 @@ struct Told {
 
 impl Told {
     /// Tells what is new.
-    async fn tell(
+    async fn send(
         &mut self,
         feed: &Feed,
         pods: Vec<PodDevice>,
@@ -149,7 +149,7 @@ async fn follow(
             .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
         let pending = devices.iter().any(|device| device.addresses.is_empty());
         without_address = if pending { without_address + 1 } else { 0 };
-        told.tell(feed, devices, node).await?;
+        told.send(feed, devices, node).await?;
         health.note(ORIGIN, Vec::new());
         let soon = pending && without_address < PATIENCE;
         let reread = tokio::time::sleep(if soon { PENDING } else { REREAD });

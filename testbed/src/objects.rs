@@ -56,6 +56,62 @@ pub fn network_policy(namespace: &str, name: &str, spec: &Value) -> Value {
     })
 }
 
+/// An IngressClass of Towpath's.
+#[must_use]
+pub fn ingress_class(name: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": { "name": name },
+        "spec": { "controller": "towpath.io/ingress" },
+    })
+}
+
+/// An Ingress in namespace `default`: hosts, each with its paths (prefixes) and their Services, port 80;
+/// and the Secret of all of them, if there is one.
+#[must_use]
+pub fn ingress(
+    name: &str,
+    class: &str,
+    hosts: &[(&str, &[(&str, &str)])],
+    secret: Option<&str>,
+) -> Value {
+    let path = |(path, service): &(&str, &str)| {
+        json!({
+            "path": path, "pathType": "Prefix",
+            "backend": { "service": { "name": service, "port": { "number": 80 } } },
+        })
+    };
+    let rules: Vec<Value> = hosts
+        .iter()
+        .map(|(host, paths)| {
+            let paths: Vec<Value> = paths.iter().map(path).collect();
+            json!({ "host": host, "http": { "paths": paths } })
+        })
+        .collect();
+    let names: Vec<&str> = hosts.iter().map(|(host, _)| *host).collect();
+    let tls: Vec<Value> =
+        secret.iter().map(|secret| json!({ "hosts": names, "secretName": secret })).collect();
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": { "name": name, "namespace": "default" },
+        "spec": { "ingressClassName": class, "rules": rules, "tls": tls },
+    })
+}
+
+/// A Secret with a certificate, both PEM, in namespace `default`.
+#[must_use]
+pub fn tls_secret(name: &str, certificate: &str, key: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "name": name, "namespace": "default" },
+        "data": { "tls.crt": base64(certificate), "tls.key": base64(key) },
+    })
+}
+
+fn base64(text: &str) -> String {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    BASE64_STANDARD.encode(text)
+}
+
 /// An endpoint: where it is and what its conditions are.
 #[derive(Clone, Debug)]
 pub struct Endpoint<'a> {

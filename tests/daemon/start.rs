@@ -53,6 +53,7 @@ pub(crate) fn start(
         services: Some(Runner::new(services)),
         packets: None,
         dns: None,
+        ingress: None,
     };
     let outputs = Outputs {
         relists: relists_out,

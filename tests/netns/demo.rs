@@ -51,6 +51,12 @@ fn exactly_the_traffic_of_packets_fails_without_it() {
 
 #[test]
 #[ignore = "needs root"]
+fn exactly_the_requests_fail_without_ingress() {
+    exactly_its_traffic_fails("ingress", 9);
+}
+
+#[test]
+#[ignore = "needs root"]
 fn exactly_the_queries_fail_without_dns() {
     exactly_its_traffic_fails("dns", 20);
 }

@@ -12,6 +12,7 @@ mod endpoints;
 mod front;
 mod health;
 mod hostile;
+mod ingress;
 mod manifests;
 mod network_policy;
 mod north_south;

@@ -132,8 +132,18 @@ impl Bed {
 
     /// SIGTERM, and waits until the daemon has ended.
     pub(crate) fn stop(&mut self, node: usize) {
+        self.terminate(node);
+        self.ends(node);
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn terminate(&self, node: usize) {
+        terminate(self.daemons[node].as_ref().unwrap());
+    }
+
+    /// Waits until a daemon that was told to stop has ended.
+    pub(crate) fn ends(&mut self, node: usize) {
         let mut daemon = self.daemons[node].take().unwrap();
-        terminate(&daemon);
         assert!(daemon.wait().unwrap().success());
     }
 

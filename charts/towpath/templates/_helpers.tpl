@@ -67,6 +67,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or (eq $dns "on") (eq $dns "true") }}yes{{ end -}}
 {{- end }}
 
+{{- /* Are Ingresses served? */ -}}
+{{- define "towpath.ingress" -}}
+{{- $ingress := dig "features" "ingress" "off" .Values.config | toString -}}
+{{- if or (eq $ingress "on") (eq $ingress "true") }}yes{{ end -}}
+{{- end }}
+
 {{- /* The daemon's whole configuration file. */ -}}
 {{- define "towpath.config" -}}
 {{- $own := dict "bpffs" "/host/bpf/towpath" "cgroupRoot" "/host/cgroup" "runDir" "/run/towpath" "apiServers" (include "towpath.apiServers" . | fromJsonArray) -}}

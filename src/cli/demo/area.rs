@@ -13,6 +13,8 @@ pub(super) enum Area {
     Packets,
     /// Each node answers its pods' DNS queries
     Dns,
+    /// Each node takes requests and leads them by host and path
+    Ingress,
 }
 
 impl Area {
@@ -23,6 +25,7 @@ impl Area {
             Self::Services => "services",
             Self::Packets => "packets",
             Self::Dns => "dns",
+            Self::Ingress => "ingress",
         }
     }
 }

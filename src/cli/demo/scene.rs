@@ -32,6 +32,12 @@ pub(super) const STICKY: [&str; 2] = ["10.96.0.30", "fd00:96::30"];
 pub(super) const LOCAL: [&str; 2] = ["10.96.0.40", "fd00:96::40"];
 pub(super) const LOAD_BALANCER: [&str; 2] = ["203.0.113.10", "2001:db8::10"];
 pub(super) const EXTERNAL: [&str; 2] = ["198.51.100.10", "2001:db8:1::10"];
+const FRONT: [&str; 2] = ["10.96.0.60", "fd00:96::60"];
+/// Hosts of Ingresses: with a certificate, without, one whose Ingress goes, one without endpoints.
+pub(super) const SHOP_HOST: &str = "shop.example";
+pub(super) const PLAIN_HOST: &str = "plain.example";
+pub(super) const LINES_HOST: &str = "lines.example";
+pub(super) const EMPTY_HOST: &str = "empty.example";
 /// The cluster's DNS.
 pub(super) const DNS: [&str; 2] = ["10.96.0.53", "fd00:96::53"];
 /// A name that the upstream of the nodes knows.
@@ -66,6 +72,10 @@ pub(super) struct Scene {
     policy: bool,
     /// Are packets from outside translated?
     packets: bool,
+    /// Are requests taken?
+    ingress: bool,
+    /// The shop's, DER; it is its own authority.
+    pub(super) certificate: Vec<u8>,
     kubeconfig: PathBuf,
     exe: PathBuf,
     // Last: everything else runs inside it.
@@ -110,6 +120,8 @@ impl Scene {
             dns: in_force != InForce::Without(Area::Dns),
             policy: true,
             packets: true,
+            ingress: in_force != InForce::Without(Area::Ingress),
+            certificate: Vec::new(),
             kubeconfig,
             exe,
             cluster,
@@ -119,6 +131,7 @@ impl Scene {
         for vip in [WEB, LOAD_BALANCER, EXTERNAL, EMPTY].into_iter().flatten() {
             scene.cluster.lead(ip(vip), 0)?;
         }
+        scene.front()?;
         let began = Instant::now();
         for node in 0..scene.cluster.nodes.len() {
             let daemon = scene.start(node)?;
@@ -174,6 +187,26 @@ impl Scene {
         pods.iter().map(endpoint).collect()
     }
 
+    /// What is in front of the shop: hosts, one of them with a certificate, and where their paths lead.
+    fn front(&mut self) -> Result<()> {
+        self.api.put(service("front", FRONT, json!({})))?;
+        let ports = [("http", "TCP", TARGET)];
+        self.api.put(slice("front", false, &ports, &self.ready_endpoints(&[(0, 1)])))?;
+        self.api.put(objects::ingress_class("towpath"))?;
+        let pair = rcgen::generate_simple_self_signed(vec![SHOP_HOST.to_owned()])?;
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        self.api.put(objects::tls_secret("shop-tls", &certificate, &key))?;
+        self.certificate = pair.cert.der().to_vec();
+        let paths: &[_] = &[("/", "front"), ("/api", "db")];
+        let put = |name, host, paths, secret| {
+            self.api.put(objects::ingress(name, "towpath", &[(host, paths)], secret))
+        };
+        put("shop", SHOP_HOST, paths, Some("shop-tls"))?;
+        put("plain", PLAIN_HOST, paths, None)?;
+        put("lines", LINES_HOST, paths, None)?;
+        put("empty", EMPTY_HOST, &[("/", "empty")], None)
+    }
+
     /// Starts a node's daemon.
     pub(super) fn start(&self, node: usize) -> Result<Child> {
         let bed = &self.cluster.nodes[node];
@@ -181,9 +214,10 @@ impl Scene {
         let config = bed.run_dir.join("config.yaml");
         let switch = |on| if on { "on" } else { "off" };
         let (dns, policy, packets) = (switch(self.dns), switch(self.policy), switch(self.packets));
+        let ingress = switch(self.ingress);
         let upstream = self.cluster.control.v4();
         let text = format!(
-            "features: {{dns: {dns}, networkPolicy: {policy}, packets: {packets}}}\n\
+            "features: {{dns: {dns}, networkPolicy: {policy}, packets: {packets}, ingress: {ingress}}}\n\
              dns: {{upstreams: ['{upstream}']}}\n"
         );
         std::fs::write(&config, text)?;
@@ -235,7 +269,7 @@ impl Scene {
             // The programs are what carries Services, and they carry nothing else.
             InForce::Without(Area::Services) | InForce::WithoutPrograms => self.detach()?,
             // The daemons were started without it.
-            InForce::Without(Area::Dns) => {}
+            InForce::Without(Area::Dns | Area::Ingress) => {}
         }
         self.patience_ms = NO_ANSWER_MS;
         Ok(())

@@ -61,6 +61,13 @@ pub enum Ask {
         /// Milliseconds at most.
         timeout_ms: u64,
     },
+    /// One request of HTTP; the answer is an [`super::HttpSeen`].
+    Http(super::HttpAsk),
+    /// A line on the connection that has left HTTP, and one back.
+    Line {
+        /// Without its end.
+        line: String,
+    },
     /// Run on this processor only.
     Pin {
         /// Its number.

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     agent::{Ask, Seen},
     echo::{ECHO, canonical, println_now},
+    http,
     load::Running,
     measure, names,
 };
@@ -24,6 +25,7 @@ use super::{
 pub fn serve_agent() -> Result<()> {
     let mut kept: BTreeMap<u32, UdpSocket> = BTreeMap::new();
     let mut connection = None;
+    let mut tunnel = None;
     let mut load = None;
     for line in io::stdin().lines() {
         let answer = match serde_json::from_str(&line?)? {
@@ -54,6 +56,11 @@ pub fn serve_agent() -> Result<()> {
                 let timeout = Duration::from_millis(timeout_ms);
                 serde_json::to_string(&names::resolve(server, &name, &record, tcp, timeout))?
             }
+            Ask::Http(ask) => serde_json::to_string(&http::ask(&ask, &mut tunnel))?,
+            Ask::Line { line } => serde_json::to_string(&seen(|| {
+                let tunnel = tunnel.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+                Ok((tunnel.line(&line)?, None))
+            }))?,
             Ask::Pin { cpu } => serde_json::to_string(&seen(|| measure::pin(cpu)))?,
             Ask::Compare { one, other, udp, count } => {
                 serde_json::to_string(&measure::compare(one, other, udp, count)?)?

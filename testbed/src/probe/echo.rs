@@ -1,5 +1,5 @@
 //! Echo servers: they answer every line, and every datagram, with their name and the peer they see;
-//! what begins with [`ECHO`] comes back as it is.
+//! what begins with [`ECHO`] comes back as it is, and a request of HTTP has an answer of HTTP.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::measure;
+use super::{http, measure};
 
 /// What comes back as it is begins with this.
 pub(super) const ECHO: &str = "echo ";
@@ -75,7 +75,9 @@ fn answer(mut stream: TcpStream, name: &str) -> Option<()> {
         if lines.read_line(&mut line).ok()? == 0 {
             return Some(());
         }
-        if line.starts_with(ECHO) {
+        if http::is_request(&line) {
+            http::answer(&mut lines, &mut stream, name, peer).ok()?;
+        } else if line.starts_with(ECHO) {
             stream.write_all(line.as_bytes()).ok()?;
         } else {
             stream.write_all(format!("{name} {peer}\n").as_bytes()).ok()?;

@@ -113,7 +113,20 @@ pub(crate) const AREAS: &[Area] = &[
             Tests { package: "towpath", of: Of::Target("netns"), named: &["dns::"] },
         ],
     },
-    Area { name: "ingress", tests: &[target("towpath-model", "ingress"), all("towpath-route")] },
+    Area {
+        name: "ingress",
+        tests: &[
+            target("towpath-model", "ingress"),
+            all("towpath-route"),
+            all("towpath-ingress"),
+            units("towpath", &["config::ingress", "ingress::certificates"]),
+            Tests {
+                package: "towpath",
+                of: Of::Target("netns"),
+                named: &["ingress::", "demo::exactly_the_requests"],
+            },
+        ],
+    },
 ];
 
 impl Tests {

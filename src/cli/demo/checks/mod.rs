@@ -2,6 +2,7 @@
 //! its area is switched off proves nothing.
 
 mod dns;
+mod ingress;
 mod packets;
 mod policy;
 mod services;
@@ -84,6 +85,7 @@ fn all(scene: &Scene) -> Vec<Check> {
     checks.extend(packets::checks(scene));
     checks.extend(dns::checks(scene));
     checks.extend(policy::checks());
+    checks.extend(ingress::checks());
     checks
 }
 

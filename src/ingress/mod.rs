@@ -1,0 +1,21 @@
+//! Ingress: requests from outside, led to endpoints by host and path, as an area of the loop.
+//!
+//! | file | what |
+//! |---|---|
+//! | `build.rs` | out of the configuration |
+//! | `area.rs` | objects into the snapshots that the engine serves |
+//! | `certificates.rs` | Secrets into certificates; the last good one is kept |
+//! | `serve.rs` | addresses and ports, and the engine's start and end |
+//! | `metrics.rs` | what is counted |
+
+mod area;
+mod build;
+mod certificates;
+mod metrics;
+mod serve;
+
+pub use area::Ingress;
+pub use build::build;
+pub use serve::{DRAIN, ServeError, Serving};
+pub use towpath_ingress::IngressMetrics;
+pub use towpath_route::NEEDS;
