@@ -73,6 +73,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or (eq $ingress "on") (eq $ingress "true") }}yes{{ end -}}
 {{- end }}
 
+{{- /* Are NetworkPolicies enforced? */ -}}
+{{- define "towpath.policy" -}}
+{{- $policy := dig "features" "networkPolicy" "off" .Values.config | toString -}}
+{{- if or (eq $policy "on") (eq $policy "true") }}yes{{ end -}}
+{{- end }}
+
 {{- /* The daemon's whole configuration file. */ -}}
 {{- define "towpath.config" -}}
 {{- $own := dict "bpffs" "/host/bpf/towpath" "cgroupRoot" "/host/cgroup" "runDir" "/run/towpath" "apiServers" (include "towpath.apiServers" . | fromJsonArray) -}}

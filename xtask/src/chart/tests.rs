@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::{
         apps::v1::DaemonSet,
         core::v1::{Pod, ResourceQuota, Service, ServiceAccount},
+        networking::v1::IngressClass,
         rbac::v1::{ClusterRole, ClusterRoleBinding},
     },
     serde::{Serialize, de::DeserializeOwned},
@@ -48,9 +49,15 @@ fn pod(objects: &[Value]) -> &Value {
     &found[0]["spec"]["template"]
 }
 
-/// The render with DNS.
-fn names_are_served(name: &str) -> bool {
-    name == "dns"
+/// What is switched on in a render: the headings of docs/operate.md. Those with ports of their own bind
+/// below 1024.
+fn switched_on(name: &str) -> Option<(&'static str, bool)> {
+    match name {
+        "dns" => Some(("DNS", true)),
+        "policy" => Some(("NetworkPolicy", false)),
+        "ingress" => Some(("Ingress", true)),
+        _ => None,
+    }
 }
 
 fn serves(name: &str) -> bool {
@@ -124,6 +131,7 @@ fn no_field_is_lost_by_the_types_of_the_api() {
                 "Service" => survives::<Service>(object),
                 "ServiceAccount" => survives::<ServiceAccount>(object),
                 "ClusterRole" => survives::<ClusterRole>(object),
+                "IngressClass" => survives::<IngressClass>(object),
                 "ClusterRoleBinding" => survives::<ClusterRoleBinding>(object),
                 "PodMonitor" | "ServiceMonitor" | "PrometheusRule" => {
                     assert_eq!(object["apiVersion"], "monitoring.coreos.com/v1");
@@ -132,7 +140,7 @@ fn no_field_is_lost_by_the_types_of_the_api() {
             }
         }
     });
-    assert_eq!(seen.len(), 10, "{seen:?}");
+    assert_eq!(seen.len(), 11, "{seen:?}");
 }
 
 #[test]
@@ -148,16 +156,16 @@ fn rights_are_those_of_the_operators_page_and_only_read() {
     let (_, rest) = page.split_once("kind: ClusterRole\n").unwrap();
     let (block, rest) = rest.split_once("```").unwrap();
     let always = yaml(block)["rules"].as_array().unwrap().clone();
-    let (_, rest) = rest.split_once("```yaml\n# DNS\n").unwrap();
-    let (block, _) = rest.split_once("```").unwrap();
-    let of_dns = yaml(block).as_array().unwrap().clone();
+    let of = |feature: &str| {
+        let (_, rest) = rest.split_once(&format!("```yaml\n# {feature}\n")).unwrap();
+        let (block, _) = rest.split_once("```").unwrap();
+        yaml(block).as_array().unwrap().clone()
+    };
     each(|name, objects| {
         let roles = of_kind(objects, "ClusterRole");
         assert_eq!(roles.len(), 1, "{name}");
         let mut documented = always.clone();
-        if names_are_served(name) {
-            documented.extend(of_dns.clone());
-        }
+        documented.extend(switched_on(name).into_iter().flat_map(|(feature, _)| of(feature)));
         assert_eq!(roles[0]["rules"], Value::Array(documented.clone()), "{name}");
         for rule in &documented {
             for verb in rule["verbs"].as_array().unwrap() {
@@ -171,7 +179,8 @@ fn rights_are_those_of_the_operators_page_and_only_read() {
 fn the_daemon_has_these_capabilities_and_no_other_privilege() {
     each(|name, objects| {
         let spec = &pod(objects)["spec"];
-        let wanted: &[&str] = match (serves(name), names_are_served(name)) {
+        let binds = switched_on(name).is_some_and(|(_, binds)| binds);
+        let wanted: &[&str] = match (serves(name), binds) {
             (true, true) => &["BPF", "NET_ADMIN", "PERFMON", "NET_BIND_SERVICE"],
             (true, false) => &["BPF", "NET_ADMIN", "PERFMON"],
             (false, _) => &["BPF", "NET_ADMIN"],
