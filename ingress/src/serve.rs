@@ -31,8 +31,10 @@ const IDLE: Duration = Duration::from_secs(75);
 const PAUSE: Duration = Duration::from_millis(50);
 /// What a connection of HTTP/2 begins with, as far as no method of HTTP/1 begins so.
 const PREFACE: &[u8] = b"PRI ";
-/// Between two looks at a preface that comes in pieces.
+/// Between two looks at a preface that comes in pieces, at first; each time twice as long, up to
+/// [`PIECE_MAX`]: a client that sends no more of it costs next to nothing.
 const PIECE: Duration = Duration::from_millis(10);
+const PIECE_MAX: Duration = Duration::from_secs(5);
 
 /// Runs futures of hyper on the worker's own thread.
 #[derive(Clone)]
@@ -139,6 +141,7 @@ async fn serve(
 /// Does it begin with the preface of HTTP/2?
 async fn speaks_http_2(stream: &TcpStream) -> io::Result<bool> {
     let mut begin = [0; PREFACE.len()];
+    let mut wait = PIECE;
     loop {
         let count = stream.peek(&mut begin).await?;
         let begun = begin.get(..count).unwrap_or_default();
@@ -149,7 +152,8 @@ async fn speaks_http_2(stream: &TcpStream) -> io::Result<bool> {
             return Ok(true);
         }
         // What was looked at stays readable.
-        tokio::time::sleep(PIECE).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(PIECE_MAX);
     }
 }
 

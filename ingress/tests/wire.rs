@@ -35,6 +35,23 @@ fn a_request_reaches_its_backend_with_the_headers_of_a_proxy() {
     }
 }
 
+/// Up to its third byte it could be the preface of HTTP/2.
+#[test]
+fn a_request_that_begins_like_http_2_and_comes_in_pieces_is_served() {
+    let mut bed = Bed::new();
+    bed.ingress(&json!({}));
+    let mut client = bed.client();
+    client.set_nodelay(true).unwrap();
+    for piece in ["P", "R"] {
+        client.write_all(piece.as_bytes()).unwrap();
+        // It is counted as open once it was accepted: what follows is a segment of its own.
+        bed.wait_for("towpath_ingress_open_connections", "", 1.0);
+    }
+    let (head, body) = ask(&mut client, "OPFIND / HTTP/1.1\r\nHost: h.example\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(body.starts_with("PROPFIND / HTTP/1.1\r\n"), "{body}");
+}
+
 #[test]
 fn what_no_route_takes_says_why() {
     let mut bed = Bed::new();

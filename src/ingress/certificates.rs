@@ -95,6 +95,10 @@ impl Certificates {
                 }
             }
         }
+        // Hosts come and go while their Secret stays.
+        self.held
+            .values_mut()
+            .for_each(|held| held.covers.retain(|host, _| hosts.contains_key(host)));
         let default = self.default.as_ref().and_then(|name| self.held.get(name));
         if let (Some(name), Some(wrong)) = (&self.default, default.and_then(|held| held.wrong)) {
             self.problems.push(no_default(name, wrong));
@@ -301,6 +305,17 @@ mod tests {
         let (host, problems) = bed.served(HOST);
         assert_eq!((host, problems.len()), ("other.example", 1));
         assert!(problems[0].contains("TP8008"), "{problems:?}");
+        // What was asked of it is kept for the hosts that are there, not for all that ever were.
+        for host in ["one.example", "two.example"] {
+            let ingress = json!({ "metadata": { "name": "i", "namespace": "n" }, "spec": {
+                "ingressClassName": "c", "tls": [{ "hosts": [host], "secretName": "s" }] } });
+            apply(&mut bed.store, Kind::Ingress, &ingress);
+            let (view, _) = bed.store.commit();
+            bed.plan.update(&view, None);
+            bed.certificates.update(&view, bed.plan.certificates());
+            let asked = bed.certificates.held.values().flat_map(|held| held.covers.keys());
+            assert_eq!(asked.map(|host| &**host).collect::<Vec<_>>(), [host]);
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// What is being answered when the daemon is told to stop has so long to end, tunnels included: shorter
 /// than the 30 seconds after which the kubelet kills.
 pub const DRAIN: Duration = Duration::from_secs(20);
-/// More threads than this serve no node better: a request costs some ten microseconds.
+/// More threads than this are not taken from a node's pods.
 const WORKERS_MAX: usize = 4;
 /// Open connections of clients, for each worker.
 const CONNECTIONS_MAX: usize = 16_384;
