@@ -10,7 +10,7 @@ use towpath_model::{Changes, Code, Key, Kind, NodeDevices, Problem, Stream, Sync
 
 use super::sweeper::{Looks, Told, looks};
 use crate::{
-    clock::{Clock, Now},
+    clock::{Clock, Millis, Now},
     reconcile::{Area, Failure, Outcome, Planned, Published},
 };
 
@@ -19,6 +19,8 @@ pub static NEEDS: [Stream; 1] = [Stream::all(Kind::Node)];
 
 /// What problems name.
 const DEVICES: &str = "devices of this node";
+/// So long after the last flow that found no port it is a problem still.
+const SHORT_MS: Millis = 60_000;
 /// A flow table of which so many parts of ten are used is a problem.
 const NEARLY: u64 = 9;
 
@@ -48,8 +50,10 @@ pub struct Packets {
     failure: Option<String>,
     flows: Looks,
     capacity: u32,
-    /// Flows that found no port, at the last plan or look: more since are a problem.
+    /// Flows that found no port or no room, when it was last looked.
     no_port: u64,
+    /// When that was seen to grow; `None`: long ago.
+    no_port_since: Option<Millis>,
 }
 
 impl Packets {
@@ -67,9 +71,19 @@ impl Packets {
         let no_port = kernel.counters().no_port;
         let (flows, told) = looks();
         let wanted = held.clone();
-        let (seen, failure) = (None, None);
-        let area =
-            Self { kernel, held, wanted, attachments, seen, failure, flows, capacity, no_port };
+        let (seen, failure, no_port_since) = (None, None, None);
+        let area = Self {
+            kernel,
+            held,
+            wanted,
+            attachments,
+            seen,
+            failure,
+            flows,
+            capacity,
+            no_port,
+            no_port_since,
+        };
         Ok((area, told))
     }
 
@@ -77,6 +91,20 @@ impl Packets {
     #[must_use]
     pub fn counters(&self) -> PacketCounters {
         self.kernel.counters()
+    }
+
+    /// Takes note of flows that found no port.
+    fn look(&mut self, now: Millis) {
+        let no_port = self.kernel.counters().no_port;
+        if no_port != self.no_port {
+            (self.no_port, self.no_port_since) = (no_port, Some(now));
+        } else if self.is_over(now) {
+            self.no_port_since = None;
+        }
+    }
+
+    fn is_over(&self, now: Millis) -> bool {
+        self.no_port_since.is_some_and(|since| now.saturating_sub(since) >= SHORT_MS)
     }
 
     /// From what is held to what is wanted; what leaves makes room first.
@@ -135,7 +163,8 @@ impl Area for Packets {
         Planned { attachments: Some(self.attachments.clone()), ..Planned::default() }
     }
 
-    fn publish(&mut self, _synced: &Synced, _clock: &dyn Clock) -> Published {
+    fn publish(&mut self, _synced: &Synced, clock: &dyn Clock) -> Published {
+        self.look(clock.now_ms());
         let batch = self.batch();
         self.failure = None;
         if !batch.ops.is_empty() {
@@ -162,11 +191,13 @@ impl Area for Packets {
     fn problems(&self, out: &mut Vec<Problem>) {
         out.extend(self.seen.iter().flat_map(of_devices));
         let entries = self.flows.entries.load(Ordering::Relaxed);
-        let no_port = self.kernel.counters().no_port.saturating_sub(self.no_port);
-        if entries * 10 > u64::from(self.capacity) * NEARLY || no_port > 0 {
+        let short = self.no_port_since.is_some();
+        if entries * 10 > u64::from(self.capacity) * NEARLY || short {
+            let lately =
+                if short { ", and flows found no port or no room in the last minute" } else { "" };
             let why = format!(
-                "{entries} of {} entries are used, and {no_port} flows found no port or no room since \
-                 the daemon began: new flows are dropped, those that are there go on",
+                "{entries} of {} entries are used{lately}: a flow that finds none is dropped, those that are \
+                 there go on",
                 self.capacity
             );
             let action =
@@ -175,8 +206,9 @@ impl Area for Packets {
         }
     }
 
-    fn is_due(&self, _now: Now) -> bool {
-        false
+    fn is_due(&self, now: Now) -> bool {
+        // Counters are memory that is shared with the kernel: no syscall.
+        self.kernel.counters().no_port != self.no_port || self.is_over(now.ms())
     }
 }
 

@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use towpath_image::{Applied, FakeKernel, MapName};
 use towpath_model::{Event, NodeDevice, NodeFact, Store};
@@ -33,6 +36,7 @@ struct Bed {
     store: Store,
     kernel: Shared,
     area: Packets,
+    clock: ManualClock,
 }
 
 impl Bed {
@@ -43,7 +47,7 @@ impl Bed {
         for event in [Event::Init(NEEDS[0].clone()), Event::InitDone(NEEDS[0].clone())] {
             store.feed(event);
         }
-        Self { store, kernel, area }
+        Self { store, kernel, area, clock: ManualClock::default() }
     }
 
     fn says(&mut self, devices: &[NodeDevice], forwards: bool) {
@@ -55,8 +59,8 @@ impl Bed {
     fn turn(&mut self) -> (Option<Attachments>, Published) {
         let (view, changes) = self.store.commit();
         let synced = view.synced(&NEEDS).unwrap();
-        let planned = self.area.plan(&view, &changes, &synced, &ManualClock::default());
-        (planned.attachments, self.area.publish(&synced, &ManualClock::default()))
+        let planned = self.area.plan(&view, &changes, &synced, &self.clock);
+        (planned.attachments, self.area.publish(&synced, &self.clock))
     }
 
     fn codes(&self) -> Vec<Code> {
@@ -122,9 +126,16 @@ fn what_keeps_packets_out_is_a_problem() {
     assert_eq!(bed.codes(), [Code::NotForwarding], "of the one family that it has an address of");
     bed.says(&[device(2, false, "192.0.2.1")], true);
     bed.turn();
+    assert!(!bed.area.is_due(bed.clock.now()));
     bed.kernel.0.lock().unwrap().1.no_port = 1;
+    assert!(bed.area.is_due(bed.clock.now()));
+    bed.turn();
     assert_eq!(bed.codes(), [Code::FlowsFull]);
-    bed.kernel.0.lock().unwrap().1.no_port = 0;
+    assert!(!bed.area.is_due(bed.clock.now()), "it is known");
+    bed.clock.advance(Duration::from_millis(SHORT_MS));
+    assert!(bed.area.is_due(bed.clock.now()));
+    bed.turn();
+    assert!(bed.codes().is_empty(), "none for a minute: it is over");
     bed.area.flows.entries.store(91, Ordering::Relaxed);
     assert_eq!(bed.codes(), [Code::FlowsFull]);
     bed.area.flows.entries.store(90, Ordering::Relaxed);
