@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use towpath_image::{
-    Attachment, Attachments, Batch, Kernel, KernelError, PolicyImage, PolicyOp,
-    datapath::policy::PolicyCounters,
-};
+use towpath_image::{Attachment, Attachments, Batch, Kernel, KernelError, PolicyImage, PolicyOp};
 use towpath_model::{Changes, Code, Key, Kind, ObjectName, Problem, Scope, Stream, Synced, View};
 use towpath_netpol::{Bindings, PodsWanted, PolicyDelta, PolicyLayout, PolicyPlan, Refused};
 
@@ -26,21 +23,9 @@ pub static NEEDS: [Stream; 3] = [
 /// not known yet are let in when they are.
 const PATIENCE_MS: u64 = 5_000;
 
-/// The maps of policies.
-pub trait PolicyKernel: Kernel<PolicyImage> {
-    /// What did not pass.
-    fn counters(&self) -> PolicyCounters;
-}
-
-impl PolicyKernel for towpath_ebpf::LiveMaps<PolicyImage> {
-    fn counters(&self) -> PolicyCounters {
-        Self::counters(self)
-    }
-}
-
 /// NetworkPolicy: what this node wants enforced, and what the kernel holds of it.
 pub struct Policy {
-    kernel: Box<dyn PolicyKernel>,
+    kernel: Box<dyn Kernel<PolicyImage>>,
     plan: PolicyPlan,
     layout: PolicyLayout,
     bindings: Bindings,
@@ -63,7 +48,7 @@ impl Policy {
     /// # Errors
     /// When the kernel cannot be read.
     pub fn new(
-        mut kernel: Box<dyn PolicyKernel>,
+        mut kernel: Box<dyn Kernel<PolicyImage>>,
         attachments: Attachments,
     ) -> Result<Self, KernelError> {
         let image = kernel.read()?;
@@ -83,24 +68,6 @@ impl Policy {
             failure: None,
             adrift: BTreeSet::new(),
         })
-    }
-
-    /// What is wanted.
-    #[must_use]
-    pub const fn plan(&self) -> &PolicyPlan {
-        &self.plan
-    }
-
-    /// Which pod each device is.
-    #[must_use]
-    pub const fn bindings(&self) -> &Bindings {
-        &self.bindings
-    }
-
-    /// What did not pass so far.
-    #[must_use]
-    pub fn counters(&self) -> PolicyCounters {
-        self.kernel.counters()
     }
 
     /// The streams of pods that the policies in force may select.

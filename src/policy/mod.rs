@@ -8,7 +8,7 @@
 mod area;
 mod binding;
 
-pub use area::{NEEDS, Policy, PolicyKernel};
+pub use area::{NEEDS, Policy};
 
 /// Traffic that is not judged, although policy is on.
 pub const NOT_JUDGED: [&str; 3] = [
