@@ -26,7 +26,7 @@ use towpath_image::{
     datapath::{
         Addr,
         decide::{Origin, PodTables, PolicyFlows, PolicyTables, pod_packet},
-        packet::Packet,
+        packet::Bytes,
         policy::{
             BlockKey, BlockWord, Classes, DeviceWord, Direction, DirectionWord, PeerWord,
             PodRecord, PolicyConfig, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
@@ -176,25 +176,6 @@ impl PodTables for Host {
     }
     fn config(&self) -> PolicyConfig {
         self.image.config
-    }
-}
-
-struct Bytes<'a>(&'a [u8]);
-
-impl Packet for Bytes<'_> {
-    fn byte(&self, at: u32) -> Option<u8> {
-        self.0.get(at as usize).copied()
-    }
-    fn half(&self, at: u32) -> Option<u16> {
-        let bytes = self.0.get(at as usize..at as usize + 2)?;
-        Some(u16::from_ne_bytes(bytes.try_into().unwrap()))
-    }
-    fn word(&self, at: u32) -> Option<u32> {
-        let bytes = self.0.get(at as usize..at as usize + 4)?;
-        Some(u32::from_ne_bytes(bytes.try_into().unwrap()))
-    }
-    fn length(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap()
     }
 }
 

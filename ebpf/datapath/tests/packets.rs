@@ -7,28 +7,9 @@ use proptest::prelude::*;
 use towpath_datapath::{
     Addr,
     flow::Tuple,
-    packet::{Fragment, Headers, Link, Packet, Unparsed, checksum::Delta, parse, tcp},
+    packet::{Bytes, Fragment, Headers, Link, Unparsed, checksum::Delta, parse, tcp},
     protocol,
 };
-
-struct Bytes(Vec<u8>);
-
-impl Packet for Bytes {
-    fn byte(&self, at: u32) -> Option<u8> {
-        self.0.get(at as usize).copied()
-    }
-    fn half(&self, at: u32) -> Option<u16> {
-        let bytes = self.0.get(at as usize..at as usize + 2)?;
-        Some(u16::from_ne_bytes(bytes.try_into().unwrap()))
-    }
-    fn word(&self, at: u32) -> Option<u32> {
-        let bytes = self.0.get(at as usize..at as usize + 4)?;
-        Some(u32::from_ne_bytes(bytes.try_into().unwrap()))
-    }
-    fn length(&self) -> u32 {
-        self.0.len().try_into().unwrap()
-    }
-}
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
@@ -70,7 +51,7 @@ fn ethernet(kind: u16, inner: &[u8]) -> Vec<u8> {
 }
 
 fn read(bytes: Vec<u8>) -> Result<Headers, Unparsed> {
-    parse(&Bytes(bytes), Link::None)
+    parse(&Bytes(&bytes), Link::None)
 }
 
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 1);
@@ -79,8 +60,8 @@ const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, 1);
 fn a_segment_is_read_on_every_kind_of_device() {
     let bare = v4(protocol::TCP, 0, 0, &segment(tcp::SYN, b""));
     for (headers, at) in [
-        (parse(&Bytes(bare.clone()), Link::None), 0),
-        (parse(&Bytes(ethernet(0x0800, &bare)), Link::Ethernet), 14),
+        (parse(&Bytes(&bare), Link::None), 0),
+        (parse(&Bytes(&ethernet(0x0800, &bare)), Link::Ethernet), 14),
     ] {
         let headers = headers.unwrap();
         assert_eq!((headers.l3, headers.l4, headers.ttl), (at, at + 20, 64));
@@ -160,9 +141,9 @@ fn hostile_headers_are_refused() {
     assert_eq!(broken(32, 15 << 4), Err(Unparsed::Malformed), "TCP's header beyond the end");
     assert_eq!(broken(33, tcp::SYN | tcp::FIN), Err(Unparsed::Malformed));
     assert_eq!(broken(0, 0x75), Err(Unparsed::NotIp));
-    let six = parse(&Bytes(ethernet(0x86dd, &good)), Link::Ethernet);
+    let six = parse(&Bytes(&ethernet(0x86dd, &good)), Link::Ethernet);
     assert_eq!(six, Err(Unparsed::Malformed), "the version is not what Ethernet says");
-    let arp = parse(&Bytes(ethernet(0x0806, &good)), Link::Ethernet);
+    let arp = parse(&Bytes(&ethernet(0x0806, &good)), Link::Ethernet);
     assert_eq!(arp, Err(Unparsed::NotIp));
     let short = v4(protocol::UDP, 0, 0, &[0; 7]);
     assert_eq!(read(short), Err(Unparsed::Truncated));
@@ -229,7 +210,7 @@ proptest! {
         let kind: [u8; 2] = if six { [0x86, 0xdd] } else { [0x08, 0x00] };
         let framed = [&[0; 12][..], &kind, &bytes].concat();
         for (link, bytes) in [(Link::None, bytes), (Link::Ethernet, framed)] {
-            if let Ok(headers) = parse(&Bytes(bytes.clone()), link) {
+            if let Ok(headers) = parse(&Bytes(&bytes), link) {
                 prop_assert!(headers.l3 < headers.l4);
                 if headers.destination_port != 0 {
                     prop_assert!(headers.l4 as usize + 8 <= bytes.len());

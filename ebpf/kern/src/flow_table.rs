@@ -4,10 +4,9 @@ use core::ptr::addr_of_mut;
 
 use aya_ebpf::programs::TcContext;
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, DeviceRecord, FrontendKey,
-    FrontendWord, NodeAddressValue, ServiceRecord, SetChoice, SetWord,
+    Addr, AffinityKey, AffinityValue, DeviceRecord,
     decide::{
-        Search, SocketAddress, Tables,
+        Beside,
         flow::{Flows, Start},
         nat::{self, Tried},
         node::Pods,
@@ -32,41 +31,12 @@ const HELD: u64 = 2;
 /// The maps, and the packet of this run.
 pub struct Kernel<'a>(pub &'a TcContext);
 
-impl Search for Kernel<'_> {
-    #[inline(always)]
-    fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        Maps.backend(slot)
-    }
-}
+impl Beside for Kernel<'_> {
+    type Tables = Maps;
 
-impl Tables for Kernel<'_> {
     #[inline(always)]
-    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
-        Maps.frontend(key)
-    }
-    #[inline(always)]
-    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
-        Maps.node_address(addr)
-    }
-    #[inline(always)]
-    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
-        Maps.set_word(service, choice)
-    }
-    #[inline(always)]
-    fn service(&self, service: u32) -> Option<ServiceRecord> {
-        Maps.service(service)
-    }
-    #[inline(always)]
-    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
-        Maps.affinity(key)
-    }
-    #[inline(always)]
-    fn config(&self) -> ConfigRecord {
-        Maps.config()
-    }
-    #[inline(always)]
-    fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {
-        Maps.in_set(set, wanted)
+    fn tables(&self) -> &Maps {
+        &Maps
     }
 }
 

@@ -8,10 +8,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
-    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceRecord, SetChoice, SetWord,
-    SocketRecord,
-    decide::{Count, Search, SocketAddress, TableMut, Tables},
+    Addr, AffinityKey, AffinityValue, ChoiceKey, ChoiceValue, PeerValue, SocketRecord,
+    decide::{Beside, Count, SocketAddress, TableMut},
 };
 
 use crate::{
@@ -28,41 +26,12 @@ pub struct Kernel<'a> {
     pub family: Family,
 }
 
-impl Search for Kernel<'_> {
-    #[inline(always)]
-    fn backend(&self, slot: u32) -> Option<BackendRecord> {
-        Maps.backend(slot)
-    }
-}
+impl Beside for Kernel<'_> {
+    type Tables = Maps;
 
-impl Tables for Kernel<'_> {
     #[inline(always)]
-    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
-        Maps.frontend(key)
-    }
-    #[inline(always)]
-    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
-        Maps.node_address(addr)
-    }
-    #[inline(always)]
-    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
-        Maps.set_word(service, choice)
-    }
-    #[inline(always)]
-    fn service(&self, service: u32) -> Option<ServiceRecord> {
-        Maps.service(service)
-    }
-    #[inline(always)]
-    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
-        Maps.affinity(key)
-    }
-    #[inline(always)]
-    fn config(&self) -> ConfigRecord {
-        Maps.config()
-    }
-    #[inline(always)]
-    fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {
-        Maps.in_set(set, wanted)
+    fn tables(&self) -> &Maps {
+        &Maps
     }
 }
 

@@ -30,5 +30,5 @@ pub use policy::{
     DATAGRAM_FLOW_SECONDS, Origin, PolicyFlows, PolicyTables, PolicyTuple, PolicyVerdict, Segment,
     forward, has_openings, policy, related,
 };
-pub use tables::{Count, Search, TableMut, Tables};
+pub use tables::{Beside, Count, Search, TableMut, Tables};
 pub use verdict::{Action, Call, Choice, Request, SocketAddress, Verdict};

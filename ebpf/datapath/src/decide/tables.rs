@@ -43,6 +43,52 @@ pub trait Tables: Search {
     }
 }
 
+/// Something beside the same tables: the socket or the packet at hand.
+pub trait Beside {
+    /// The tables.
+    type Tables: Tables;
+    /// The tables.
+    fn tables(&self) -> &Self::Tables;
+}
+
+impl<T: Beside> Search for T {
+    #[inline(always)]
+    fn backend(&self, slot: u32) -> Option<BackendRecord> {
+        self.tables().backend(slot)
+    }
+}
+
+impl<T: Beside> Tables for T {
+    #[inline(always)]
+    fn frontend(&self, key: &FrontendKey) -> Option<FrontendWord> {
+        self.tables().frontend(key)
+    }
+    #[inline(always)]
+    fn node_address(&self, addr: &Addr) -> Option<NodeAddressValue> {
+        self.tables().node_address(addr)
+    }
+    #[inline(always)]
+    fn set_word(&self, service: u32, choice: SetChoice) -> SetWord {
+        self.tables().set_word(service, choice)
+    }
+    #[inline(always)]
+    fn service(&self, service: u32) -> Option<ServiceRecord> {
+        self.tables().service(service)
+    }
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
+        self.tables().affinity(key)
+    }
+    #[inline(always)]
+    fn config(&self) -> ConfigRecord {
+        self.tables().config()
+    }
+    #[inline(always)]
+    fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {
+        self.tables().in_set(set, wanted)
+    }
+}
+
 /// What a counter counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Count {

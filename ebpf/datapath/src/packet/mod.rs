@@ -11,7 +11,7 @@ pub use parse::{parse, parse_into};
 
 use crate::{Addr, flow::Tuple};
 
-/// A packet's bytes. The kernel wraps packet pointers, tests a slice.
+/// A packet's bytes. The kernel wraps packet pointers; [`Bytes`] a slice.
 pub trait Packet {
     /// One byte; `None` beyond the end.
     fn byte(&self, at: u32) -> Option<u8>;
@@ -21,6 +21,27 @@ pub trait Packet {
     fn word(&self, at: u32) -> Option<u32>;
     /// Bytes of the whole packet, from the first one that can be read.
     fn length(&self) -> u32;
+}
+
+/// A packet that lies in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl Packet for Bytes<'_> {
+    fn byte(&self, at: u32) -> Option<u8> {
+        self.0.get(usize::try_from(at).ok()?).copied()
+    }
+    fn half(&self, at: u32) -> Option<u16> {
+        let from = self.0.get(usize::try_from(at).ok()?..)?;
+        from.first_chunk().copied().map(u16::from_ne_bytes)
+    }
+    fn word(&self, at: u32) -> Option<u32> {
+        let from = self.0.get(usize::try_from(at).ok()?..)?;
+        from.first_chunk().copied().map(u32::from_ne_bytes)
+    }
+    fn length(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// What a device's packets begin with.

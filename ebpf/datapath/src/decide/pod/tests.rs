@@ -6,6 +6,7 @@ use std::{cell::RefCell, collections::BTreeMap, vec, vec::Vec};
 use super::*;
 use crate::{
     keys::protocol::{TCP, UDP},
+    packet::Bytes,
     policy::{
         BlockWord, Classes, DirectionWord, PeerWord, PolicyFlowKey, RowKey, RowRecord, RowWord,
         Side,
@@ -86,25 +87,6 @@ fn tables(ingress: bool, egress: bool) -> Tables {
     Tables { pod, closed: true, flows: RefCell::default() }
 }
 
-struct Bytes(Vec<u8>);
-
-impl Packet for Bytes {
-    fn byte(&self, at: u32) -> Option<u8> {
-        self.0.get(at as usize).copied()
-    }
-    fn half(&self, at: u32) -> Option<u16> {
-        let bytes = self.0.get(at as usize..at as usize + 2)?;
-        Some(u16::from_ne_bytes(bytes.try_into().ok()?))
-    }
-    fn word(&self, at: u32) -> Option<u32> {
-        let bytes = self.0.get(at as usize..at as usize + 4)?;
-        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-    }
-    fn length(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
-    }
-}
-
 fn ip(number: u8, from: [u8; 4], to: [u8; 4], cut: u16, inside: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 20];
     (bytes[0], bytes[8], bytes[9]) = (0x45, 64, number);
@@ -118,11 +100,11 @@ fn ip(number: u8, from: [u8; 4], to: [u8; 4], cut: u16, inside: &[u8]) -> Vec<u8
     bytes
 }
 
-fn frame(kind: u16, inside: &[u8]) -> Bytes {
+fn frame(kind: u16, inside: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 12];
     bytes.extend_from_slice(&kind.to_be_bytes());
     bytes.extend_from_slice(inside);
-    Bytes(bytes)
+    bytes
 }
 
 fn ports(from: u16, to: u16, rest: &[u8]) -> Vec<u8> {
@@ -141,12 +123,12 @@ fn tcp_flags(from: u16, to: u16, flags: u8) -> Vec<u8> {
 const SYN: u8 = tcp::SYN;
 const ACK: u8 = tcp::ACK;
 
-fn v4_frame(number: u8, from: [u8; 4], to: [u8; 4], inside: &[u8]) -> Bytes {
+fn v4_frame(number: u8, from: [u8; 4], to: [u8; 4], inside: &[u8]) -> Vec<u8> {
     frame(0x0800, &ip(number, from, to, 0, inside))
 }
 
-fn ask(tables: &Tables, packet: &Bytes, direction: Direction) -> PodVerdict {
-    pod_packet(packet, tables, 5, direction, Origin::Elsewhere, 100)
+fn ask(tables: &Tables, packet: &[u8], direction: Direction) -> PodVerdict {
+    pod_packet(&Bytes(packet), tables, 5, direction, Origin::Elsewhere, 100)
 }
 
 #[test]
@@ -181,7 +163,7 @@ fn what_an_isolated_pod_may_open_is_answered() {
 fn the_node_itself_reaches_its_pods() {
     let tables = tables(true, true);
     let syn = v4_frame(TCP, STRANGER, POD, &tcp_flags(4000, 80, SYN));
-    let from = |device, origin| pod_packet(&syn, &tables, device, Ingress, origin, 1);
+    let from = |device, origin| pod_packet(&Bytes(&syn), &tables, device, Ingress, origin, 1);
     assert_eq!(from(5, Origin::Node), PodVerdict::Policy(FromNode));
     assert_eq!(from(5, Origin::Elsewhere), PodVerdict::Policy(Denied));
     // Also a pod that is not known yet.
@@ -194,8 +176,8 @@ fn a_device_without_a_pod_is_closed_while_there_is_any_policy() {
     let mut tables = tables(false, false);
     let syn = v4_frame(TCP, POD, FRIEND, &tcp_flags(4000, 80, SYN));
     for device in [6, 7] {
-        let ask = |tables: &Tables, packet: &Bytes| {
-            pod_packet(packet, tables, device, Egress, Origin::Elsewhere, 1)
+        let ask = |tables: &Tables, packet: &[u8]| {
+            pod_packet(&Bytes(packet), tables, device, Egress, Origin::Elsewhere, 1)
         };
         tables.closed = true;
         assert_eq!(ask(&tables, &syn), Unbound);
@@ -232,7 +214,7 @@ fn fragments_go_where_their_beginning_went() {
     assert_eq!(ask(&tables, &later(STRANGER), Egress), PodVerdict::Policy(Denied));
     assert_eq!(ask(&tables, &first(FRIEND), Egress), PodVerdict::Policy(Allowed));
     assert_eq!(ask(&tables, &later(FRIEND), Egress), PodVerdict::Policy(Reply));
-    let late = pod_packet(&later(FRIEND), &tables, 5, Egress, Origin::Elsewhere, 100_000);
+    let late = pod_packet(&Bytes(&later(FRIEND)), &tables, 5, Egress, Origin::Elsewhere, 100_000);
     assert_eq!(late, PodVerdict::Policy(Allowed), "the friend may do everything anyway");
     // A beginning that ends before its ports do.
     let short = frame(0x0800, &ip(UDP, POD, FRIEND, 0x2000, &[0, 9]));
