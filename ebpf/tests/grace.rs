@@ -131,7 +131,7 @@ fn forbid(calls: &[libc::c_long]) {
     assert_eq!(answer, 0, "{}", io::Error::last_os_error());
 }
 
-/// A program that does not pause takes a CPU; whoever waits needs another.
+/// A program that does not pause takes a CPU; a thread that waits needs another.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Does a grace period outlast a program that was under way when it began?

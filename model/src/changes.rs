@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{Changes, ObjectName};
 
-/// One object that came, went or changed. Owns both versions, so that whoever compiles it need not
+/// One object that came, went or changed. Owns both versions, so that a compiler of it need not
 /// hold the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change<T> {

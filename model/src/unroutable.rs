@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// Why no Service, endpoint or Node can have this address (CVE-2021-25737 is what happens when an
-/// endpoint has one): it leads to whoever asks, to its link, or to many hosts at once. `None`: it
+/// endpoint has one): it leads to the asking host itself, to its link, or to many hosts at once. `None`: it
 /// is an address like others.
 #[must_use]
 pub fn why_unroutable(ip: IpAddr) -> Option<&'static str> {

@@ -87,7 +87,7 @@ fn what_is_wrong_is_named_and_the_rest_is_in_force() {
     assert!(text.starts_with("Service d/s: "));
 }
 
-/// The addresses that lead to whoever asks, to its link or to many hosts.
+/// The addresses that lead to the asking host itself, to its link or to many hosts.
 const SPECIAL: [&str; 9] = [
     "127.0.0.1",
     "169.254.169.254",

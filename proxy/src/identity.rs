@@ -31,7 +31,7 @@ impl Fnv {
 /// Of a service port; `node` for the record that answers one remote node's NodePort.
 ///
 /// The names are chosen by tenants, so this is the beginning of a SHA-256: to meet a given Service
-/// takes some 2^64 attempts, and whoever does is refused ([`crate::ServicePlan::withheld`]). A keyed
+/// takes some 2^64 attempts, and a Service with such a name is refused ([`crate::ServicePlan::withheld`]). A keyed
 /// hash would have to be stored with the maps; a wider one would change every key that names a record.
 #[must_use]
 pub fn service_identity(id: &ServicePortId, node: Option<&str>) -> u64 {

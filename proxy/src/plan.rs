@@ -368,7 +368,7 @@ fn planned(
     zone: Option<&str>,
 ) -> Option<PlannedService> {
     let service = view.service(name).filter(|service| is_proxied(service))?;
-    // Both labels hide slices too (services.md 1.1), whoever wrote them: the official test for
+    // Both labels hide slices too (services.md 1.1), whatever wrote them: the official test for
     // `headless` labels the slice alone.
     let ours =
         view.slices_of(name).filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);

@@ -1,5 +1,5 @@
-//! What was left by makers that died together with their reaper: whoever ends a whole session ends
-//! both, and nobody is left to clean up. The next cluster does it.
+//! What was left by makers that died together with their reaper: the end of a whole session ends
+//! both, and the next cluster cleans up.
 
 use std::{
     fs,

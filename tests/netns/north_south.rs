@@ -76,7 +76,7 @@ fn ask(client: &mut Agent, to: SocketAddr, udp: bool, timeout_ms: u64) -> Seen {
 
 /// Waits until it comes to this. Between namespaces of one kernel an ICMPv6 error comes while the
 /// client still holds its socket, which Linux then tells of a TCP socket when it has sent its SYN again,
-/// after a second, whoever refuses.
+/// after a second; a refusal by nftables comes as late.
 #[track_caller]
 fn comes_to(client: &mut Agent, to: SocketAddr, udp: bool, outcome: &str) -> Seen {
     let began = Instant::now();

@@ -125,7 +125,7 @@ async fn an_address_that_left_is_asked_no_more() {
 #[tokio::test]
 async fn without_verified_certificates_nothing_is_learned() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
-    // With http, and with https that is not verified: whoever writes the slice gets nothing.
+    // With http, and with https that is not verified: the author of the slice gets nothing.
     let listener = Script::start(|_| nothing()).await;
     let secure_listener = secure(&theirs, |_| nothing()).await;
     let plain = Script::start(points_at(listener.addr.port())).await;

@@ -140,7 +140,7 @@ pub(crate) fn nothing() -> Reply {
     Reply::lines(&[end(1)], Then::Hold)
 }
 
-/// An answer for whoever goes on watching.
+/// An answer for a client that goes on watching.
 pub(crate) fn quiet() -> Reply {
     Reply::lines(&[], Then::Hold)
 }

@@ -5,7 +5,7 @@ use crate::{Applied, Attachment, Attachments, KernelError, Programs, attachments
 /// The same door as the live one, without a kernel.
 #[derive(Clone, Debug, Default)]
 pub struct FakePrograms {
-    /// What is in force. A test takes some away to play whoever detaches programs from outside.
+    /// What is in force. A test takes some away to play a program that detaches others from outside.
     pub attached: Attachments,
     /// What was wanted last.
     pub wanted: Attachments,

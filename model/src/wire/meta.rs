@@ -97,7 +97,7 @@ impl Notes {
     }
 
     /// An address that leads to one host, or a problem. Others would hand what a socket says to
-    /// itself, its link or its cloud's metadata server over to whoever wrote the object.
+    /// itself, its link or its cloud's metadata server over to the author of the object.
     pub(super) fn destination(&mut self, field: &str, text: &str) -> Option<IpAddr> {
         let ip = self.address(field, text)?;
         let Some(why) = why_unroutable(ip) else { return Some(ip) };

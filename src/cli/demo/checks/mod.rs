@@ -7,9 +7,10 @@ mod packets;
 mod policy;
 mod services;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
 
 use anyhow::{Result, ensure};
+use towpath_testbed::probe::Seen;
 
 use super::{
     area::{Area, InForce},
@@ -77,6 +78,25 @@ impl Check {
         };
         format!("{} {what}: {}", self.area.name(), self.name)
     }
+}
+
+/// Asks until every endpoint of `to` has answered; each answer must seem to come from the frontend.
+fn reaches_all(to: SocketAddr, mut ask: impl FnMut() -> Result<Seen>) -> Result<Checked> {
+    let mut names = BTreeSet::new();
+    for tries in 1..=60 {
+        let seen = ask()?;
+        if seen.outcome != "ok" {
+            return Ok(Err(format!("{to}: {}", seen.outcome)));
+        }
+        if seen.peer != Some(to) {
+            return Ok(Err(format!("{to}: the peer seems to be {:?}", seen.peer)));
+        }
+        names.insert(seen.name);
+        if names.len() == 3 {
+            return Ok(Ok(format!("{to}: all 3 endpoints in {tries} tries")));
+        }
+    }
+    Ok(Err(format!("{to}: 60 tries reached only {names:?}")))
 }
 
 /// Every check of every area, in the order in which they run.

@@ -11,7 +11,7 @@ use towpath_testbed::probe::{Ask, Seen};
 
 use super::{
     super::scene::{EMPTY, EXTERNAL, LOAD_BALANCER, NODE_PORT_TCP, NODE_PORT_UDP, Scene, WEB, ip},
-    Area, Check, Checked,
+    Area, Check, Checked, reaches_all,
 };
 
 pub(super) fn checks(scene: &Scene) -> Vec<Check> {
@@ -31,7 +31,7 @@ pub(super) fn checks(scene: &Scene) -> Vec<Check> {
             for (frontend, to, port) in ways {
                 let (to, name) =
                     (SocketAddr::new(to, port), format!("{family}, {protocol}: {frontend}"));
-                let run = move |scene: &mut Scene| reaches_all(scene, to, udp);
+                let run = move |scene: &mut Scene| reaches_all(to, || exchange(scene, to, udp));
                 checks.push(Check::traffic(Area::Packets, name, run));
             }
             let name = format!("{family}, {protocol}: without endpoints it is refused at once");
@@ -51,25 +51,6 @@ fn exchange(scene: &mut Scene, to: SocketAddr, udp: bool) -> Result<Seen> {
         true => Ask::Udp { to, connected: true, mapped: false, keep: None, timeout_ms },
         false => Ask::Tcp { to, mapped: false, timeout_ms },
     })
-}
-
-/// Asks until every endpoint has answered; each answer must come from the frontend.
-fn reaches_all(scene: &mut Scene, to: SocketAddr, udp: bool) -> Result<Checked> {
-    let mut names = BTreeSet::new();
-    for tries in 1..=60 {
-        let seen = exchange(scene, to, udp)?;
-        if seen.outcome != "ok" {
-            return Ok(Err(format!("{to}: {}", seen.outcome)));
-        }
-        if seen.peer != Some(to) {
-            return Ok(Err(format!("{to}: the peer seems to be {:?}", seen.peer)));
-        }
-        names.insert(seen.name);
-        if names.len() == 3 {
-            return Ok(Ok(format!("{to}: all 3 endpoints in {tries} tries")));
-        }
-    }
-    Ok(Err(format!("{to}: 60 tries reached only {names:?}")))
 }
 
 fn refused(scene: &mut Scene, to: SocketAddr, udp: bool) -> Result<Checked> {

@@ -14,7 +14,7 @@ use super::{
     super::scene::{
         EMPTY, EXTERNAL, LOAD_BALANCER, LOCAL, NODE_PORT_TCP, NODE_PORT_UDP, STICKY, Scene, WEB, ip,
     },
-    Area, Check, Checked,
+    Area, Check, Checked, reaches_all,
 };
 
 /// Who asks.
@@ -76,14 +76,17 @@ fn frontends(scene: &Scene) -> Vec<Check> {
                 }
                 for (frontend, to) in frontends {
                     let name = format!("{from_name}, {family}, {how_name}: {frontend}");
-                    checks.push(traffic(name, move |s| reaches_all(s, from, to, how, false)));
+                    checks.push(traffic(name, move |s| {
+                        reaches_all(to, || exchange(s, from, to, how, false))
+                    }));
                 }
             }
         }
         for (how, how_name) in How::ALL {
             let to = SocketAddr::new(ip(WEB[0]), if how == How::Tcp { 80 } else { 53 });
             let name = format!("{from_name}, v4-mapped, {how_name}: ClusterIP");
-            checks.push(traffic(name, move |s| reaches_all(s, from, to, how, true)));
+            checks
+                .push(traffic(name, move |s| reaches_all(to, || exchange(s, from, to, how, true))));
         }
     }
     checks
@@ -111,31 +114,6 @@ fn exchange(scene: &mut Scene, from: From, to: SocketAddr, how: How, mapped: boo
 fn tcp(scene: &mut Scene, node: usize, to: SocketAddr) -> Result<Seen> {
     let timeout_ms = scene.patience_ms;
     scene.pods[node].ask(&Ask::Tcp { to, mapped: false, timeout_ms })
-}
-
-/// Asks until every endpoint has answered; each answer must seem to come from the frontend.
-fn reaches_all(
-    scene: &mut Scene,
-    from: From,
-    to: SocketAddr,
-    how: How,
-    mapped: bool,
-) -> Result<Checked> {
-    let mut names = BTreeSet::new();
-    for tries in 1..=60 {
-        let seen = exchange(scene, from, to, how, mapped)?;
-        if seen.outcome != "ok" {
-            return Ok(Err(format!("{to}: {}", seen.outcome)));
-        }
-        if seen.peer != Some(to) {
-            return Ok(Err(format!("{to}: the peer seems to be {:?}", seen.peer)));
-        }
-        names.insert(seen.name);
-        if names.len() == 3 {
-            return Ok(Ok(format!("{to}: all 3 endpoints in {tries} tries")));
-        }
-    }
-    Ok(Err(format!("{to}: 60 tries reached only {names:?}")))
 }
 
 /// What a data plane must do besides.
