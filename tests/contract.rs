@@ -303,7 +303,7 @@ fn cleanup_touches_nothing_that_is_not_on_a_bpffs() {
     let dir = tempfile::tempdir().unwrap();
     let pins = dir.path().join("pins");
     std::fs::create_dir_all(pins.join("links")).unwrap();
-    std::fs::write(pins.join("links/connect4"), "somebody's").unwrap();
+    std::fs::write(pins.join("links/connect4"), "another's").unwrap();
     for dry_run in [true, false] {
         let run_dir = dir.path().join("run");
         let mut words = vec!["cleanup", "--bpffs", pins.to_str().unwrap()];
@@ -315,5 +315,5 @@ fn cleanup_touches_nothing_that_is_not_on_a_bpffs() {
         assert!(said.contains("nothing was removed"), "{said}");
         assert!(!run_dir.exists(), "nor is anything made");
     }
-    assert_eq!(std::fs::read_to_string(pins.join("links/connect4")).unwrap(), "somebody's");
+    assert_eq!(std::fs::read_to_string(pins.join("links/connect4")).unwrap(), "another's");
 }

@@ -27,7 +27,7 @@ fn every_target_reads_its_corpus() {
             inputs += 1;
         }
         assert!(inputs > 1, "{name} has no inputs");
-        // What nobody thought of: nothing at all, and noise.
+        // Inputs outside every plan: nothing at all, and noise.
         target(&[]);
         target(&[0xff; 300]);
     }

@@ -40,7 +40,7 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
-    /// A directory of pins that somebody else may change.
+    /// A directory of pins that another user may change.
     #[error(
         "{} belongs to another user (uid {owner}), who can change what is pinned in it: see what it \
          is, then remove it or give it to root (`chown root: DIR`), or set --bpffs to another \

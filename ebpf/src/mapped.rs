@@ -97,7 +97,7 @@ impl<T: Plain> Mapped<T> {
 
 impl<T> Drop for Mapped<T> {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, which nobody can refer to any more.
+        // SAFETY: our own mapping, to which no reference is left.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }

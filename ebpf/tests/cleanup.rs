@@ -69,7 +69,7 @@ fn nothing_happens_outside_a_bpffs() {
     let mut settings = Settings::new(&pin_root, "", dir.path().join("run"));
     assert_eq!(clean(&settings), Cleaned::default(), "where nothing is, nothing is an error");
     fs::create_dir_all(pin_root.join("links")).unwrap();
-    fs::write(pin_root.join("links/connect4"), "somebody's").unwrap();
+    fs::write(pin_root.join("links/connect4"), "another's").unwrap();
     for root in [pin_root.clone(), PathBuf::from("/"), dir.path().to_owned()] {
         settings.pin_root = root;
         let error = cleanup(&settings, false).expect_err("no bpffs");
@@ -136,8 +136,8 @@ fn a_directory_of_another_user_is_refused() {
     for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
         chown(&dir, Some(65_534), None).unwrap();
         for error in [
-            start(settings).expect_err("somebody else's"),
-            cleanup(settings, true).expect_err("somebody else's"),
+            start(settings).expect_err("another daemon's"),
+            cleanup(settings, true).expect_err("another daemon's"),
         ] {
             assert!(matches!(error, Error::Owner { owner: 65_534, .. }), "{error}");
             let said = error.to_string();
@@ -254,7 +254,7 @@ fn a_mount_point_stays() {
 
 #[test]
 #[ignore = "needs root"]
-fn whoever_holds_a_pin_directory_is_not_disturbed() {
+fn the_holder_of_a_pin_directory_is_not_disturbed() {
     let bed = Bed::new("held");
     drop(start(&bed.settings).expect("opens"));
     let settings = &bed.settings;

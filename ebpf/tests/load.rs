@@ -386,7 +386,7 @@ fn the_first_cluster_that_is_told_later_keeps_the_pins() {
 
 #[test]
 #[ignore = "needs root"]
-fn programs_that_somebody_took_out_of_force_come_back() {
+fn programs_taken_out_of_force_come_back() {
     let mut plane = Plane::new("heal");
     let at_vip = SocketAddr::new(Family::V4.vip(1), 80);
     let backend = Family::V4.backend(1);

@@ -1,4 +1,4 @@
-//! Pins that somebody removes or moves behind the daemon's back.
+//! Pins that other processes remove or move behind the daemon's back.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -146,7 +146,7 @@ fn pins_that_another_daemon_has_taken_over_are_its_own() {
     fs::remove_dir_all(&settings.pin_root).unwrap();
     let mut other = settings.clone();
     other.run_dir = settings.run_dir.join("other");
-    let second = start(&other).expect("nobody has these");
+    let second = start(&other).expect("these are free");
     let ids = link_ids(&settings.links_dir());
     for _ in 0..2 {
         let error = heal(&mut plane).expect_err("they are the other's");
@@ -154,7 +154,7 @@ fn pins_that_another_daemon_has_taken_over_are_its_own() {
         assert_eq!(link_ids(&settings.links_dir()), ids);
     }
     drop(second);
-    // What it left is adopted by nobody: its maps are not the ones that are written here.
+    // What it left is adopted by no plane: its maps are not the ones that are written here.
     let error = heal(&mut plane).expect_err("other maps");
     assert!(error.to_string().contains("another map"), "{error}");
     assert_eq!(link_ids(&settings.links_dir()), ids, "with this daemon's programs");

@@ -1,7 +1,7 @@
 //! Real sockets of every kind against the live programs.
 //!
 //! Every address of 10.0.0.0/8 is local here and the VIPs have servers too, so that "left alone"
-//! is an answer by the VIP itself, and "refused" is our doing and nobody else's.
+//! is an answer by the VIP itself, and "refused" is our doing alone.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,
@@ -168,7 +168,7 @@ fn without_endpoints_and_at_unknown_ports_calls_are_refused_at_once() {
             socket.connect(vip).expect("a UDP connect succeeds");
         }
         let free = family.names(family.vip(3), 80);
-        assert_eq!(tcp(free).unwrap().1, free, "nobody's address is left alone");
+        assert_eq!(tcp(free).unwrap().1, free, "an address without a frontend is left alone");
     }
     assert_eq!(plane.counters(0).refused, 9);
     assert_eq!(plane.unknown_ports(), 9, "TCP connect, UDP send and UDP connect of each kind");

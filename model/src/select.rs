@@ -126,7 +126,7 @@ pub enum Why {
     /// The policies of the service do not use this set.
     #[default]
     NotUsed,
-    /// The ready endpoints, wherever they are; nobody gave hints.
+    /// The ready endpoints, wherever they are; none has hints.
     Ready,
     /// The ready endpoints, wherever they are: hints exist, but not on every ready endpoint.
     ReadyHintsIncomplete,

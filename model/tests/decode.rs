@@ -105,7 +105,7 @@ fn texts(addresses: &[std::net::IpAddr]) -> Vec<String> {
 }
 
 #[test]
-fn a_service_has_no_address_that_leads_to_whoever_asks() {
+fn a_service_has_no_address_that_leads_back_to_the_client() {
     for special in SPECIAL {
         let json = format!(
             r#"{{"metadata":{{"name":"s"}},
@@ -127,7 +127,7 @@ fn a_service_has_no_address_that_leads_to_whoever_asks() {
 }
 
 #[test]
-fn a_node_has_no_address_that_leads_to_whoever_asks_and_not_too_many() {
+fn a_node_has_no_address_that_leads_back_to_the_client_and_not_too_many() {
     let node = |addresses: &[String]| {
         let entry = |ip: &String| format!(r#"{{"type":"InternalIP","address":"{ip}"}}"#);
         let entries: Vec<String> = addresses.iter().map(entry).collect();

@@ -61,7 +61,7 @@ fn addresses_that_cannot_be_used_are_refused_and_named() {
 }
 
 #[test]
-fn source_ranges_are_trimmed_and_nonsense_admits_nobody() {
+fn source_ranges_are_trimmed_and_nonsense_admits_no_client() {
     let ranges = |texts: Value| {
         let s = service(&json!({"loadBalancerSourceRanges": texts}));
         let ranges = s.source_ranges.iter().map(|r| format!("{}/{}", r.base, r.prefix));
@@ -71,8 +71,8 @@ fn source_ranges_are_trimmed_and_nonsense_admits_nobody() {
     assert_eq!((all.as_str(), noted), ("10.0.0.0/8 fd00::/8 10.0.0.0/16", 0));
     let (some, noted) = ranges(json!(["10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0", "10.0.0.0/8"]));
     assert_eq!((some.as_str(), noted), ("10.0.0.0/8", 3));
-    let (nobody, noted) = ranges(json!(["everybody"]));
-    assert_eq!((nobody.as_str(), noted), ("0.0.0.0/32 ::/128", 1));
+    let (closed, noted) = ranges(json!(["everybody"]));
+    assert_eq!((closed.as_str(), noted), ("0.0.0.0/32 ::/128", 1));
     assert_eq!(ranges(json!([])).0, "");
     assert_eq!(ranges(json!(null)).0, "");
 }
@@ -128,7 +128,7 @@ fn labels_decide_who_serves() {
         "service.kubernetes.io/service-proxy-name": "", "service.kubernetes.io/headless": "",
         "other": 5}, "annotations": {"kubectl": "x".repeat(100_000)}}});
     let Ok(Object::Service(s)) = decode(Kind::Service, json.to_string().as_bytes()) else {
-        unreachable!("any value counts, labels nobody reads may be anything")
+        unreachable!("any value counts, labels out of use may be anything")
     };
     assert!(s.proxy_name.as_deref() == Some("") && s.headless_label);
 }

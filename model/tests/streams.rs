@@ -110,7 +110,7 @@ impl Server {
         self.version += 1;
     }
 
-    /// Whoever watches has to list again.
+    /// Every watcher has to list again.
     fn restore(&mut self, back: u8) {
         for _ in 0..back {
             if let Some((version, objects)) = self.past.pop() {

@@ -80,7 +80,7 @@ impl Claims {
                     }
                 }
             }
-            // Whoever has the nodePort has the remote nodes' too.
+            // The Service that has the nodePort has the remote nodes' too.
             touched.extend(self.per_node.get(&key).into_iter().flatten().copied());
         }
         for key in &touched {

@@ -1,6 +1,6 @@
 //! How much of the node's tables one Service may use.
 //!
-//! Whoever may write a Service may give it thousands of ports and thousands of addresses: the product
+//! A user who may write a Service may give it thousands of ports and thousands of addresses: the product
 //! of both would fill the tables (and the daemon's memory before that), and keep everybody else's
 //! Services out. What is beyond the share is not compiled.
 

@@ -203,7 +203,7 @@ fn renewed(first: &ServiceImage, history: &[ServiceImage], probe: &Probe) -> Opt
     (identity(first) == identity(last)).then(|| ask_slowly(first, last, probe))
 }
 
-/// Whoever found a frontend before a change, or on the way, and reads the rest at any later point:
+/// A reader that found a frontend before a change, or on the way, and reads the rest at any later point:
 /// the old answer or the new one. Answers how often what it read had changed meanwhile.
 fn assert_slow_readers(
     place: &str,
@@ -294,7 +294,7 @@ fn a_service_that_does_not_fit_harms_no_other_and_comes_in_when_there_is_room() 
             if !pipeline.layout.pending() {
                 assert_right(&place, &right, &found);
             }
-            // Who was refused is as before, or not there; never half of it, nor somebody else's.
+            // A refused Service is as before, or not there; never half of it, nor another's.
             // (A nodePort that stayed as it was rightly answers on a node that is new.)
             let history = pipeline.kernel.history.take().unwrap_or_default();
             let states = history.iter().map(|image| World::probes().map(|p| (p, ask(image, &p))));

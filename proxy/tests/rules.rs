@@ -163,7 +163,7 @@ fn which_slices_and_endpoints_count() {
     let bare = |endpoint: Value| slice_with("", json!({ "endpoints": [endpoint] }));
     check(vec![
         (
-            "no service-name label: nobody's",
+            "no service-name label: no Service's",
             vec![service(json!({})), slice_with("1@n0", json!({ "metadata": { "labels": null } }))],
             &[("10.96.0.1 80", "refused")],
         ),

@@ -90,7 +90,7 @@ static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 struct Maker {
     reaper: Reaper,
     /// Where namespaces have their names: in the cluster's own directory, because `/run/netns` is
-    /// covered by a mount of its own as soon as somebody runs `ip netns`, and what is below it then can
+    /// covered by a mount of its own as soon as a user runs `ip netns`, and what is below it then can
     /// no longer be removed.
     namespaces: PathBuf,
     cgroup: PathBuf,
@@ -247,7 +247,7 @@ impl Maker {
         let cgroup = self.cgroup(&self.cgroup.clone(), &name)?;
         let own = self.cgroup(&cgroup, "host")?;
         let host = self.host(underlay, &name, &format!("n{number}"), 10 + number, Some(own))?;
-        // The nodes' way to addresses that nobody has: none of them is ever reached.
+        // The nodes' way to addresses without an owner: none of them is ever reached.
         host.netns.within(|handle| async move {
             for (to, gateway) in
                 [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]

@@ -169,7 +169,7 @@ pub fn slice(
     })
 }
 
-/// A kubeconfig for a cluster with these fields, such as `server`; nobody logs in.
+/// A kubeconfig for a cluster with these fields, such as `server`; without credentials.
 #[must_use]
 pub fn kubeconfig(cluster: &Value) -> Value {
     json!({

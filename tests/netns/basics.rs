@@ -60,7 +60,7 @@ fn services_over_the_same_pods_go_up_and_down_alone() {
 fn without_ready_endpoints_every_place_is_refused_at_once() {
     let mut bed = Bed::new();
     bed.api.put(service("s", IP, json!({}))).unwrap();
-    // What evicted pods leave: a slice in which nobody is ready.
+    // What evicted pods leave: a slice without a ready endpoint.
     for evicted in [false, true] {
         if evicted {
             bed.endpoints("s", &[Endpoint { ready: false, ..bed.at(0, 1) }]);

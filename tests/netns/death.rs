@@ -59,7 +59,7 @@ fn there_is_one_writer_and_it_leaves_nothing_behind() {
     assert!(!refused.status.success(), "not under a running daemon");
     bed.kill(0);
     let down = bed.cli(0, &["status"]);
-    assert_eq!(down.status.code(), Some(3), "nobody to ask");
+    assert_eq!(down.status.code(), Some(3), "no daemon to ask");
     let cleaned = bed.cli(0, &["cleanup", "--bpffs", &path]);
     assert!(cleaned.status.success() && !bpffs.exists(), "{cleaned:?}");
     reaches(&mut bed.pods[0], to(IP, 80), &["timeout"]);

@@ -14,7 +14,7 @@ use crate::support::{Bed, service, to};
 const IP: &str = "10.96.9.1";
 const CHECK: u16 = 30_099;
 
-/// Status and body of a GET from this place; status 0: nobody answered.
+/// Status and body of a GET from this place; status 0: no answer came.
 pub(crate) fn get(from: &Host, to: SocketAddr, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
     let asked = from.netns.enter(move || {

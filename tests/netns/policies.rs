@@ -78,7 +78,7 @@ fn external_local_is_short_at_home_and_honest_abroad() {
     // From node 1: its own address, and from node 2 that address too: node 1's endpoint.
     reaches(&mut bed.pods[0], to(&nodes[0], 30_081), &["pod-1-2"]);
     reaches(&mut bed.pods[1], to(&nodes[0], 30_081), &["pod-1-2"]);
-    // Node 2 has none: from elsewhere nobody answers there, ...
+    // Node 2 has none: from elsewhere no answer comes from there, ...
     reaches(&mut bed.pods[0], to(&nodes[1], 30_081), &["refused"]);
     // ... but from node 2 itself it is as if it came back from a load balancer.
     reaches(&mut bed.pods[1], to(&nodes[1], 30_081), &["pod-1-2"]);

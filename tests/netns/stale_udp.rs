@@ -28,7 +28,7 @@ fn they_are_ended_on_the_host_and_counted_in_pods_once_no_service_uses_the_endpo
     }
     assert_eq!(kept(&mut bed.hosts[0], IP), "ok");
     assert_eq!(kept(&mut bed.pods[0], IP), "ok");
-    // Another Service still uses it: whose socket it is, nobody can tell.
+    // Another Service still uses it: which Service's socket it is cannot be told.
     bed.endpoints("s", &[bed.at(0, 2)]);
     reaches_udp(&mut bed.hosts[0], to(IP, 53), &["pod-1-3"]);
     assert_eq!(kept(&mut bed.hosts[0], IP), "ok");

@@ -173,7 +173,7 @@ impl Bed {
         });
     }
 
-    /// Waits until a daemon has noticed that nobody talks to it any more.
+    /// Waits until a daemon has noticed that its API server is silent.
     pub(crate) fn alone(&self, node: usize) {
         self.until("a daemon that is alone", || {
             let status = self.status(node).unwrap_or_default();
@@ -266,7 +266,7 @@ pub(crate) fn to(ip: &str, port: u16) -> SocketAddr {
 }
 
 /// Where no endpoint is: an unconnected datagram is refused; a connect() of a datagram socket
-/// succeeds, as it does everywhere, and nobody answers.
+/// succeeds, as it does everywhere, and no answer comes.
 pub(crate) const NOBODY_UDP: [&str; 2] = ["refused", "timeout"];
 
 /// Silence is waited for so often, and no more: an address is silent or it is not.

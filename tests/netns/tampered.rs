@@ -1,4 +1,4 @@
-//! Somebody takes the programs of a node out of force: the daemon brings them back.
+//! The programs of a node are taken out of force by other hands: the daemon brings them back.
 
 use std::{
     net::SocketAddr,

@@ -33,7 +33,7 @@ impl Names {
 
     pub(crate) fn record(&self, image: &ServiceImage, index: u32) -> String {
         let known = image.services.get(&index).and_then(|r| self.records.get(&r.identity));
-        known.map_or_else(|| "nobody's record".to_owned(), ToString::to_string)
+        known.map_or_else(|| "a record without a Service".to_owned(), ToString::to_string)
     }
 }
 

@@ -90,7 +90,7 @@ async fn a_restart_finds_the_api_server_where_it_was() {
         false => nothing(),
     })
     .await;
-    // Nobody answers at the configured address any more.
+    // No server answers at the configured address any more.
     let (_deaf, addr) = deaf();
     let configured = format!("https://{addr}");
     let mut ear = ear_to(&authority, &configured, directory(&format!("{}\n", server.addr)));
@@ -235,7 +235,7 @@ async fn a_damaged_memory_and_a_directory_that_cannot_be_written_are_said_and_no
     ear.until("it is mended", |ear| ear.notes().is_empty()).await;
     assert_eq!(remembered(&ear), ["127.0.0.1:1"]);
 
-    // A file where the directory should be: nobody can write there, not even root.
+    // A file where the directory should be: no user can write there, not even root.
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("run"), "").unwrap();
     let mut ear = ear_to(&authority, &server.url(), dir);

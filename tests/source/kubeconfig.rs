@@ -17,7 +17,7 @@ fn config(current: &str, server: &str, user: &Value) -> Value {
         "contexts": [
             { "name": "old", "context": { "cluster": "elsewhere", "user": "you" } },
             { "name": "new", "context": { "cluster": "here", "user": "me" } },
-            { "name": "nobody's", "context": { "cluster": "here", "user": "stranger" } },
+            { "name": "orphan", "context": { "cluster": "here", "user": "stranger" } },
             { "name": "nowhere", "context": { "cluster": "lost", "user": "me" } },
         ],
     })
@@ -63,7 +63,7 @@ async fn a_kubeconfig_that_leads_nowhere_is_refused_with_its_name_and_the_reason
     for (config, reason) in [
         (of_context("missing"), "failed to load current context: missing"),
         (of_context("nowhere"), "failed to load the cluster of context: lost"),
-        (of_context("nobody's"), "names the user \"stranger\", who is not in the file"),
+        (of_context("orphan"), "names the user \"stranger\", who is not in the file"),
         (none.to_string(), "failed to determine current context"),
         (without_server.to_string(), "cluster url is missing"),
         (proxied.to_string(), "proxies are not supported"),
@@ -95,7 +95,7 @@ fn exec(command: &str, mode: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_credential_plugin_gives_the_token_and_waits_for_nobody() {
+async fn a_credential_plugin_gives_the_token_and_waits_for_no_input() {
     let server = server("from-plugin").await;
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("plugin");

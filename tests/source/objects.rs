@@ -38,7 +38,7 @@ async fn the_deletion_of_an_object_that_cannot_be_decoded_deletes_it() {
 }
 
 #[tokio::test]
-async fn the_deletion_of_nobody_knows_what_is_followed_by_a_list() {
+async fn a_deletion_of_an_unnamed_object_is_followed_by_a_list() {
     let deleted = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&deleted);
     let server = Script::start(move |ask| {

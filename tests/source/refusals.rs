@@ -153,7 +153,7 @@ async fn a_version_that_the_server_does_not_know_is_followed_by_a_list() {
 
 #[tokio::test]
 async fn a_server_that_refuses_connections_is_waited_for() {
-    // A port where nobody listens, until somebody does.
+    // A port without a listener, until one comes.
     let (deaf, addr) = deaf();
     let mut ear = Ear::to(&format!("http://{addr}"));
     ear.until("it is said", |ear| ear.notes().contains("onnection refused")).await;

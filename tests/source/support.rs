@@ -170,7 +170,7 @@ pub(crate) fn service(name: &str, version: u64, port: u16) -> Value {
     })
 }
 
-/// The same, in a way that nobody understands.
+/// The same, in a way that no client understands.
 pub(crate) fn bad_service(name: &str, version: u64) -> Value {
     let mut object = service(name, version, 1);
     object["spec"] = 5.into();

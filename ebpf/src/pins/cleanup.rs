@@ -74,7 +74,7 @@ impl Sweep {
         };
         match removed.map_err(|error| (error.kind(), error)) {
             Ok(()) | Err((io::ErrorKind::NotFound, _)) => Ok(self.removed(&path)),
-            // A file system is mounted there, or somebody made something in it just now.
+            // A file system is mounted there, or another process made something in it just now.
             Err((io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty, _)) => {
                 Ok(self.left(&path))
             }

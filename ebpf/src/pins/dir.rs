@@ -91,7 +91,7 @@ impl PinDir {
                 return Ok(dir);
             }
         }
-        Err(Error::file("making", path, io::Error::other("somebody else removes it")))
+        Err(Error::file("making", path, io::Error::other("another process removes it")))
     }
 
     /// What is in it, in the order in which it goes, and what is Towpath's of it.

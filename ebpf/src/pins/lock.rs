@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_hold_the_lock() {
+    fn no_other_can_hold_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(dir.path().join("run/towpath"));
         assert!(used_run_dir(&settings).unwrap().is_none());
@@ -165,10 +165,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(dir.path().to_owned());
         let other = dir.path().join("other");
-        fs::write(&other, "somebody's").unwrap();
+        fs::write(&other, "another's").unwrap();
         symlink(&other, settings.lock_file()).unwrap();
         assert!(matches!(run_dir(&settings), Err(Error::File { .. })));
         assert!(matches!(used_run_dir(&settings), Err(Error::File { .. })));
-        assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "another's");
     }
 }

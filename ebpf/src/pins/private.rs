@@ -1,4 +1,4 @@
-//! Modes: what Towpath makes is for its owner only. Whoever can read a lock file or a directory can
+//! Modes: what Towpath makes is for its owner only. A user who can read a lock file or a directory can
 //! hold its lock (flock(2) needs no more than an open descriptor) and keep the daemon out.
 
 use std::{

@@ -183,9 +183,9 @@ pub(crate) fn cookie(socket: &UdpSocket) -> u64 {
 /// connect(AF_UNSPEC): the socket is unconnected again.
 pub(crate) fn disconnect(socket: &UdpSocket) {
     // SAFETY: plain data, for which zero is a value: AF_UNSPEC.
-    let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+    let unspecified: libc::sockaddr = unsafe { std::mem::zeroed() };
     // SAFETY: an address of that length.
-    let answer = unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, 16) };
+    let answer = unsafe { libc::connect(socket.as_raw_fd(), &raw const unspecified, 16) };
     assert_eq!(answer, 0, "{}", io::Error::last_os_error());
 }
 

@@ -126,7 +126,7 @@ impl Plane {
         self.apply(vec![ServiceOp::StoreSet { index, choice: SetChoice::Cluster, word }]);
     }
 
-    /// Calls refused at ports that nobody has.
+    /// Calls refused at ports without a frontend.
     pub(crate) fn unknown_ports(&self) -> u64 {
         self.kernel.as_ref().expect("a daemon").services.counters().unknown_port
     }

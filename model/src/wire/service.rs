@@ -310,16 +310,16 @@ fn source_ranges(texts: Option<Vec<String>>, notes: &mut Notes) -> Vec<Cidr> {
             Some(range) => ranges.push(range),
             None => {
                 let shown = shown(text);
-                let why = format!("{shown:?} is not a block of addresses and allows nobody");
+                let why = format!("{shown:?} is not a block of addresses and allows no client");
                 notes.note("spec.loadBalancerSourceRanges", &why, "write it as 192.0.2.0/24");
             }
         }
     }
     if ranges.is_empty() && !texts.is_empty() {
-        // Without any range everybody may come in. Who wrote only nonsense meant to keep somebody
+        // Without any range every client may come in. A list of nonsense alone was meant to keep some
         // out: these blocks hold no address that a packet can come from.
-        let nobody = ["0.0.0.0/32", "::/128"];
-        ranges.extend(nobody.iter().filter_map(|text| Cidr::parse(text)));
+        let no_client = ["0.0.0.0/32", "::/128"];
+        ranges.extend(no_client.iter().filter_map(|text| Cidr::parse(text)));
     }
     ranges
 }

@@ -169,7 +169,7 @@ impl Clients {
         }
     }
 
-    /// A Service that is gone, or keeps nobody any more, has no clients to remember.
+    /// A Service that is gone, or keeps no client any more, has no clients to remember.
     fn forget(&mut self, facts: &Facts, branches: &mut Branches) {
         self.memory.retain(|client, _| {
             let service = facts.services.iter().find(|service| service.name == client.service);

@@ -1,4 +1,4 @@
-//! Names with the same hash, on purpose: whoever came first is served as if the others were not there.
+//! Names with the same hash, on purpose: the first to come is served as if the others were not there.
 //!
 //! Identities are cut to a few bits, so that they collide all the time; everything else is as it is.
 use std::{collections::BTreeMap, sync::Arc};

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 /// Switches. All are off at first.
 #[derive(Debug)]
 pub struct Faults {
-    /// Nobody is let in, and connections are cut: the server is gone.
+    /// No client is let in, and connections are cut: the server is gone.
     away: AtomicBool,
     /// Streaming lists are refused, as older servers do.
     no_streaming: AtomicBool,
@@ -82,7 +82,7 @@ impl Faults {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         self.bookmarks_ms.store(every_ms.max(1), Ordering::Relaxed);
     }
-    /// Refuses a resource, such as `pods`: with 403 nobody may read it, with 404 there is no such one.
+    /// Refuses a resource, such as `pods`: with 403 no user may read it, with 404 there is no such one.
     pub fn refuse(&self, resource: &str, code: Option<StatusCode>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match code {

@@ -32,7 +32,7 @@ pub(crate) struct Shared {
 }
 
 impl Api {
-    /// An empty one, that nobody can reach yet.
+    /// An empty one, out of every client's reach yet.
     #[must_use]
     pub fn new() -> Self {
         Self { shared: Arc::new(Shared { objects: Objects::new(), faults: Faults::default() }) }

@@ -83,7 +83,7 @@ mod tests {
         for stream in listener.incoming().take(100) {
             stream.unwrap().write_all(b"me 1.2.3.4:5\n").unwrap();
         }
-        // From now on nobody answers.
+        // From now on no answer comes.
         drop(listener);
         let load = running.end();
         assert!(load.answers["me"] > 0, "{load:?}");

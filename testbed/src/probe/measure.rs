@@ -98,7 +98,7 @@ pub(super) fn until(to: SocketAddr, name: &str, timeout: Duration) -> Reached {
     while began.elapsed() < timeout {
         let at = monotonic_ns();
         tries += 1;
-        // Soon again: an address that nobody serves yet swallows the first packets.
+        // Soon again: an address without a server swallows the first packets.
         if let Ok((line, _)) = short(to, Duration::from_millis(10))
             && line.split(' ').next() == Some(name)
         {

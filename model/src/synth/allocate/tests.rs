@@ -137,7 +137,7 @@ fn allocations_are_kept_whatever_else_comes_and_goes() {
 
 /// The whole history of two Services that want the same, by number or not.
 #[test]
-fn what_belongs_to_a_service_is_taken_by_nobody() {
+fn what_belongs_to_a_service_is_taken_by_no_other() {
     let node_port = |name: &str, ip: &str, port: u16| {
         let ports = json!([{"port": 80, "nodePort": port}]);
         service(name, json!({"type": "NodePort", "clusterIP": ip, "ports": ports}))
@@ -234,7 +234,7 @@ fn what_cannot_be_read_owns_what_its_last_version_had_and_nothing_else() {
     assert!(allocator.kept().cluster_ips.keys().eq(["d/b"]));
 }
 
-/// What it would have given up is still its own, and nobody else's.
+/// What it would have given up is still its own, and no other's.
 #[test]
 fn a_refused_service_gives_nothing_up() {
     let ip = |name: &str, ip: &str| service(name, json!({"clusterIP": ip}));
