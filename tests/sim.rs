@@ -59,7 +59,7 @@ use world::{Kind, Random};
 
 /// Things that happen in one run.
 const STEPS: usize = 70;
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 32;
 /// The daemon looks at its programs this often.
 const HEALED_WITHIN_MS: u64 = 10_000;
 /// The daemon waits this long at most before it tries a write again.

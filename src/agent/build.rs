@@ -125,8 +125,12 @@ pub(super) fn start(
         metrics: Arc::clone(&metrics.reconcile),
         vitals: Arc::clone(&vitals),
     };
+    let began_empty = !opened.programs.started_empty().is_empty();
     let programs: Box<dyn Programs> = Box::new(opened.programs);
     let mut state = State::new(Arc::new(clock), known.store, areas, programs, outputs);
+    if began_empty {
+        state.withhold_programs();
+    }
     state.relist(known.relists);
     threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
     let asker = Asker::new(wakes.clone());

@@ -168,9 +168,15 @@ async fn serve(
     ended
 }
 
-/// Opens the kernel and brings the programs into force, with what the maps hold.
+/// Opens the kernel and brings the programs into force, with what the maps hold. Where they hold
+/// nothing in place of what another version knew, its programs stay: see [`State::withhold_programs`].
+///
+/// [`State::withhold_programs`]: crate::reconcile::State::withhold_programs
 pub(super) fn open(settings: &Settings) -> Result<Opened, towpath_ebpf::Error> {
     let mut opened = towpath_ebpf::open(settings)?;
+    if !opened.programs.started_empty().is_empty() {
+        return Ok(opened);
+    }
     let mut wanted = services::attachments();
     // What an earlier daemon left at devices stays in force, where its area is on.
     wanted.extend(held(&opened, opened.policy.is_some(), &Hook::PODS));

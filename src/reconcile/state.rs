@@ -46,6 +46,8 @@ pub struct State<A> {
     audits: BTreeMap<&'static str, Finding>,
     /// Why programs are not in force as wanted; tried again at every tick.
     unattached: Option<KernelError>,
+    /// What is in force has maps that this version could not read: it stays until ours hold as much.
+    withheld: bool,
 }
 
 impl<A: Areas> State<A> {
@@ -69,7 +71,14 @@ impl<A: Areas> State<A> {
             received: None,
             audits: BTreeMap::new(),
             unattached: None,
+            withheld: false,
         }
+    }
+
+    /// Leaves the programs of another version in force until every area with programs has written
+    /// what it planned: this version's maps began empty, and its programs would find nothing.
+    pub const fn withhold_programs(&mut self) {
+        self.withheld = true;
     }
 
     /// Lists that were to be asked for before there was a loop.
@@ -122,6 +131,13 @@ impl<A: Areas> State<A> {
 
     /// Brings into force what the areas want, of all together.
     fn attach(&mut self) {
+        if self.withheld {
+            if !self.maps_are_written() {
+                return;
+            }
+            self.withheld = false;
+            tracing::info!("everything is planned and written: this version's programs take over");
+        }
         let failure = self.programs.attach(&self.areas.attachments()).failure;
         if let Some(error) =
             failure.as_ref().filter(|error| self.unattached.as_ref() != Some(error))
@@ -129,6 +145,18 @@ impl<A: Areas> State<A> {
             tracing::error!(%error, "a program is not in force as wanted: trying again every second");
         }
         self.unattached = failure;
+    }
+
+    /// Has every area with programs written what it planned?
+    fn maps_are_written(&self) -> bool {
+        let (view, mut written) = (self.store.view(), true);
+        self.areas.each(&mut |area| {
+            if !area.attachments().is_empty() {
+                let state = area.state(&view);
+                written &= state.planned && state.settled && !state.pending;
+            }
+        });
+        written
     }
 
     /// Says whose maps these are, now that it is known. On an error nothing may be written.
@@ -180,6 +208,8 @@ impl<A: Areas> State<A> {
                 }
                 differs
             });
+        }
+        if report.wants_changed || self.withheld {
             // Maps first, then the programs that read them.
             self.attach();
         }
@@ -243,6 +273,12 @@ impl<A: Areas> State<A> {
         problems.extend(
             programs.map(|why| Problem::new(Code::ProgramsNotHealed, None, "kernel", &why, "")),
         );
+        if self.withheld {
+            let why = "the maps of another version cannot be read: its programs stay in force until \
+                       everything is listed, planned and written";
+            let action = "nothing while the API server answers: changes wait until then";
+            problems.push(Problem::new(Code::ProgramsNotHealed, None, "kernel", why, action));
+        }
         problems.extend(self.store.view().own_node_problem());
         for (stream, objects) in self.store.braked() {
             let why = format!("the last list would remove {objects} objects");

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use towpath_image::{At, Attachment, Attachments, Hook, HookKind};
+use towpath_image::{At, Attachment, Attachments, FakePrograms, Hook, HookKind};
 use towpath_model::{Changes, Event, Key, Kind, Problem, Stream, Synced, View};
 
 use super::{Area, Areas, Failure, Has, Outcome, Planned, Published, Runner, Running};
@@ -218,6 +218,25 @@ fn what_areas_want_at_run_time_is_asked_for_all_of_them_together() {
     assert_eq!(fixture.kernel.programs().attached, all);
     assert!(fixture.wants.borrow().contains(&wanted), "and it holds nothing up");
     assert!(fixture.state.area_states().iter().all(|area| area.planned));
+}
+
+#[test]
+fn programs_of_another_version_stay_until_this_ones_maps_are_written() {
+    let mut fixture = beside(Other::default());
+    *fixture.kernel.programs() = FakePrograms::default();
+    fixture.state.withhold_programs();
+    let none = |fixture: &Fixture<Both>| fixture.kernel.programs().attached.is_empty();
+    fixture.pass(Duration::from_secs(30));
+    assert!(none(&fixture), "neither ticks nor a look for lost programs bring them");
+    let problems = fixture.problems().join("\n");
+    assert!(problems.contains("the maps of another version cannot be read"), "{problems}");
+    fixture.kernel.fail_after(0);
+    fixture.say(lists(vec![service("a", 1), slice("a", &[1])]));
+    assert!(none(&fixture), "planned, and not written");
+    fixture.pass(Duration::from_secs(3));
+    assert_eq!(backends(&fixture), 1);
+    assert_eq!(fixture.kernel.programs().attached, Attachment::of_sockets());
+    assert!(!fixture.problems().join("\n").contains("the maps of another version"));
 }
 
 #[test]
