@@ -81,7 +81,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* The daemon's whole configuration file. */ -}}
 {{- define "towpath.config" -}}
-{{- $own := dict "bpffs" "/host/bpf/towpath" "cgroupRoot" "/host/cgroup" "runDir" "/run/towpath" "apiServers" (include "towpath.apiServers" . | fromJsonArray) -}}
+{{- $own := dict "bpffs" "/host/bpf/towpath" "cgroupRoot" "/host/cgroup" "runDir" "/host/run" "controlDir" "/run/towpath" "apiServers" (include "towpath.apiServers" . | fromJsonArray) -}}
 {{- $metrics := dict -}}
 {{- if include "towpath.monitored" . -}}{{- $metrics = dict "metricsBindAddress" "[::]:10249" -}}{{- end -}}
 {{ merge $own (deepCopy .Values.config) $metrics | toYaml }}

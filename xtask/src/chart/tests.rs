@@ -218,7 +218,12 @@ fn the_daemon_depends_on_nothing_that_it_serves_and_shares_the_node() {
         assert_eq!(container["ports"], Value::Null, "{name}: a port would be the host's");
         assert_eq!(container["resources"]["limits"]["memory"], Value::Null, "{name}");
         let strategy = &of_kind(objects, "DaemonSet")[0]["spec"]["updateStrategy"]["rollingUpdate"];
-        assert_eq!(strategy["maxSurge"], 0, "{name}: a second daemon would be refused the pins");
+        // The next daemon stands by; clean-up must be alone.
+        let stands_by = container["args"].as_array().unwrap().contains(&Value::from("--standby"));
+        assert_eq!(stands_by, serves(name), "{name}");
+        assert_eq!(strategy["maxSurge"] != 0, serves(name), "{name}");
+        let ended_first = if serves(name) { json!(0) } else { json!("100%") };
+        assert_eq!(strategy["maxUnavailable"], ended_first, "{name}");
         if !serves(name) {
             assert!(template["metadata"]["annotations"]["towpath.io/config"].is_null());
             return;
@@ -233,12 +238,18 @@ fn the_daemon_depends_on_nothing_that_it_serves_and_shares_the_node() {
             ("/etc/towpath", true),
             ("/host/bpf", false),
             ("/host/cgroup", true),
+            ("/host/run", false),
             ("/run/towpath", false),
         ];
         assert_eq!(paths, wanted.into(), "{name}");
         let config =
             yaml(template["metadata"]["annotations"]["towpath.io/config"].as_str().unwrap());
         assert_eq!(config["cgroupRoot"], "/host/cgroup");
+        // Two daemons share what is remembered; each is asked by its own socket.
+        assert_eq!(
+            (&config["runDir"], &config["controlDir"]),
+            (&json!("/host/run"), &json!("/run/towpath"))
+        );
         let servers = config["apiServers"].as_array().unwrap();
         assert!(!servers.is_empty(), "{name}");
         let at = "metadata.annotations['towpath.io/config']";
@@ -324,7 +335,7 @@ fn good_values_are_taken() {
         "apiServers: ['https://[fd00::1]:6443', 'https://api.example.com']",
         "config: {features: {dns: true}}",
         "config: {healthzBindAddress: 'off', metricsBindAddress: '[::]:10249'}",
-        "maxUnavailable: 10%",
+        "maxSurge: 10%",
         "resources: {limits: {memory: 1Gi}}",
     ];
     for text in good {
@@ -366,6 +377,7 @@ const WRONG: &[&str] = &[
     "config: {dns: {service: kube-dns}}",
     "config: {clusterDomain: 'a..b'}",
     "config: {bpffs: /sys/fs/bpf/other}",
+    "config: {controlDir: /run/x}",
     "config: {nodeName: a}",
     "image: {repository: ''}",
     "image: {tag: 'a b'}",
@@ -378,7 +390,8 @@ const WRONG: &[&str] = &[
     "resources: {limits: {memory: lots}}",
     "tolerations: [{operator: Present}]",
     "nodeSelector: {disk: 5}",
-    "maxUnavailable: 0",
+    "maxUnavailable: 1",
+    "maxSurge: 0",
     "terminationGracePeriodSeconds: 1",
     "podLabels: {team: 'a b'}",
     "serviceAccount: {name: Towpath}",
