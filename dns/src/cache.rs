@@ -28,6 +28,8 @@ struct Entry {
     answer: Arc<Answer>,
     stored: Instant,
     holds: Duration,
+    /// When upstreams failed to renew it last.
+    failed: Option<Instant>,
     bytes: usize,
 }
 
@@ -36,8 +38,9 @@ struct Entry {
 pub(crate) enum Known {
     /// An answer that holds, and for how long it was kept.
     Fresh(Arc<Answer>, u32),
-    /// An answer that did hold; good enough where nothing better can be had.
-    Stale(Arc<Answer>),
+    /// An answer that did hold; good enough where nothing better can be had. `true`: that was tried a
+    /// moment ago.
+    Stale(Arc<Answer>, bool),
 }
 
 impl Cache {
@@ -59,7 +62,16 @@ impl Cache {
             return Some(Known::Fresh(Arc::clone(&entry.answer), seconds));
         }
         let usable = entry.answer.is_answer() && age < entry.holds + STALE;
-        usable.then(|| Known::Stale(Arc::clone(&entry.answer)))
+        let tried = |at: Instant| now.saturating_duration_since(at) < FAILURE;
+        usable.then(|| Known::Stale(Arc::clone(&entry.answer), entry.failed.is_some_and(tried)))
+    }
+
+    /// Upstreams have not renewed this answer, or not in time: for a while it is given at once, and they
+    /// are left alone (RFC 9520 3.2, RFC 8767 5).
+    pub(crate) fn not_renewed(&mut self, question: &Question, now: Instant) {
+        if let Some(entry) = self.entries.peek_mut(question) {
+            entry.failed = Some(now);
+        }
     }
 
     /// Keeps an answer; answers how many others went for it. A failure never takes the place of an
@@ -67,13 +79,14 @@ impl Cache {
     pub(crate) fn put(&mut self, question: Question, answer: &Arc<Answer>, now: Instant) -> u64 {
         let Some(holds) = self.holds(answer) else { return 0 };
         if !answer.is_answer() && self.get(&question, now).is_some() {
+            self.not_renewed(&question, now);
             return 0;
         }
         let bytes = answer.size() + question.name.len() + size_of::<(Question, Entry)>();
         if bytes > self.budget / 16 {
             return 0; // one answer does not turn out many
         }
-        let entry = Entry { answer: Arc::clone(answer), stored: now, holds, bytes };
+        let entry = Entry { answer: Arc::clone(answer), stored: now, holds, failed: None, bytes };
         self.bytes += bytes;
         if let Some(old) = self.entries.put(question, entry) {
             self.bytes -= old.bytes;
@@ -149,12 +162,15 @@ mod tests {
         cache.put(question("b"), &answer(600), now);
         cache.put(question("c"), &answer(0), now);
         assert_eq!(cache.get(&question("a"), now + second), Some(Known::Fresh(answer(2), 1)));
-        assert_eq!(cache.get(&question("a"), now + 2 * second), Some(Known::Stale(answer(2))));
+        assert_eq!(
+            cache.get(&question("a"), now + 2 * second),
+            Some(Known::Stale(answer(2), false))
+        );
         assert_eq!(cache.get(&question("a"), now + 2 * second + STALE), None);
         let held = cache.get(&question("b"), now + 29 * second);
         assert!(matches!(held, Some(Known::Fresh(_, 29))), "{held:?}");
         let over = cache.get(&question("b"), now + 30 * second);
-        assert!(matches!(over, Some(Known::Stale(_))), "{over:?}");
+        assert!(matches!(over, Some(Known::Stale(..))), "{over:?}");
         assert_eq!(cache.get(&question("c"), now), None, "TTL 0 is for one answer only");
     }
 
@@ -169,7 +185,12 @@ mod tests {
         cache.put(question("b"), &answer(1), now);
         let later = now + Duration::from_secs(10);
         cache.put(question("b"), &failed, later);
-        assert_eq!(cache.get(&question("b"), later), Some(Known::Stale(answer(1))));
+        let stale = |tried| Some(Known::Stale(answer(1), tried));
+        assert_eq!(cache.get(&question("b"), later), stale(true), "not tried again at once");
+        assert_eq!(cache.get(&question("b"), later + FAILURE), stale(false), "but then");
+        cache.put(question("b"), &answer(1), later);
+        cache.get(&question("b"), later + Duration::from_secs(1));
+        assert_eq!(cache.get(&question("b"), later + Duration::from_secs(1)), stale(false));
     }
 
     #[test]

@@ -2,16 +2,20 @@
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query as Asked, ResponseCode},
-    rr::{Record, RecordType},
+    rr::{Record, RecordType, rdata::opt::EdnsOption},
 };
-use towpath_zone::Query;
+use towpath_zone::{Query, UDP_SIZE};
 
-use crate::question::{self, Answer};
+use crate::question::{self, Answer, Given};
 
 /// Bytes of a header.
 const HEADER: usize = 12;
 /// Bytes of the smallest record: the name of the root, type, class, TTL and no data.
 const RECORD_MIN: usize = 11;
+/// The option for extended errors (RFC 8914 2), and what is said with it.
+const EXTENDED: u16 = 15;
+const STALE_ANSWER: [u8; 2] = [0, 3];
+const STALE_NXDOMAIN: [u8; 2] = [0, 19];
 
 /// Writes the reply. `chain`: CNAMEs of the cluster that led to the question. `limit`: its largest
 /// length; records that do not fit are left out whole, and `flag` says so (TC).
@@ -19,7 +23,7 @@ pub(crate) fn reply(
     id: u16,
     query: &Query<'_>,
     chain: Vec<Record>,
-    answer: Answer,
+    given: Given,
     limit: usize,
     flag: bool,
 ) -> Option<Vec<u8>> {
@@ -29,17 +33,24 @@ pub(crate) fn reply(
     message.metadata.recursion_available = true;
     // The chain of the cluster is ours, and its first name is that of the question (RFC 1035 4.1.1).
     message.metadata.authoritative = !chain.is_empty();
-    message.metadata.response_code = answer.code;
+    message.metadata.response_code = given.answer.code;
     let name = question::parse(query.name())?;
     message.add_query(Asked::query(name, RecordType::from(query.rtype)));
     message.answers = chain;
+    let Given { answer, stale } = given;
+    let answer_code = answer.code;
     if answer.is_answer() {
         message.answers.extend(answer.answers);
         message.authorities = answer.authority;
     }
     if let Some(asked) = query.edns {
         let mut edns = Edns::new();
-        edns.set_max_payload(1232).set_dnssec_ok(asked.dnssec_ok);
+        edns.set_max_payload(UDP_SIZE).set_dnssec_ok(asked.dnssec_ok);
+        if stale {
+            let gone = answer_code == ResponseCode::NXDomain;
+            let said = if gone { STALE_NXDOMAIN } else { STALE_ANSWER };
+            edns.options_mut().insert(EdnsOption::Unknown(EXTENDED, said.into()));
+        }
         message.set_edns(edns);
     }
     let mut bytes = fit(message, limit, flag)?;
@@ -90,6 +101,6 @@ pub(crate) fn chain(begun: &[u8]) -> Vec<Record> {
 
 /// SERVFAIL, without an answer: the server is at its limit.
 pub(crate) fn busy(id: u16, query: &Query<'_>) -> Option<Vec<u8>> {
-    let answer = Answer { code: ResponseCode::ServFail, answers: vec![], authority: vec![] };
-    reply(id, query, Vec::new(), answer, 512, false)
+    let given = Given { answer: Answer::failed(), stale: false };
+    reply(id, query, Vec::new(), given, 512, false)
 }

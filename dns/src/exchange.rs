@@ -17,10 +17,10 @@ use tokio::{
     net::{TcpStream, UdpSocket},
 };
 
+use towpath_zone::UDP_SIZE;
+
 use crate::question::{Answer, Question};
 
-/// The largest answer that is taken over UDP.
-const UDP_SIZE: u16 = 1232;
 /// A chain of CNAMEs is believed so far.
 const CHAIN: usize = 16;
 
@@ -45,14 +45,38 @@ pub(crate) async fn exchange(
 ) -> Result<Answer, ExchangeError> {
     let name = question.parsed().ok_or_else(|| ExchangeError::Question("no name".to_owned()))?;
     let query = Query::query(name.clone(), RecordType::from(question.rtype));
-    let reply = match udp(server, &query, question).await? {
-        reply if reply.metadata.truncation => tcp(server, &query, question).await?,
-        reply => reply,
-    };
+    let mut reply = either(server, &query, question, true).await?;
+    if knows_no_edns(&reply) {
+        reply = either(server, &query, question, false).await?;
+    }
     Ok(believed(&name, query.query_type(), reply))
 }
 
-fn message(query: &Query, question: &Question) -> Result<(u16, Vec<u8>), ExchangeError> {
+/// Over UDP, and over TCP what is too large for it.
+async fn either(
+    server: SocketAddr,
+    query: &Query,
+    question: &Question,
+    edns: bool,
+) -> Result<Message, ExchangeError> {
+    match udp(server, query, question, edns).await? {
+        reply if reply.metadata.truncation => tcp(server, query, question, edns).await,
+        reply => Ok(reply),
+    }
+}
+
+/// A server that knows no EDNS says that it cannot read the question, or does not do this, and has no OPT
+/// record in its reply (RFC 6891 6.2.1, 7).
+fn knows_no_edns(reply: &Message) -> bool {
+    let code = reply.metadata.response_code;
+    matches!(code, ResponseCode::FormErr | ResponseCode::NotImp) && reply.edns.is_none()
+}
+
+fn message(
+    query: &Query,
+    question: &Question,
+    with_edns: bool,
+) -> Result<(u16, Vec<u8>), ExchangeError> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(|error| ExchangeError::Question(error.to_string()))?;
     let id = u16::from_ne_bytes(id);
@@ -60,9 +84,11 @@ fn message(query: &Query, question: &Question) -> Result<(u16, Vec<u8>), Exchang
     message.metadata.recursion_desired = true;
     message.metadata.checking_disabled = question.checking_disabled;
     message.add_query(query.clone());
-    let mut edns = Edns::new();
-    edns.set_max_payload(UDP_SIZE).set_dnssec_ok(question.dnssec_ok);
-    message.set_edns(edns);
+    if with_edns {
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_SIZE).set_dnssec_ok(question.dnssec_ok);
+        message.set_edns(edns);
+    }
     let bytes = message.to_vec().map_err(|error| ExchangeError::Question(error.to_string()))?;
     Ok((id, bytes))
 }
@@ -71,12 +97,13 @@ async fn udp(
     server: SocketAddr,
     query: &Query,
     question: &Question,
+    edns: bool,
 ) -> Result<Message, ExchangeError> {
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let (id, bytes) = message(query, question)?;
+    let (id, bytes) = message(query, question, edns)?;
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     socket.send(&bytes).await?;
@@ -95,8 +122,9 @@ async fn tcp(
     server: SocketAddr,
     query: &Query,
     question: &Question,
+    edns: bool,
 ) -> Result<Message, ExchangeError> {
-    let (id, bytes) = message(query, question)?;
+    let (id, bytes) = message(query, question, edns)?;
     let mut stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?.to_be_bytes();
@@ -113,10 +141,17 @@ fn belongs(bytes: &[u8], id: u16, query: &Query) -> Option<Message> {
     let ours = reply.metadata.id == id
         && reply.metadata.message_type == MessageType::Response
         && reply.metadata.op_code == OpCode::Query;
-    let [asked] = &reply.queries[..] else { return None };
-    let same = asked.name() == query.name()
-        && asked.query_type() == query.query_type()
-        && asked.query_class() == query.query_class();
+    let same = match &reply.queries[..] {
+        [asked] => {
+            asked.name() == query.name()
+                && asked.query_type() == query.query_type()
+                && asked.query_class() == query.query_class()
+        }
+        // A server that could not read the question may send nothing but a header. That is believed of
+        // the question's form alone: it leads to the same question once more, in a simpler form.
+        [] => reply.metadata.response_code == ResponseCode::FormErr,
+        _ => false,
+    };
     (ours && same).then_some(reply)
 }
 

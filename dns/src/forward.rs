@@ -16,7 +16,8 @@ use crate::{
     cache::{Cache, Known, aged, stale},
     exchange::exchange,
     metrics::DnsMetrics,
-    question::{Answer, Question},
+    places::Place,
+    question::{Answer, Given, Question},
     upstreams::Upstreams,
 };
 
@@ -31,6 +32,9 @@ pub struct ForwardSettings {
     pub attempt: Duration,
     /// All of them together have so long. (glibc asks again after 5 s.)
     pub total: Duration,
+    /// A client waits so long before it is given an answer that does not hold any more, where there is one
+    /// (RFC 8767 5: at most 1.8 seconds, since clients ask again after two).
+    pub client: Duration,
 }
 
 impl Default for ForwardSettings {
@@ -40,6 +44,7 @@ impl Default for ForwardSettings {
             longest: 30, // as kubeadm's CoreDNS
             attempt: Duration::from_millis(1500),
             total: Duration::from_millis(4500),
+            client: Duration::from_millis(1800),
         }
     }
 }
@@ -76,19 +81,58 @@ impl Forwarder {
         lock(&self.upstreams).set(servers);
     }
 
-    /// The answer, if it is known already.
-    pub(crate) fn known(&self, question: &Question) -> Option<Answer> {
+    /// The answer, if it is known already: one that holds, or one that could not be renewed a moment ago.
+    pub(crate) fn known(&self, question: &Question) -> Option<Given> {
         let known = lock(&self.cache).get(question, Instant::now());
-        let answer = match known {
-            Some(Known::Fresh(answer, age)) => Some(aged(&answer, age)),
+        let given = match known {
+            Some(Known::Fresh(answer, age)) => {
+                Some(Given { answer: aged(&answer, age), stale: false })
+            }
+            Some(Known::Stale(answer, true)) => Some(self.stale(&answer)),
             _ => None,
         };
-        self.metrics.cache_asked(answer.is_some());
-        answer
+        self.metrics.cache_asked(given.is_some());
+        given
     }
 
-    /// The answer of an upstream; of a failure what was known before, if anything was.
-    pub(crate) async fn ask(&self, question: &Question) -> Answer {
+    fn stale(&self, answer: &Answer) -> Given {
+        self.metrics.served_stale();
+        Given { answer: stale(answer), stale: true }
+    }
+
+    /// The answer of an upstream; of a failure what was known before, if anything was. `place` is held for
+    /// as long as upstreams are asked.
+    pub(crate) async fn ask(self: &Arc<Self>, question: &Question, place: Place) -> Given {
+        let stale = |known| match known {
+            Some(Known::Stale(answer, _)) => Some(answer),
+            _ => None,
+        };
+        let before = stale(lock(&self.cache).get(question, Instant::now()));
+        let (this, asked) = (Arc::clone(self), question.clone());
+        let fetch = async move {
+            let answer = this.share(&asked).await;
+            drop(place);
+            answer
+        };
+        let Some(before) = before else {
+            let answer = (*fetch.await).clone();
+            return Given { answer, stale: false };
+        };
+        // On a task of its own: the answer is wanted also after the client has been given the old one.
+        match timeout(self.settings.client, tokio::spawn(fetch)).await {
+            Ok(Ok(answer)) if answer.is_answer() => {
+                Given { answer: (*answer).clone(), stale: false }
+            }
+            Ok(_) => self.stale(&before),
+            Err(_) => {
+                lock(&self.cache).not_renewed(question, Instant::now());
+                self.stale(&before)
+            }
+        }
+    }
+
+    /// Asks upstreams, once for all who ask the same at a time.
+    async fn share(&self, question: &Question) -> Arc<Answer> {
         let flight = Arc::clone(lock(&self.flights).entry(question.clone()).or_default());
         // A client that leaves takes nothing along: the next one who waits goes on.
         let answer = Arc::clone(flight.get_or_init(|| self.fly(question)).await);
@@ -96,17 +140,7 @@ impl Forwarder {
         if flights.get(question).is_some_and(|known| Arc::ptr_eq(known, &flight)) {
             flights.remove(question);
         }
-        drop(flights);
-        if answer.is_answer() {
-            return (*answer).clone();
-        }
-        match lock(&self.cache).get(question, Instant::now()) {
-            Some(Known::Stale(known)) => {
-                self.metrics.served_stale();
-                stale(&known)
-            }
-            _ => (*answer).clone(),
-        }
+        answer
     }
 
     async fn fly(&self, question: &Question) -> Arc<Answer> {

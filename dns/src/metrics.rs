@@ -8,13 +8,13 @@ use prometheus::{
 };
 
 /// CoreDNS's label `server`.
-const SERVER: &str = "dns://:53";
+pub(crate) const SERVER: &str = "dns://:53";
 
 /// What the server counts.
 #[derive(Debug)]
 pub struct DnsMetrics {
-    requests: IntCounterVec,
-    responses: IntCounterVec,
+    pub(crate) requests: IntCounterVec,
+    pub(crate) responses: IntCounterVec,
     cache_requests: IntCounter,
     cache_hits: IntCounter,
     cache_misses: IntCounter,
@@ -89,16 +89,6 @@ impl DnsMetrics {
         })
     }
 
-    pub(crate) fn asked(&self, zone: &str, proto: &str, client: SocketAddr, rtype: u16) {
-        let family = if client.is_ipv4() { "1" } else { "2" };
-        let labels = [SERVER, zone, "", proto, family, type_name(rtype)];
-        self.requests.with_label_values(&labels).inc();
-    }
-
-    pub(crate) fn answered(&self, zone: &str, rcode: &str, plugin: &str) {
-        self.responses.with_label_values(&[SERVER, zone, "", rcode, plugin]).inc();
-    }
-
     pub(crate) fn cache_asked(&self, hit: bool) {
         self.cache_requests.inc();
         if hit { self.cache_hits.inc() } else { self.cache_misses.inc() }
@@ -120,39 +110,5 @@ impl DnsMetrics {
 
     pub(crate) fn limited(&self, limit: &str) {
         self.refused.with_label_values(&[limit]).inc();
-    }
-}
-
-/// CoreDNS's list of types.
-fn type_name(rtype: u16) -> &'static str {
-    match rtype {
-        1 => "A",
-        2 => "NS",
-        5 => "CNAME",
-        6 => "SOA",
-        12 => "PTR",
-        15 => "MX",
-        16 => "TXT",
-        28 => "AAAA",
-        33 => "SRV",
-        43 => "DS",
-        48 => "DNSKEY",
-        65 => "HTTPS",
-        255 => "ANY",
-        _ => "other",
-    }
-}
-
-/// The name of a code, as CoreDNS labels it.
-pub(crate) fn code_name(code: u16) -> &'static str {
-    match code {
-        0 => "NOERROR",
-        1 => "FORMERR",
-        2 => "SERVFAIL",
-        3 => "NXDOMAIN",
-        4 => "NOTIMP",
-        5 => "REFUSED",
-        16 => "BADVERS",
-        _ => "other",
     }
 }

@@ -38,6 +38,15 @@ pub(crate) fn parse(wire: &[u8]) -> Option<Name> {
     Name::from_labels(labels).ok()
 }
 
+/// What a client is given.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Given {
+    /// The answer, with TTLs as they are now.
+    pub(crate) answer: Answer,
+    /// It does not hold any more, and there is none better.
+    pub(crate) stale: bool,
+}
+
 /// What came of a question.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Answer {

@@ -12,22 +12,22 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use hickory_proto::rr::Record;
 use socket2::{Domain, Socket, Type};
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-};
-use towpath_zone::{Client, Miss, Outcome, Query, Snapshot, Transport, answer};
+use tokio::{runtime::Handle, sync::watch};
+use towpath_zone::{Client, Miss, Outcome, Query, Snapshot, Transport, respond};
 
 use crate::{
     Forwarder,
     compose::{self, chain},
-    metrics::{DnsMetrics, code_name},
-    question::Question,
+    labels::{Labelled, Plugin},
+    metrics::DnsMetrics,
+    places::{Place, Places},
+    question::{Given, Question},
     tcp, udp,
 };
 
-/// Limits of the server.
+/// Limits of the server. One client has a quarter of `misses` and of `connections` at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Questions that wait for upstreams at a time.
@@ -118,8 +118,9 @@ pub(crate) struct Shared {
     pub(crate) forwarder: Arc<Forwarder>,
     pub(crate) metrics: Arc<DnsMetrics>,
     pub(crate) limits: Limits,
-    misses: Arc<Semaphore>,
-    pub(crate) connections: Arc<Semaphore>,
+    labelled: Labelled,
+    misses: Arc<Places>,
+    pub(crate) connections: Arc<Places>,
     rotation: AtomicU32,
 }
 
@@ -148,7 +149,7 @@ pub(crate) struct Waiting {
     question: Question,
     begun: Vec<u8>,
     transport: Transport,
-    _permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Shared {
@@ -157,23 +158,21 @@ impl Shared {
         let rotation = self.rotation.fetch_add(1, Ordering::Relaxed);
         let snapshot = self.zones.load();
         let client = Client { transport: asked.transport, rotation };
-        let query = Query::parse(asked.message).ok();
-        let outcome = answer(&snapshot, client, asked.message, out);
+        let query = Query::parse(asked.message);
+        let outcome = respond(&snapshot, client, asked.message, query.as_ref(), out);
         let ours = matches!(&outcome, Outcome::Reply(reply) if reply.ours);
-        let zone = if ours { snapshot.domain_text() } else { "." };
-        if let Some(query) = &query {
-            let proto = if asked.transport == Transport::Udp { "udp" } else { "tcp" };
-            self.metrics.asked(zone, proto, asked.client, query.rtype);
+        if let Ok(query) = &query {
+            self.labelled.asked(ours, asked.transport, asked.client, query.rtype);
         }
         match outcome {
             Outcome::Drop => Turn::Drop,
             Outcome::Reply(reply) => {
-                self.metrics.answered(zone, code_name(reply.rcode), "kubernetes");
+                self.labelled.answered(ours, reply.rcode, Plugin::Kubernetes);
                 Turn::Reply(reply.length)
             }
             Outcome::Miss(miss) => match query {
-                Some(query) => self.miss(asked, &query, &miss, out),
-                None => Turn::Drop,
+                Ok(query) => self.miss(asked, &query, &miss, out),
+                Err(_) => Turn::Drop,
             },
         }
     }
@@ -186,16 +185,14 @@ impl Shared {
             checking_disabled: query.flags & 0x0010 != 0,
         };
         let begun = out.get(..miss.written).unwrap_or_default();
-        if let Some(answer) = self.forwarder.known(&question) {
-            let chain = chain(begun);
-            self.metrics.answered(".", code_name(answer.code.into()), "cache");
-            let (id, limit, flag) = self.shape(asked.message, query, asked.transport);
-            let reply = compose::reply(id, query, chain, answer, limit, flag);
+        let id = id(asked.message);
+        if let Some(given) = self.forwarder.known(&question) {
+            self.labelled.answered(false, given.answer.code.into(), Plugin::Cache);
+            let reply = self.reply(id, query, chain(begun), given, asked.transport);
             return reply.map_or(Turn::Drop, Turn::Written);
         }
-        let Ok(permit) = Arc::clone(&self.misses).try_acquire_owned() else {
+        let Some(place) = self.misses.take(asked.client.ip()) else {
             self.metrics.limited("misses");
-            let (id, ..) = self.shape(asked.message, query, asked.transport);
             return compose::busy(id, query).map_or(Turn::Drop, Turn::Written);
         };
         Turn::Wait(Box::new(Waiting {
@@ -203,31 +200,38 @@ impl Shared {
             question,
             begun: begun.to_vec(),
             transport: asked.transport,
-            _permit: permit,
+            place,
         }))
     }
 
-    /// Id, largest length, and whether to say that records are left out.
-    fn shape(&self, message: &[u8], query: &Query<'_>, transport: Transport) -> (u16, usize, bool) {
-        let id = message.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
-        let most = self.zones.load().settings().udp_size.max(512);
-        match transport {
-            Transport::Tcp => (id, usize::from(u16::MAX), false),
-            Transport::Udp => {
-                let size = query.edns.map_or(512, |edns| edns.udp_size).clamp(512, most);
-                (id, size.into(), true)
-            }
-        }
+    /// What others answered, as this client takes it.
+    fn reply(
+        &self,
+        id: u16,
+        query: &Query<'_>,
+        chain: Vec<Record>,
+        given: Given,
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let limit = self.zones.load().settings().limit(transport, query);
+        // There is nothing larger than TCP to ask by.
+        let flag = transport == Transport::Udp;
+        compose::reply(id, query, chain, given, limit, flag)
     }
 
     /// Asks upstreams; the reply, if there is one to write.
     pub(crate) async fn wait(&self, waiting: Box<Waiting>) -> Option<Vec<u8>> {
-        let answer = self.forwarder.ask(&waiting.question).await;
-        self.metrics.answered(".", code_name(answer.code.into()), "forward");
-        let query = Query::parse(&waiting.message).ok()?;
-        let (id, limit, flag) = self.shape(&waiting.message, &query, waiting.transport);
-        compose::reply(id, &query, chain(&waiting.begun), answer, limit, flag)
+        let Waiting { message, question, begun, transport, place } = *waiting;
+        let given = self.forwarder.ask(&question, place).await;
+        self.labelled.answered(false, given.answer.code.into(), Plugin::Forward);
+        let query = Query::parse(&message).ok()?;
+        self.reply(id(&message), &query, chain(&begun), given, transport)
     }
+}
+
+/// The id of a message.
+fn id(message: &[u8]) -> u16 {
+    message.first_chunk().map_or(0, |id| u16::from_be_bytes(*id))
 }
 
 /// A server at work; dropped, it stops.
@@ -249,13 +253,15 @@ impl Server {
         limits: Limits,
         runtime: &Handle,
     ) -> io::Result<Self> {
+        let labelled = Labelled::new(Arc::clone(&metrics), zones.load().domain_text());
         let shared = Arc::new(Shared {
             zones,
             forwarder,
             metrics,
+            labelled,
             limits,
-            misses: Arc::new(Semaphore::new(limits.misses)),
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            misses: Places::new(limits.misses),
+            connections: Places::new(limits.connections),
             rotation: AtomicU32::new(0),
         });
         let (stop, stopped) = watch::channel(false);

@@ -35,7 +35,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+        let Some(place) = shared.connections.take(client.ip()) else {
             shared.metrics.limited("connections");
             continue;
         };
@@ -45,7 +45,7 @@ pub(crate) async fn serve(
                 () = connection(stream, client, shared) => {}
                 _ = stopped.changed() => {}
             }
-            drop(permit);
+            drop(place);
         });
     }
 }

@@ -15,10 +15,23 @@ use std::{
 
 use arc_swap::ArcSwap;
 use fixture::question;
-use hickory_proto::{op::Message, op::ResponseCode, rr::RecordType};
+use hickory_proto::{
+    op::{Message, ResponseCode},
+    rr::{RecordType, rdata::opt::EdnsCode},
+};
+use socket2::{Domain, Socket, Type};
 use towpath_dns::{DnsMetrics, ForwardSettings, Forwarder, Limits, Listeners, Server};
 use towpath_zone::{PodRecords, Snapshot};
 use upstream::{Act, Upstream};
+
+/// Attempts that end soon.
+fn soon() -> ForwardSettings {
+    ForwardSettings {
+        attempt: Duration::from_millis(300),
+        total: Duration::from_secs(2),
+        ..ForwardSettings::default()
+    }
+}
 
 const A: u16 = 1;
 const WEB: &str = "web.shop.svc.cluster.local";
@@ -34,6 +47,10 @@ struct Bed {
 
 impl Bed {
     fn new(upstreams: &[&Upstream], limits: Limits) -> Self {
+        Self::with(upstreams, limits, soon())
+    }
+
+    fn with(upstreams: &[&Upstream], limits: Limits, settings: ForwardSettings) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -41,11 +58,6 @@ impl Bed {
             .unwrap();
         let registry = prometheus::Registry::new();
         let metrics = Arc::new(DnsMetrics::new(&registry).unwrap());
-        let settings = ForwardSettings {
-            attempt: Duration::from_millis(300),
-            total: Duration::from_secs(2),
-            ..ForwardSettings::default()
-        };
         let forwarder = Arc::new(Forwarder::new(settings, Arc::clone(&metrics)));
         let servers: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
         forwarder.set_upstreams(&servers);
@@ -108,6 +120,16 @@ fn receive(stream: &mut TcpStream) -> Message {
     Message::from_vec(&reply).unwrap()
 }
 
+/// Waits.
+#[track_caller]
+fn until(is: impl Fn() -> bool) {
+    let late = std::time::Instant::now() + Duration::from_secs(10);
+    while !is() {
+        assert!(std::time::Instant::now() < late, "never so");
+        std::thread::yield_now();
+    }
+}
+
 fn addresses(message: &Message) -> Vec<String> {
     let addresses = message.answers.iter().filter(|record| record.record_type() == RecordType::A);
     addresses.map(|record| record.data.to_string()).collect()
@@ -146,7 +168,7 @@ fn a_connection_carries_several_questions_and_a_slow_one_holds_up_no_other() {
 
 #[test]
 fn what_an_upstream_says_is_believed_only_as_far_as_it_was_asked() {
-    let rows: [(&str, Vec<Act>, &[&str], ResponseCode); 10] = [
+    let rows: [(&str, Vec<Act>, &[&str], ResponseCode); 11] = [
         ("an answer", vec![Act::Answer(60)], &["192.0.2.1"], ResponseCode::NoError),
         ("no such name", vec![Act::NoName], &[], ResponseCode::NXDomain),
         (
@@ -170,6 +192,7 @@ fn what_an_upstream_says_is_believed_only_as_far_as_it_was_asked() {
         ("noise first", vec![Act::Noise, Act::Answer(60)], &["192.0.2.1"], ResponseCode::NoError),
         ("records of other names", vec![Act::Poison], &["192.0.2.1"], ResponseCode::NoError),
         ("too large for UDP", vec![Act::Truncate], &["192.0.2.7"], ResponseCode::NoError),
+        ("no EDNS", vec![Act::OldServer], &["192.0.2.1"], ResponseCode::NoError),
         ("failure", vec![Act::Fail], &[], ResponseCode::ServFail),
         ("nothing", vec![], &[], ResponseCode::ServFail),
     ];
@@ -262,9 +285,7 @@ fn connections_and_waiting_questions_have_a_limit() {
     assert_eq!(second.read(&mut [0]).unwrap(), 0, "closed");
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.send_to(&question("a.example", A, None), bed.address).unwrap();
-    while dead.asked() == 0 {
-        std::thread::yield_now();
-    }
+    until(|| dead.asked() == 1);
     let code = bed.ask("b.example").metadata.response_code;
     assert_eq!((code, dead.asked()), (ResponseCode::ServFail, 1));
     assert_eq!(addresses(&bed.ask(WEB)), ["10.96.1.1"], "names of the cluster are answered");
@@ -279,4 +300,102 @@ fn a_client_that_is_silent_or_sends_half_a_message_is_let_go() {
         stream.write_all(sent).unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
+}
+
+/// What a reply with EDNS says of itself (RFC 8914), as numbers.
+fn extended(message: &Message) -> Vec<u8> {
+    let edns = message.edns.as_ref().unwrap();
+    let option = edns.option(EdnsCode::Unknown(15));
+    option.map(|option| Vec::try_from(option).unwrap()).unwrap_or_default()
+}
+
+/// Asks until the answer that was kept does not hold any more.
+fn ask_until_stale(bed: &Bed) -> Message {
+    loop {
+        let message = bed.udp(&question("x.example", A, Some(1232)));
+        match message.answers[0].ttl {
+            1 => assert!(extended(&message).is_empty()),
+            _ => return message,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_expired_answer_comes_in_time_and_the_next_one_at_once() {
+    let fine = Upstream::start(vec![Act::Answer(1)]);
+    let dead = Upstream::start(vec![]);
+    // An attempt takes for ever: that there is a reply at all is the client's timer.
+    let never = Duration::from_secs(3600);
+    let client = Duration::from_millis(100);
+    let settings = ForwardSettings { attempt: never, total: never, client, ..soon() };
+    let bed = Bed::with(&[&fine], Limits::default(), settings);
+    assert_eq!(addresses(&bed.ask("x.example")), ["192.0.2.1"]);
+    bed.forwarder.set_upstreams(&[dead.address]);
+    let stale = ask_until_stale(&bed);
+    assert_eq!((stale.answers[0].ttl, addresses(&stale)), (30, vec!["192.0.2.1".to_owned()]));
+    assert_eq!(extended(&stale), [0, 3], "Stale Answer");
+    let known = bed.metric("coredns_cache_hits_total");
+    for _ in 0..8 {
+        assert_eq!(bed.ask("x.example").answers[0].ttl, 30);
+    }
+    let known = bed.metric("coredns_cache_hits_total") - known;
+    assert!(known > 7.5, "these do not wait for the client's timer: {known}");
+    assert_eq!(dead.asked(), 1, "what did not answer a moment ago is left alone");
+    assert!(bed.metric("coredns_cache_served_stale_total") >= 9.0);
+}
+
+#[test]
+fn an_upstream_that_failed_is_not_asked_again_for_an_answer_that_expired() {
+    let fine = Upstream::start(vec![Act::Answer(1)]);
+    let failing = Upstream::start(vec![Act::Fail]);
+    let bed = Bed::new(&[&fine], Limits::default());
+    bed.ask("x.example");
+    bed.forwarder.set_upstreams(&[failing.address]);
+    ask_until_stale(&bed);
+    for _ in 0..8 {
+        assert_eq!(addresses(&bed.ask("x.example")), ["192.0.2.1"]);
+    }
+    assert_eq!(failing.asked(), 1);
+}
+
+#[test]
+fn an_answer_that_comes_after_the_client_was_served_is_kept() {
+    let fine = Upstream::start(vec![Act::Answer(1)]);
+    let slow = Upstream::start(vec![Act::Wait(Duration::from_millis(400)), Act::Answer(60)]);
+    let never = Duration::from_secs(3600);
+    let client = Duration::from_millis(50);
+    let settings = ForwardSettings { attempt: never, total: never, client, ..soon() };
+    let bed = Bed::with(&[&fine], Limits::default(), settings);
+    bed.ask("x.example");
+    bed.forwarder.set_upstreams(&[slow.address]);
+    ask_until_stale(&bed);
+    until(|| extended(&bed.udp(&question("x.example", A, Some(1232)))).is_empty());
+    assert_eq!(slow.asked(), 1);
+}
+
+#[test]
+fn one_client_cannot_have_all_connections_nor_all_waiting_questions() {
+    let dead = Upstream::start(vec![]);
+    // A connection that was not turned away stays.
+    let idle = Duration::from_secs(3600);
+    let limits = Limits { misses: 4, connections: 4, idle, ..Limits::default() };
+    let bed = Bed::new(&[&dead], limits);
+    let mut greedy = bed.connect();
+    send(&mut greedy, &question(WEB, A, None));
+    receive(&mut greedy);
+    assert_eq!(bed.connect().read(&mut [0]).unwrap(), 0, "closed: its share is one of four");
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    other.connect(&bed.address.into()).unwrap();
+    let mut other = TcpStream::from(other);
+    send(&mut other, &question(WEB, A, None));
+    assert_eq!(addresses(&receive(&mut other)), ["10.96.1.1"], "another client is served");
+    // The same for questions that wait.
+    send(&mut greedy, &question("a.example", A, None));
+    until(|| dead.asked() == 1);
+    let code = bed.ask("b.example").metadata.response_code;
+    assert_eq!((code, dead.asked()), (ResponseCode::ServFail, 1));
+    send(&mut other, &question("c.example", A, None));
+    until(|| dead.asked() == 2);
 }

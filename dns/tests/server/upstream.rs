@@ -41,6 +41,8 @@ pub(crate) enum Act {
     Truncate,
     /// SERVFAIL.
     Fail,
+    /// It knows no EDNS: a header that says so, else 192.0.2.1.
+    OldServer,
 }
 
 pub(crate) struct Upstream {
@@ -150,6 +152,13 @@ fn follow(act: Act, socket: &UdpSocket, client: SocketAddr, query: &Message) {
             message.add_additional(address(&other, 60, 66));
         }
         Act::Truncate => message.metadata.truncation = true,
+        Act::OldServer if query.edns.is_some() => {
+            message.queries.clear();
+            message.metadata.response_code = ResponseCode::FormErr;
+        }
+        Act::OldServer => {
+            message.add_answer(address(&name, 60, 1));
+        }
         Act::Fail => message.metadata.response_code = ResponseCode::ServFail,
     }
     socket.send_to(&message.to_vec().unwrap(), client).unwrap();

@@ -94,11 +94,22 @@ impl Miss {
 
 /// Answers a message. `out` should have room for 65,535 bytes with TCP, and for 4,096 with UDP.
 pub fn answer(snapshot: &Snapshot, client: Client, message: &[u8], out: &mut [u8]) -> Outcome {
+    respond(snapshot, client, message, Query::parse(message).as_ref(), out)
+}
+
+/// The same for a message that was read already.
+pub fn respond(
+    snapshot: &Snapshot,
+    client: Client,
+    message: &[u8],
+    query: Result<&Query<'_>, &Refusal>,
+    out: &mut [u8],
+) -> Outcome {
     let Some(&[id @ .., _, _]) = message.first_chunk::<4>() else { return Outcome::Drop };
-    let query = match Query::parse(message) {
+    let query = match query {
         Ok(query) => query,
         Err(Refusal::Drop) => return Outcome::Drop,
-        Err(Refusal::Code(code)) => return bare(message, id, code, out),
+        Err(Refusal::Code(code)) => return bare(message, id, *code, out),
     };
     let refused = query.class != IN || matches!(query.rtype, rtype::AXFR | rtype::IXFR);
     let early = match query.edns {
@@ -107,15 +118,15 @@ pub fn answer(snapshot: &Snapshot, client: Client, message: &[u8], out: &mut [u8
         _ if refused => Some(rcode::REFUSED),
         _ => None,
     };
-    let limit = limit(snapshot, client, &query);
+    let limit = snapshot.settings().limit(client.transport, query);
     let labels = Labels::of(query.name());
     let ours = labels.above(snapshot.zone.settings.domain.wire());
     let pointers = reverse::address(&labels).filter(|(address, _)| known(snapshot, *address));
     if early.is_none() && ours.is_none() && pointers.is_none() {
         return Outcome::Miss(Miss::of(query.name(), 0));
     }
-    let Some(writer) = Writer::begin(out, limit, &query) else { return Outcome::Drop };
-    let names = Names { snapshot, client, query: &query };
+    let Some(writer) = Writer::begin(out, limit, query) else { return Outcome::Drop };
+    let names = Names { snapshot, client, query };
     let answering = Answering { names, writer, id };
     match (early, ours, pointers) {
         (Some(code), _, _) => answering.finish(code, false),
@@ -129,19 +140,6 @@ pub fn answer(snapshot: &Snapshot, client: Client, message: &[u8], out: &mut [u8
 fn known(snapshot: &Snapshot, address: IpAddr) -> bool {
     snapshot.reverse.contains_key(&address)
         || snapshot.blocks.iter().any(|block| block.contains(address))
-}
-
-/// How large an answer may be.
-fn limit(snapshot: &Snapshot, client: Client, query: &Query<'_>) -> usize {
-    const LEAST: u16 = 512; // RFC 1035 4.2.1, RFC 6891 6.2.3
-    match client.transport {
-        Transport::Tcp => usize::from(u16::MAX),
-        Transport::Udp => {
-            let most = snapshot.zone.settings.udp_size.max(LEAST);
-            let asked = query.edns.map_or(LEAST, |edns| edns.udp_size);
-            usize::from(asked.clamp(LEAST, most))
-        }
-    }
 }
 
 /// A header alone: what was asked could not be read.
@@ -191,8 +189,7 @@ impl<'a> Answering<'a> {
             }
             let ttl = snapshot.zone.settings.ttl;
             let wire = target.wire();
-            self.writer.truncated |=
-                !self.writer.record(Section::Answer, owner, rtype::CNAME, ttl, &[wire]);
+            self.writer.record(Section::Answer, owner, rtype::CNAME, ttl, &[wire]);
             if rtype == rtype::CNAME || self.writer.truncated {
                 return self.finish(rcode::NOERROR, true);
             }

@@ -20,10 +20,10 @@ mod snapshot;
 mod write;
 mod zones;
 
-pub use answer::{Client, Miss, Outcome, Reply, Transport, answer};
+pub use answer::{Client, Miss, Outcome, Reply, Transport, answer, respond};
 pub use name::Name;
 pub use query::{Edns, Query, Refusal};
-pub use settings::{PodRecords, Settings};
+pub use settings::{PodRecords, Settings, UDP_SIZE};
 pub use snapshot::Snapshot;
 pub use zones::{NEEDS, Zones};
 

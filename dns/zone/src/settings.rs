@@ -2,7 +2,16 @@
 
 use towpath_model::ObjectName;
 
-use crate::name::{Name, label};
+use crate::{
+    Query, Transport,
+    name::{Name, label},
+};
+
+/// The largest message over UDP that is answered with, and that others are asked for: what passes every
+/// path in one fragment (DNS flag day 2020).
+pub const UDP_SIZE: u16 = 1232;
+/// What every client takes over UDP (RFC 1035 4.2.1, RFC 6891 6.2.3).
+const UDP_LEAST: u16 = 512;
 
 /// Whether pods have records by their addresses (CoreDNS's `pods`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,8 +51,19 @@ impl Settings {
             negative_ttl: 5,
             pods: PodRecords::Insecure,
             service: ObjectName::new("kube-system", "kube-dns"),
-            // DNS flag day 2020: what passes every path in one fragment.
-            udp_size: 1232,
+            udp_size: UDP_SIZE,
+        }
+    }
+
+    /// How large the answer to this question may be.
+    #[must_use]
+    pub fn limit(&self, transport: Transport, query: &Query<'_>) -> usize {
+        match transport {
+            Transport::Tcp => usize::from(u16::MAX),
+            Transport::Udp => {
+                let asked = query.edns.map_or(UDP_LEAST, |edns| edns.udp_size);
+                usize::from(asked.clamp(UDP_LEAST, self.udp_size.max(UDP_LEAST)))
+            }
         }
     }
 

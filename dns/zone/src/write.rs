@@ -1,6 +1,9 @@
 //! A message being written: whole records or nothing, never past its limit.
 
-use crate::query::{HEADER, Query};
+use crate::{
+    UDP_SIZE,
+    query::{HEADER, Query},
+};
 
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
@@ -71,6 +74,8 @@ impl<'a> Writer<'a> {
         let data: usize = parts.iter().map(|part| part.len()).sum();
         let room = self.limit - self.at;
         let (Ok(length), true) = (u16::try_from(data), owner.len() + 10 + data <= room) else {
+            // What is left out of the additional section is asked for where it is needed (RFC 2181 9).
+            self.truncated |= section != Section::Additional;
             return false;
         };
         self.put(owner);
@@ -110,7 +115,7 @@ impl<'a> Writer<'a> {
         let mut additional = self.counts[2];
         if self.edns {
             let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);
-            let size = 1232u16.to_be_bytes();
+            let size = UDP_SIZE.to_be_bytes();
             let high = u8::try_from(rcode >> 4).unwrap_or(u8::MAX);
             let flags = if dnssec_ok { 0x80 } else { 0 };
             let opt = [0, 0, 41, size[0], size[1], high, 0, flags, 0, 0, 0];

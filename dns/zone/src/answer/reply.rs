@@ -40,7 +40,8 @@ impl Names<'_> {
             }
             (Found::Version, rtype::TXT) => {
                 let (text, ttl) = VERSION;
-                self.full(out, Section::Answer, owner, rtype::TXT, ttl, &[text])
+                out.record(Section::Answer, owner, rtype::TXT, ttl, &[text]);
+                true
             }
             (Found::Service(records), rtype::A | rtype::AAAA) => {
                 self.addresses(out, Section::Answer, owner, &records.own, rtype)
@@ -96,26 +97,10 @@ impl Names<'_> {
             let label = at.and_then(|at| records.hosts.get(at)).map_or(&[][..], |host| &host.label);
             let target = [label, &records.key, b"\x03svc", domain];
             let owner = Owner::Pointer(QUESTION);
-            if !self.full(out, Section::Answer, owner, rtype::PTR, ttl, &target) {
+            if !out.record(Section::Answer, owner, rtype::PTR, ttl, &target) {
                 return;
             }
         }
-    }
-
-    /// Writes a record; when it does not fit, the answer is truncated. Always `true`: there was one.
-    fn full(
-        &self,
-        out: &mut Writer<'_>,
-        section: Section,
-        owner: Owner<'_>,
-        rtype: u16,
-        ttl: u32,
-        parts: &[&[u8]],
-    ) -> bool {
-        let fits = out.record(section, owner, rtype, ttl, parts);
-        // What is left out of the additional section is asked for where it is needed (RFC 2181 9).
-        out.truncated |= !fits && section != Section::Additional;
-        fits || section != Section::Additional
     }
 
     fn soa(&self, out: &mut Writer<'_>, section: Section, owner: Owner<'_>, ttl: u32) -> bool {
@@ -125,7 +110,8 @@ impl Names<'_> {
         let minimum = zone.settings.negative_ttl.to_be_bytes();
         let (primary, mailbox) = (zone.primary.wire(), zone.mailbox.wire());
         let parts: [&[u8]; 7] = [primary, mailbox, &serial, &refresh, &retry, &expire, &minimum];
-        self.full(out, section, owner, rtype::SOA, ttl, &parts)
+        out.record(section, owner, rtype::SOA, ttl, &parts);
+        true
     }
 
     /// NS: the Service of this server where there is one, else the name that SOA records have.
@@ -134,12 +120,13 @@ impl Names<'_> {
         let ttl = zone.settings.ttl;
         let Some(server) = self.snapshot.server() else {
             let name = zone.primary.wire();
-            return self.full(out, Section::Answer, owner, rtype::NS, ttl, &[name]);
+            out.record(Section::Answer, owner, rtype::NS, ttl, &[name]);
+            return true;
         };
         let name = Target { host: None, records: server };
         let mut buffer = [0; 255];
         let name = name.write(zone.settings.domain.wire(), &mut buffer);
-        self.full(out, Section::Answer, owner, rtype::NS, ttl, &[name]);
+        out.record(Section::Answer, owner, rtype::NS, ttl, &[name]);
         for rtype in [rtype::A, rtype::AAAA] {
             self.addresses(out, Section::Additional, Owner::Name(name), &server.own, rtype);
         }
@@ -173,7 +160,6 @@ impl Names<'_> {
         let ttl = self.snapshot.zone.settings.ttl;
         for address in after.iter().chain(before) {
             if !out.record(section, owner, rtype, ttl, &[address]) {
-                out.truncated |= section != Section::Additional;
                 break;
             }
         }
@@ -190,13 +176,14 @@ impl Names<'_> {
         let ttl = self.snapshot.zone.settings.ttl;
         match (address, self.query.rtype) {
             (IpAddr::V4(v4), rtype::A) => {
-                self.full(out, Section::Answer, owner, rtype::A, ttl, &[&v4.octets()])
+                out.record(Section::Answer, owner, rtype::A, ttl, &[&v4.octets()]);
             }
             (IpAddr::V6(v6), rtype::AAAA) => {
-                self.full(out, Section::Answer, owner, rtype::AAAA, ttl, &[&v6.octets()])
+                out.record(Section::Answer, owner, rtype::AAAA, ttl, &[&v6.octets()]);
             }
-            _ => false,
+            _ => return false,
         }
+        true
     }
 
     /// Addresses of those that have a port.
@@ -259,28 +246,46 @@ impl Names<'_> {
             let mut buffer = [0; 255];
             let name = target.write(domain, &mut buffer);
             let (weight, number) = (weight.to_be_bytes(), number.to_be_bytes());
-            self.full(
-                out,
-                Section::Answer,
-                owner,
-                rtype::SRV,
-                ttl,
-                &[&[0, 0], &weight, &number, name],
-            );
+            let data: [&[u8]; 4] = [&[0, 0], &weight, &number, name];
+            out.record(Section::Answer, owner, rtype::SRV, ttl, &data);
         });
-        let mut known: Option<*const Addresses> = None;
-        each(&mut |_, target| {
-            let addresses = target.addresses();
-            if out.truncated || known.replace(addresses) == Some(addresses) {
-                return;
-            }
-            let mut buffer = [0; 255];
-            let name = target.write(domain, &mut buffer);
-            for rtype in [rtype::A, rtype::AAAA] {
-                self.addresses(out, Section::Additional, Owner::Name(name), addresses, rtype);
-            }
-        });
+        // Where not even the records fit, addresses are asked for by TCP as well.
+        if !out.truncated {
+            self.targets(out, records, only, is);
+        }
         any
+    }
+
+    /// The addresses of where SRV records lead: of each target once, however many ports lead to it.
+    fn targets(
+        &self,
+        out: &mut Writer<'_>,
+        records: &Arc<Records>,
+        only: Option<usize>,
+        is: &dyn Fn(&Port) -> bool,
+    ) {
+        let mut write = |target: Target<'_>| {
+            let mut buffer = [0; 255];
+            let name = target.write(self.snapshot.zone.settings.domain.wire(), &mut buffer);
+            for rtype in [rtype::A, rtype::AAAA] {
+                let owner = Owner::Name(name);
+                self.addresses(out, Section::Additional, owner, target.addresses(), rtype);
+            }
+        };
+        let ports = || records.ports.iter().filter(|port| is(port));
+        if only.is_none() && ports().any(|port| port.hosts.is_none()) {
+            write(Target { host: None, records });
+        }
+        for (at, host) in (0u32..).zip(&records.hosts) {
+            let wanted = only.is_none_or(|only| usize::try_from(at).ok() == Some(only));
+            // The hosts of a port are in order.
+            let has = |port: &Port| {
+                port.hosts.as_ref().is_some_and(|hosts| hosts.binary_search(&at).is_ok())
+            };
+            if wanted && ports().any(has) {
+                write(Target { host: Some(host), records });
+            }
+        }
     }
 }
 

@@ -6,14 +6,7 @@ use towpath_zone::{NEEDS, Name, PodRecords, Settings, Snapshot, Zones};
 
 /// The cluster that rows are about.
 pub(crate) fn objects() -> Vec<(Kind, Value)> {
-    let mut all = Vec::new();
-    for name in ["default", "shop", "kube-system", "empty"] {
-        all.push((Kind::Namespace, json!({ "metadata": { "name": name } })));
-    }
-    all.push((
-        Kind::ServiceCIDR,
-        json!({ "metadata": { "name": "kubernetes" }, "spec": { "cidrs": ["10.96.0.0/16"] } }),
-    ));
+    let mut all = surroundings();
     let tcp = |name: &str, port: u16| json!({ "name": name, "protocol": "TCP", "port": port });
     let udp = |name: &str, port: u16| json!({ "name": name, "protocol": "UDP", "port": port });
     let services = [
@@ -40,6 +33,10 @@ pub(crate) fn objects() -> Vec<(Kind, Value)> {
         ("shop/1digit", json!({ "clusterIPs": ["10.96.1.6"], "ports": [tcp("http", 80)] })),
         ("shop/early", json!({ "ports": [tcp("http", 80)] })),
         ("shop/db", json!({ "clusterIP": "None", "ports": [tcp("sql", 5432)] })),
+        (
+            "shop/two",
+            json!({ "clusterIP": "None", "ports": [tcp("sql", 5432), tcp("stats", 9100)] }),
+        ),
         ("shop/asleep", json!({ "clusterIP": "None", "ports": [tcp("sql", 5432)] })),
         ("shop/bare", json!({ "clusterIP": "None" })),
         ("lonely/svc", json!({ "clusterIPs": ["10.96.2.1"], "ports": [tcp("http", 80)] })),
@@ -76,6 +73,18 @@ pub(crate) fn objects() -> Vec<(Kind, Value)> {
     all
 }
 
+fn surroundings() -> Vec<(Kind, Value)> {
+    let mut all = Vec::new();
+    for name in ["default", "shop", "kube-system", "empty"] {
+        all.push((Kind::Namespace, json!({ "metadata": { "name": name } })));
+    }
+    all.push((
+        Kind::ServiceCIDR,
+        json!({ "metadata": { "name": "kubernetes" }, "spec": { "cidrs": ["10.96.0.0/16"] } }),
+    ));
+    all
+}
+
 fn slices() -> Vec<(Kind, Value)> {
     let slice = |name: &str, service: &str, family: &str, port: Value, endpoints: Value| {
         let labels = json!({ "kubernetes.io/service-name": service });
@@ -89,6 +98,10 @@ fn slices() -> Vec<(Kind, Value)> {
     let down = |address: &str| json!({ "addresses": [address], "conditions": { "ready": false } });
     let sql = json!([{ "name": "sql", "protocol": "TCP", "port": 15432 }]);
     let http = json!([{ "name": "http", "protocol": "TCP", "port": 8080 }]);
+    let two = json!([
+        { "name": "sql", "protocol": "TCP", "port": 15432 },
+        { "name": "stats", "protocol": "TCP", "port": 9100 },
+    ]);
     let both = json!([
         named("10.1.0.1", "db-0"),
         named("10.1.0.2", "DB-1"),
@@ -100,6 +113,7 @@ fn slices() -> Vec<(Kind, Value)> {
     vec![
         slice("db-a", "db", "IPv4", sql.clone(), both),
         slice("db-b", "db", "IPv6", sql.clone(), json!([named("fd01::1", "db-0"), at("fd01::")])),
+        slice("two-a", "two", "IPv4", two, json!([named("10.1.2.1", "b"), named("10.1.2.2", "a")])),
         slice("asleep-a", "asleep", "IPv4", sql, json!([down("10.1.0.5"), leaving])),
         slice("bare-a", "bare", "IPv4", json!([]), json!([at("10.1.0.6"), at("10.1.0.3")])),
         slice("web-a", "web", "IPv4", http, json!([named("10.1.0.7", "web-0"), at("10.1.0.8")])),
