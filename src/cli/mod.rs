@@ -6,6 +6,7 @@ mod check;
 mod cleanup;
 mod client;
 mod demo;
+mod explain_code;
 mod mount_bpffs;
 mod output;
 mod probe;
@@ -51,6 +52,8 @@ enum Command {
     Probe(probe::Args),
     /// Remove everything the daemon left in the kernel: programs, then maps
     Cleanup(cleanup::Args),
+    /// Say what a code of a problem means, as in TP3001, and what to do; needs no daemon
+    ExplainCode(explain_code::Args),
     /// Print the version
     Version,
     /// Mount a bpffs unless there is one
@@ -88,6 +91,7 @@ fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitC
         Command::Probe(args) => probe::run(&args, out),
         Command::MountBpffs(args) => mount_bpffs::run(&args, out),
         Command::Cleanup(args) => cleanup::run(&args, out),
+        Command::ExplainCode(args) => explain_code::run(&args, out),
         Command::Version => output::line(out, concat!("towpath ", env!("CARGO_PKG_VERSION"))),
     };
     match done {
