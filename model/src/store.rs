@@ -189,6 +189,8 @@ impl Store {
         let here = self.runs_here(&key);
         for listing in self.streams.listings(key.kind, &key.name, here) {
             listing.seen.insert(key.name.clone());
+            // What a list had of it is older than this.
+            listing.older.remove(&key.name);
         }
         let kept = self.tables.of(key.kind).kept(&key.name).is_some();
         // A slice that never named a Service was understood, and is nothing.
@@ -234,20 +236,24 @@ impl Store {
         let gone = names.into_iter().filter(|name| !seen.contains(name)).collect();
         let removals = Removals { gone, of };
         let earlier = progress.braked.take();
+        let gone = if removals.suspicious(earlier.as_ref()) && was_listed {
+            progress.braked = Some(removals);
+            None
+        } else {
+            Some(removals.gone)
+        };
         for object in older.into_values() {
+            self.mend(&Key { kind, name: object.name().clone() });
             self.tables.put(object);
         }
-        if removals.suspicious(earlier.as_ref()) && was_listed {
-            progress.braked = Some(removals);
-            return Some(Relist(stream.clone()));
-        }
+        let Some(gone) = gone else { return Some(Relist(stream.clone())) };
         self.forget_bad(kind, |store, key| {
             // Where its node cannot be read, it may be another stream's.
             let covered = stream.scope.covers(&key.name, store.runs_here(key));
             !seen.contains(&key.name)
                 && covered.unwrap_or_else(|| !store.streams.cover_by_name(key))
         });
-        for name in removals.gone {
+        for name in gone {
             self.remove(&Key { kind, name });
         }
         None

@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::decode;
+use crate::{Code, wire::decode};
 
 fn service(name: &str, ip: &str) -> Object {
     let json = format!(
@@ -62,8 +62,7 @@ fn a_bad_version_keeps_the_last_good_one_also_over_a_relist() {
     let mut store = Store::new("n");
     list(&mut store, many(0..2));
     let key = Key { kind: Kind::Service, name: ObjectName::new("d", "s0000") };
-    let problem =
-        Problem::new(crate::Code::FieldUnusable, Some(key.clone()), "spec", "why", "what");
+    let problem = Problem::new(Code::FieldUnusable, Some(key.clone()), "spec", "why", "what");
     store.feed(Event::Init(Kind::Service.into()));
     store.feed(Event::Bad(key.clone(), problem));
     store.feed(Event::InitDone(Kind::Service.into()));
@@ -71,6 +70,42 @@ fn a_bad_version_keeps_the_last_good_one_also_over_a_relist() {
     assert_eq!(store.problems().count(), 1);
     store.feed(Event::Apply(service("s0000", "10.96.0.2")));
     assert_eq!(store.problems().count(), 0);
+}
+
+/// A Service whose address says its version.
+fn version(number: u8) -> Object {
+    let json = format!(
+        r#"{{"metadata":{{"name":"a","namespace":"d","resourceVersion":"{number}"}},
+           "spec":{{"clusterIP":"10.96.0.{number}","ports":[{{"port":80}}]}}}}"#
+    );
+    decode(Kind::Service, json.as_bytes()).unwrap()
+}
+
+#[test]
+fn an_older_version_of_a_list_counts_unless_a_newer_one_that_is_bad_came_after_it() {
+    let (all, narrow) = (Stream::all(Kind::Service), Stream::in_namespace(Kind::Service, "d"));
+    let key = Key { kind: Kind::Service, name: ObjectName::new("d", "a") };
+    let bad = || {
+        let problem = Problem::new(Code::FieldUnusable, Some(key.clone()), "spec", "x", "y");
+        Event::Bad(key.clone(), problem)
+    };
+    let after = |list: [Event; 2]| {
+        let mut store = Store::new("n");
+        for stream in [&all, &narrow] {
+            store.feed(Event::Init(stream.clone()));
+            store.feed(Event::Apply(version(10)));
+            store.feed(Event::InitDone(stream.clone()));
+        }
+        store.feed(Event::Init(all.clone()));
+        for event in list {
+            store.feed(event);
+        }
+        store.feed(Event::InitDone(all.clone()));
+        let kept: Vec<_> = store.view().services().map(|s| s.cluster_ips[0].to_string()).collect();
+        (kept.join(" "), store.bad().count())
+    };
+    assert_eq!(after([Event::Apply(version(5)), bad()]), ("10.96.0.10".to_owned(), 1));
+    assert_eq!(after([bad(), Event::Apply(version(5))]), ("10.96.0.5".to_owned(), 0));
 }
 
 #[test]
@@ -226,10 +261,7 @@ fn the_end_of_a_stream_takes_what_no_other_one_brings() {
     };
     let bad = |name: &str| {
         let key = Key { kind: Kind::Service, name: ObjectName::new("bank", name) };
-        Event::Bad(
-            key.clone(),
-            Problem::new(crate::Code::FieldUnusable, Some(key), "spec", "why", "what"),
-        )
+        Event::Bad(key.clone(), Problem::new(Code::FieldUnusable, Some(key), "spec", "why", "what"))
     };
     for stream in [&shop, &bank, &card] {
         store.feed(Event::Init(stream.clone()));
