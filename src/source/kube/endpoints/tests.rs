@@ -3,11 +3,15 @@ use towpath_model::{Key, decode};
 use super::*;
 
 fn slice(name: &str, service: &str, addresses: &[&str]) -> Event {
+    slice_in("default", name, service, addresses)
+}
+
+fn slice_in(namespace: &str, name: &str, service: &str, addresses: &[&str]) -> Event {
     let endpoints: Vec<String> =
         addresses.iter().map(|ip| format!(r#"{{"addresses":["{ip}"]}}"#)).collect();
     let family = if addresses.iter().any(|ip| ip.contains(':')) { "IPv6" } else { "IPv4" };
     let json = format!(
-        r#"{{"metadata":{{"name":"{name}","namespace":"default","labels":{{"kubernetes.io/service-name":"{service}"}}}},
+        r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}","labels":{{"kubernetes.io/service-name":"{service}"}}}},
         "addressType":"{family}","ports":[{{"name":"https","port":6443,"protocol":"TCP"}}],
         "endpoints":[{}]}}"#,
         endpoints.join(",")
@@ -115,6 +119,8 @@ fn slices_that_only_say_they_are_of_kubernetes_do_not_count() {
         // The name of one family with addresses of the other.
         slice("kubernetes-v6", "kubernetes", &["10.6.6.6"]),
         slice("kubernetes-v4", "kubernetes", &["fd00::6"]),
+        // A tenant who writes slices is not given the token of this node.
+        slice_in("evil", "kubernetes", "kubernetes", &["10.6.6.6"]),
     ] {
         check(&[INIT, v4(), foreign.clone(), DONE], "10.0.0.1");
         check(&[INIT, foreign, DONE], "9.9.9.9:1");
