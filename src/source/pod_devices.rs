@@ -227,9 +227,9 @@ async fn pods(
         }
         let found = match known.entry(pair.namespace) {
             Entry::Occupied(found) => found.into_mut(),
-            // One that is gone since has no addresses, and soon no device.
             Entry::Vacant(unread) => {
-                unread.insert(addresses(handle, pair.namespace).await.unwrap_or_default())
+                let read = addresses(handle, pair.namespace).await;
+                unread.insert(gone_or(read)?)
             }
         };
         let of = found.get(&pair.other);
@@ -239,6 +239,20 @@ async fn pods(
     }
     devices.sort_unstable();
     Ok((devices, behind))
+}
+
+/// A namespace that is gone since has no addresses, and soon no device. Any other error says nothing about
+/// the pod: the whole reading failed.
+fn gone_or<T: Default>(read: io::Result<T>) -> io::Result<T> {
+    match read {
+        Err(error)
+            if [Some(libc::EINVAL), Some(libc::ENOENT), Some(libc::ESRCH)]
+                .contains(&error.raw_os_error()) =>
+        {
+            Ok(T::default())
+        }
+        read => read,
+    }
 }
 
 fn pair(link: &LinkMessage) -> Option<Pair> {
