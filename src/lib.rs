@@ -9,7 +9,9 @@
 //! | `reconcile/` | the loop: events in, turns of the areas out; it names no area |
 //! | `policy/` | an area: what pods may reach, and be reached by |
 //! | `services/` | an area: routing Services for sockets |
+//! | `packets/` | an area: Services for packets that come from no socket of the node |
 //! | `dns/` | an area: the cluster's DNS, answered on the node |
+//! | `ingress/` | an area: requests led by host and path |
 //! | `admin/` | health, metrics, control socket |
 //! | `api/` | what the control socket answers: plain data |
 //! | `clock.rs`, `vitals.rs`, `metrics.rs` | time, signs of life and the registry of metrics, for all of them |

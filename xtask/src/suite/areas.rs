@@ -73,7 +73,7 @@ pub(crate) const AREAS: &[Area] = &[
             all("towpath-datapath"),
             all("towpath-image"),
             all("towpath-ebpf"),
-            units("towpath", &["services::", "node_port_health", "health_check_ports", "stale_"]),
+            units("towpath", &["services::", "health_check_ports", "stale_"]),
             target("towpath", "scenarios"),
             target("towpath", "sim"),
             target("towpath", "contract"),
