@@ -1,6 +1,6 @@
 //! Opening the kernel, and the programs of every area.
 
-use std::{mem::offset_of, sync::Arc};
+use std::{collections::BTreeSet, mem::offset_of, sync::Arc};
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -142,6 +142,12 @@ impl LivePrograms {
     #[must_use]
     pub fn started_empty(&self) -> &[MapName] {
         &self.started_empty
+    }
+
+    /// The areas that these maps belong to, by the names of their tables.
+    #[must_use]
+    pub fn areas_started_empty(&self) -> BTreeSet<&'static str> {
+        self.started_empty.iter().filter_map(|map| tables::area(*map)).collect()
     }
 
     /// What is in force now, as the kernel has it.

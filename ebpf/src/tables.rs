@@ -36,6 +36,12 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     rows.flat_map(|row| [Some(row.name), row.former_name()]).flatten().map(MapName::as_str)
 }
 
+/// The area that a map belongs to.
+pub(crate) fn area(map: MapName) -> Option<&'static str> {
+    let has = |table: &&&Table| table.rows.iter().any(|row| row.name == map);
+    EVER.iter().find(has).map(|table| table.area)
+}
+
 /// What belongs to no area.
 pub(crate) const PROGRAMS: Table =
     Table { area: "programs", rows: &[Row::single::<ConfigRecord>(MapName::CONFIG).alone()] };

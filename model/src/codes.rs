@@ -46,15 +46,21 @@ codes! {
         "Nothing is routed anew, and node ports stay on the addresses that were known. Allow \
          NETLINK_ROUTE sockets (seccomp profile); it is tried again every second."
     ProgramsNotHealed 1003 "Kernel programs that were removed cannot be attached again."
-        "What such a program would translate or judge passes as if Towpath were not there, or as \
-         another version's program decides. The text names the program and the kernel's error; \
-         look for another tool that detaches programs."
+        "What such a program would translate or judge passes as if Towpath were not there; it is tried \
+         again every 10 seconds. Look for another tool that detaches programs."
     NoGracePeriod 1004 "The kernel gives no grace periods, so nothing can be used again."
         "Everything goes on, but elements of maps are not used again, and the maps fill up. Let \
          the daemon call membarrier(2) and bpf(2) (seccomp profile, CAP_BPF)."
     WriteRefused 1005 "The kernel refused to write what an object asks for."
         "What was in force before stays, and the write is tried again. The text has the map and \
          the kernel's error; a map that is full is made larger in the configuration."
+    ProgramNotAttached 1006 "A kernel program cannot be brought into force."
+        "What it would translate or judge passes as if Towpath were not there, or as the program \
+         before decides; it is tried again every second. `towpath check` says what the kernel \
+         lacks."
+    ProgramsWithheld 1007 "The programs of another version stay in force, whose maps cannot be read."
+        "Traffic goes on as that version left it, and changes wait until everything is listed and \
+         written. See that the API server answers, and allows each list."
 
     ObjectUnreadable 2001 "An object cannot be read at all."
         "The last version that could be read stays in force, if there was one. Correct the object \

@@ -12,9 +12,9 @@ use super::{
     Daemon,
     answers::{Answers, Gather},
     descriptors,
+    kernel::held,
     metrics::Metrics,
     probes::Probes,
-    run::held,
     threads::Threads,
 };
 use crate::{
@@ -29,9 +29,6 @@ use crate::{
     vitals::Vitals,
 };
 
-/// What is not served while it is off.
-const NO_POLICY: &str = "NetworkPolicy (features.networkPolicy is off)";
-const NO_INGRESS: &str = "Ingress (features.ingress is off)";
 /// Name of the loop's thread.
 pub(super) const LOOP: &str = "reconcile";
 /// Name of the admin servers' thread.
@@ -125,12 +122,10 @@ pub(super) fn start(
         metrics: Arc::clone(&metrics.reconcile),
         vitals: Arc::clone(&vitals),
     };
-    let began_empty = !opened.programs.started_empty().is_empty();
+    let began_empty = opened.programs.areas_started_empty();
     let programs: Box<dyn Programs> = Box::new(opened.programs);
     let mut state = State::new(Arc::new(clock), known.store, areas, programs, outputs);
-    if began_empty {
-        state.withhold_programs();
-    }
+    state.withhold_programs(began_empty);
     state.relist(known.relists);
     threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
     let asker = Asker::new(wakes.clone());
@@ -203,16 +198,16 @@ impl Watching<'_> {
             ports: Arc::clone(&ports),
             stale_udp,
             not_served: {
-                let dns = self.config.dns.is_none().then_some("DNS: features.dns is off");
+                let dns = self.config.dns.is_none().then_some(dns::OFF);
                 let policy = match self.config.network_policy {
                     true => &policy::NOT_JUDGED[..],
-                    false => &[NO_POLICY],
+                    false => &[policy::OFF],
                 };
                 let packets = match self.config.packets {
                     true => &packets::NOT_SERVED[..],
                     false => &[packets::OFF],
                 };
-                let ingress = self.config.ingress.is_none().then_some(NO_INGRESS);
+                let ingress = self.config.ingress.is_none().then_some(ingress::OFF);
                 let all = services::NOT_SERVED.into_iter().chain(packets.iter().copied());
                 let all = all.chain(policy.iter().copied()).chain(dns).chain(ingress);
                 all.map(str::to_owned).collect()

@@ -5,6 +5,7 @@ mod areas;
 mod build;
 mod cluster;
 mod descriptors;
+mod kernel;
 pub mod logging;
 mod metrics;
 mod preflight;

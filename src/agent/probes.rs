@@ -38,7 +38,8 @@ impl<A: Areas> Probes<A> {
             let areas = state.area_states();
             let unlisted: Vec<Stream> = areas.iter().flat_map(|a| a.unlisted.clone()).collect();
             // A Service that finds no room waits for it, and is a problem of its own: the node serves.
-            let pending = areas.iter().filter(|area| !area.settled).map(|area| area.name).collect();
+            let unwritten = areas.iter().filter(|area| !area.settled || area.failing);
+            let pending = unwritten.map(|area| area.name).collect();
             missing(unlisted, pending)
         })?;
         if missing.is_empty() {
@@ -85,18 +86,24 @@ mod tests {
     use super::*;
     use crate::{
         reconcile::{self, Wake},
-        services::fixture::{Fixture, lists},
+        services::fixture::{Fixture, lists, service},
     };
 
     #[tokio::test(flavor = "multi_thread")]
     async fn it_is_ready_when_everything_was_listed_and_stays_so() {
-        let Fixture { state, wakes, inbox, .. } = Fixture::new();
+        let Fixture { state, wakes, inbox, kernel, clock: of_loop, .. } = Fixture::new();
         let clock = SystemClock::start();
         let thread = reconcile::start(state, inbox).unwrap();
         let probes = Probes::new(Asker::new(wakes.clone()), Arc::default(), clock);
         let first = probes.ready().unwrap();
         assert!(!first.well && first.why.starts_with("not listed yet: "), "{first:?}");
-        wakes.send(Wake::Events(lists(Vec::new()))).await.unwrap();
+        // The first write fails: a rollout must not go on to the next node.
+        kernel.fail_after(0);
+        wakes.send(Wake::Events(lists(vec![service("a", 1)]))).await.unwrap();
+        let refused = probes.ready().unwrap();
+        assert_eq!(refused.why, "not written to the kernel yet: services");
+        of_loop.advance(Duration::from_secs(1));
+        wakes.send(Wake::Tick).await.unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         while !probes.ready().is_some_and(|reply| reply.well) {
             assert!(Instant::now() < deadline, "{:?}", probes.ready());

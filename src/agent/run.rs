@@ -8,24 +8,24 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
-use towpath_ebpf::{Error::Locked, Opened, Settings};
-use towpath_image::{Attachments, Hook, PolicyCapacities, Programs as _, datapath::LAYOUT};
+use towpath_ebpf::{Error::Locked, Opened};
 use towpath_model::{Event, NodeFact, Relist, Store};
 
 use super::{
     Daemon,
     build::{ADMIN, Known, LOOP, LoopEnds, Running, SourceEnds, ends, start},
-    cluster::{self, Binding},
-    descriptors, preflight, standby,
+    cluster::Binding,
+    descriptors,
+    kernel::{kernel_settings, open},
+    preflight, standby,
     threads::{self, Threads},
 };
 use crate::{
     admin,
     clock::SystemClock,
-    config::{Config, SocketLb, SourceConfig},
+    config::{Config, SourceConfig},
     ingress,
     reconcile::Wake,
-    services,
     source::{Feed, Health, Wants, kube, manifests, node_facts, pod_devices},
 };
 
@@ -168,38 +168,6 @@ async fn serve(
     ended
 }
 
-/// Opens the kernel and brings the programs into force, with what the maps hold. Where they hold
-/// nothing in place of what another version knew, its programs stay: see [`State::withhold_programs`].
-///
-/// [`State::withhold_programs`]: crate::reconcile::State::withhold_programs
-pub(super) fn open(settings: &Settings) -> Result<Opened, towpath_ebpf::Error> {
-    let mut opened = towpath_ebpf::open(settings)?;
-    if !opened.programs.started_empty().is_empty() {
-        return Ok(opened);
-    }
-    let mut wanted = services::attachments();
-    // What an earlier daemon left at devices stays in force, where its area is on.
-    wanted.extend(held(&opened, opened.policy.is_some(), &Hook::PODS));
-    wanted.extend(held(&opened, opened.packets.is_some(), &Hook::NODE));
-    match opened.programs.attach(&wanted).failure {
-        None => Ok(opened),
-        Some(failure) => Err(failure.into()),
-    }
-}
-
-/// What an earlier daemon left at devices, of these hooks; nothing of an area that is off.
-pub(super) fn held(opened: &Opened, on: bool, hooks: &[Hook]) -> Attachments {
-    match on {
-        true => opened
-            .programs
-            .at_devices()
-            .into_iter()
-            .filter(|what| hooks.contains(&what.hook))
-            .collect(),
-        false => Attachments::new(),
-    }
-}
-
 /// Waits until something ends that must not, and says what.
 async fn first_end(tasks: &mut JoinSet<Result<()>>, threads: &mut Threads) -> Error {
     let ended = tokio::select! {
@@ -237,26 +205,6 @@ async fn stop(
     if !threads.join(ADMIN, admin::DRAIN * 2).await {
         tracing::warn!("the admin servers do not drain: closing their connections");
     }
-}
-
-/// What the kernel is opened with.
-pub(super) fn kernel_settings(config: &Config) -> Settings {
-    let mut settings = Settings {
-        pin_root: config.kernel.bpffs.clone(),
-        cgroup_root: config.kernel.cgroup_root.clone(),
-        run_dir: config.run_dir.clone(),
-        capacities: config.kernel.capacities,
-        cluster: None, // until it is known
-        policy: config.network_policy.then(PolicyCapacities::default),
-        host_only: config.services.socket_lb == SocketLb::HostOnly,
-        packets: config.packets,
-        layout: LAYOUT,
-    };
-    // What is remembered says whose pins these should be; of fresh ones it says nothing.
-    if matches!(config.source, SourceConfig::Kube { .. }) && settings.holds_maps() {
-        settings.cluster = cluster::recall(&config.run_dir);
-    }
-    settings
 }
 
 /// What a source is given.

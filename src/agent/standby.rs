@@ -27,9 +27,9 @@ use super::{
     Daemon, areas,
     build::{Known, LoopEnds},
     descriptors,
+    kernel::{kernel_settings, open},
     metrics::Metrics,
     preflight, probes,
-    run::{kernel_settings, open},
 };
 use crate::{
     admin::{self, Admin, Ports, Route, Servers},

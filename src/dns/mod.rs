@@ -19,3 +19,6 @@ pub use build::build;
 pub use serve::{ServeError, Serving};
 pub use towpath_dns::DnsMetrics;
 pub use towpath_zone::NEEDS;
+
+/// Not served while the area is off, as `towpath status` says it.
+pub const OFF: &str = "DNS: features.dns is off";

@@ -19,3 +19,6 @@ pub use build::build;
 pub use serve::{DRAIN, ServeError, Serving};
 pub use towpath_ingress::IngressMetrics;
 pub use towpath_route::NEEDS;
+
+/// Not served while the area is off, as `towpath status` says it.
+pub const OFF: &str = "Ingress (features.ingress is off)";

@@ -10,6 +10,9 @@ mod binding;
 
 pub use area::{NEEDS, Policy};
 
+/// Not served while the area is off, as `towpath status` says it.
+pub const OFF: &str = "NetworkPolicy (features.networkPolicy is off)";
+
 /// Traffic that is not judged, although policy is on.
 pub const NOT_JUDGED: [&str; 3] = [
     "policy of pods without a pair of devices of their own: macvlan, ipvlan, SR-IOV, hostNetwork",

@@ -11,7 +11,7 @@ use towpath_model::{Changes, Key, Problem, Synced, View};
 use super::Stream;
 use crate::clock::{Clock, Millis, Now};
 
-/// One job of the daemon: Services, later policy, packets, DNS and Ingress.
+/// One job of the daemon: Services, NetworkPolicy, packets, DNS, Ingress.
 ///
 /// Time spent in any of these is time in which no other area gets a turn: 5 ms at most, but for the
 /// first plan and a repair. What takes longer is done in portions or on a thread that `plan` feeds.

@@ -49,8 +49,10 @@ pub struct AreaState {
     pub unlisted: Vec<Stream>,
     /// It was planned at least once.
     pub planned: bool,
-    /// Everything that was heard is planned, and writes do not fail.
+    /// Everything that was heard is planned.
     pub settled: bool,
+    /// The last write failed: it is tried again.
+    pub failing: bool,
     /// Something waits to be written.
     pub pending: bool,
     /// Objects whose last change is not in force.

@@ -50,6 +50,11 @@ impl Retry {
         }
     }
 
+    /// Did the last write fail?
+    pub(super) const fn is_failing(&self) -> bool {
+        self.failing.is_some()
+    }
+
     /// May it be tried now? `changed`: there is also something new.
     pub(super) fn is_due(&self, now: u64, changed: bool) -> bool {
         let wait_ms = match (changed, self.failing.is_some()) {

@@ -10,6 +10,10 @@ use super::{
 };
 use crate::clock::{Clock, Millis, Now};
 
+/// What is done about a write that fails.
+const RETRY: &str = "what was in force before stays, and it is tried again; a map that is full is made \
+                     larger in the configuration, any other error is the kernel's";
+
 /// An area, with its waiting changes, retry and ledger. What one area's runner does depends on no
 /// other's: an area whose kind is never listed, or whose writes fail, delays no other.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Runner<A> {
     /// An audit found a difference: everything is to be brought into force anew.
     repair: bool,
     pending: bool,
+    /// Why the last write failed.
+    failure: Option<String>,
     longest_turn: Duration,
 }
 
@@ -48,6 +54,7 @@ impl<A: Area> Runner<A> {
             planned: false,
             repair: false,
             pending: false,
+            failure: None,
             longest_turn: Duration::ZERO,
         }
     }
@@ -156,6 +163,7 @@ impl<A: Area> Runner<A> {
             None => self.retry.wrote(now.ms(), self.pending),
             Some(_) => self.retry.failed(now.ms()),
         }
+        self.failure = failure.map(|failure| failure.0.clone());
         let area = &self.area;
         let longest = self.ledger.settle(now, |key| match (area.outcome(key), failure) {
             (Outcome::Done, Some(failure)) if self.repair => Outcome::Failed(failure.0.clone()),
@@ -210,9 +218,13 @@ impl<A: Area> Running for Runner<A> {
 
     fn problems(&self, out: &mut Vec<Problem>) {
         self.area.problems(out);
+        let before = out.len();
         for (key, why) in self.ledger.failures() {
-            out.push(Problem::new(Code::WriteRefused, Some(key.clone()), "", why, ""));
+            out.push(Problem::new(Code::WriteRefused, Some(key.clone()), "", why, RETRY));
         }
+        // A write may fail that no object's change asked for: the first one, a repair, one for a device.
+        let untold = self.failure.as_ref().filter(|_| out.len() == before);
+        out.extend(untold.map(|why| Problem::new(Code::WriteRefused, None, A::NAME, why, RETRY)));
     }
 
     fn state(&self, view: &View<'_>) -> AreaState {
@@ -222,6 +234,7 @@ impl<A: Area> Running for Runner<A> {
             unlisted: needs.filter(|stream| !view.listed(stream)).cloned().collect(),
             planned: self.planned,
             settled: self.is_settled(),
+            failing: self.retry.is_failing(),
             pending: self.is_pending(),
             failed: self.ledger.failed().len(),
             longest_turn: self.longest_turn,

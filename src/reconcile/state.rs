@@ -46,8 +46,9 @@ pub struct State<A> {
     audits: BTreeMap<&'static str, Finding>,
     /// Why programs are not in force as wanted; tried again at every tick.
     unattached: Option<KernelError>,
-    /// What is in force has maps that this version could not read: it stays until ours hold as much.
-    withheld: bool,
+    /// Areas whose maps began empty, because this version could not read those of another one. What is in
+    /// force stays until they have written.
+    withheld: BTreeSet<&'static str>,
 }
 
 impl<A: Areas> State<A> {
@@ -71,14 +72,14 @@ impl<A: Areas> State<A> {
             received: None,
             audits: BTreeMap::new(),
             unattached: None,
-            withheld: false,
+            withheld: BTreeSet::new(),
         }
     }
 
-    /// Leaves the programs of another version in force until every area with programs has written
-    /// what it planned: this version's maps began empty, and its programs would find nothing.
-    pub const fn withhold_programs(&mut self) {
-        self.withheld = true;
+    /// Leaves the programs of another version in force until these areas have planned and written: their
+    /// maps began empty, and this version's programs would find nothing there.
+    pub fn withhold_programs(&mut self, areas: BTreeSet<&'static str>) {
+        self.withheld = areas;
     }
 
     /// Lists that were to be asked for before there was a loop.
@@ -131,11 +132,11 @@ impl<A: Areas> State<A> {
 
     /// Brings into force what the areas want, of all together.
     fn attach(&mut self) {
-        if self.withheld {
+        if !self.withheld.is_empty() {
             if !self.maps_are_written() {
                 return;
             }
-            self.withheld = false;
+            self.withheld.clear();
             tracing::info!("everything is planned and written: this version's programs take over");
         }
         let failure = self.programs.attach(&self.areas.attachments()).failure;
@@ -147,13 +148,14 @@ impl<A: Areas> State<A> {
         self.unattached = failure;
     }
 
-    /// Has every area with programs written what it planned?
+    /// Has every area whose maps began empty written what it planned? What merely found no room does not
+    /// count: it would have found none before.
     fn maps_are_written(&self) -> bool {
         let (view, mut written) = (self.store.view(), true);
         self.areas.each(&mut |area| {
-            if !area.attachments().is_empty() {
+            if self.withheld.contains(area.name()) {
                 let state = area.state(&view);
-                written &= state.planned && state.settled && !state.pending;
+                written &= state.planned && state.settled && !state.failing;
             }
         });
         written
@@ -209,7 +211,7 @@ impl<A: Areas> State<A> {
                 differs
             });
         }
-        if report.wants_changed || self.withheld {
+        if report.wants_changed || !self.withheld.is_empty() {
             // Maps first, then the programs that read them.
             self.attach();
         }
@@ -268,16 +270,25 @@ impl<A: Areas> State<A> {
             problems.extend(own.into_iter().take(most));
         });
         problems.extend(self.outputs.graces.problem());
-        let unattached = self.unattached.as_ref().map(ToString::to_string);
-        let programs = self.self_heal.problem().map(str::to_owned).into_iter().chain(unattached);
-        problems.extend(
-            programs.map(|why| Problem::new(Code::ProgramsNotHealed, None, "kernel", &why, "")),
-        );
-        if self.withheld {
-            let why = "the maps of another version cannot be read: its programs stay in force until \
-                       everything is listed, planned and written";
-            let action = "nothing while the API server answers: changes wait until then";
+        if let Some(why) = self.self_heal.problem() {
+            let action =
+                "it is tried again every 10 seconds; look for another tool that detaches programs";
             problems.push(Problem::new(Code::ProgramsNotHealed, None, "kernel", why, action));
+        }
+        if let Some(error) = &self.unattached {
+            let action =
+                "it is tried again every second; `towpath check` says what the kernel lacks";
+            let why = error.to_string();
+            problems.push(Problem::new(Code::ProgramNotAttached, None, "kernel", &why, action));
+        }
+        if !self.withheld.is_empty() {
+            let areas = self.withheld.iter().copied().collect::<Vec<_>>().join(", ");
+            let why = format!(
+                "the maps of another version cannot be read: its programs stay in force as they are until \
+                 everything that {areas} needs is listed and written"
+            );
+            let action = "see that the API server answers, and allows each list";
+            problems.push(Problem::new(Code::ProgramsWithheld, None, "kernel", &why, action));
         }
         problems.extend(self.store.view().own_node_problem());
         for (stream, objects) in self.store.braked() {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use towpath_image::{At, Attachment, Attachments, FakePrograms, Hook, HookKind};
+use towpath_image::{At, Attachment, Attachments, Capacities, FakePrograms, Hook, HookKind};
 use towpath_model::{Changes, Event, Key, Kind, Problem, Stream, Synced, View};
 
 use super::{Area, Areas, Failure, Has, Outcome, Planned, Published, Runner, Running};
@@ -99,11 +99,19 @@ impl Has<Services> for Both {
 }
 
 fn beside(other: Other) -> Fixture<Both> {
-    let kernel = SharedKernel::new(towpath_image::Capacities::default());
+    beside_over(SharedKernel::new(Capacities::default()), other)
+}
+
+fn beside_over(kernel: SharedKernel, other: Other) -> Fixture<Both> {
     Fixture::with_areas(kernel, 16, |services| Both {
         other: Runner::new(other),
         services: Some(services),
     })
+}
+
+/// A stream that nothing lists.
+fn unlisted() -> Stream {
+    Stream::in_namespace(Kind::Service, "shop")
 }
 
 fn other(fixture: &Fixture<Both>) -> &Other {
@@ -118,7 +126,7 @@ fn backends(fixture: &Fixture<Both>) -> usize {
 
 #[test]
 fn an_unlisted_kind_blocks_only_its_consumers() {
-    let unlisted = Stream::in_namespace(Kind::Service, "shop");
+    let unlisted = unlisted();
     let needs = vec![unlisted.clone()];
     let mut fixture = beside(Other { needs: needs.clone(), ..Other::default() });
     fixture.say(lists(vec![service("a", 1), slice("a", &[1])]));
@@ -224,7 +232,7 @@ fn what_areas_want_at_run_time_is_asked_for_all_of_them_together() {
 fn programs_of_another_version_stay_until_this_ones_maps_are_written() {
     let mut fixture = beside(Other::default());
     *fixture.kernel.programs() = FakePrograms::default();
-    fixture.state.withhold_programs();
+    fixture.state.withhold_programs(BTreeSet::from([Services::NAME]));
     let none = |fixture: &Fixture<Both>| fixture.kernel.programs().attached.is_empty();
     fixture.pass(Duration::from_secs(30));
     assert!(none(&fixture), "neither ticks nor a look for lost programs bring them");
@@ -237,6 +245,29 @@ fn programs_of_another_version_stay_until_this_ones_maps_are_written() {
     assert_eq!(backends(&fixture), 1);
     assert_eq!(fixture.kernel.programs().attached, Attachment::of_sockets());
     assert!(!fixture.problems().join("\n").contains("the maps of another version"));
+}
+
+#[test]
+fn neither_a_service_without_room_nor_another_area_withholds_programs() {
+    let kernel = SharedKernel::new(Capacities { backends: 8, ..Capacities::default() });
+    let mut fixture = beside_over(kernel, Other { needs: vec![unlisted()], ..Other::default() });
+    *fixture.kernel.programs() = FakePrograms::default();
+    fixture.state.withhold_programs(BTreeSet::from([Services::NAME]));
+    let many: Vec<u8> = (1..=40).collect();
+    fixture.say(lists(vec![service("a", 1), slice("a", &many)]));
+    assert!(fixture.runner().is_pending(), "it does not fit");
+    assert_eq!(fixture.kernel.programs().attached, Attachment::of_sockets());
+}
+
+#[test]
+fn a_failing_write_without_an_object_is_a_problem_of_its_area() {
+    let needs = vec![Stream::all(Kind::Service)];
+    let mut fixture = beside(Other { needs, fails: true, ..Other::default() });
+    fixture.say(lists(Vec::new()));
+    let problems = fixture.problems().join("\n");
+    assert!(problems.contains("other: no room on the moon; what was in force"), "{problems}");
+    let failing: Vec<_> = fixture.state.area_states().iter().map(|area| area.failing).collect();
+    assert_eq!(failing, [true, false]);
 }
 
 #[test]
