@@ -15,6 +15,8 @@ pub const API_ENDPOINTS: &str = "api-endpoints";
 pub const ALLOCATIONS: &str = "allocations.json";
 /// Directory of what each manifest last held.
 pub const MANIFESTS: &str = "manifests";
+/// The zone of the cluster's names, as DNS knew it last.
+pub const DNS_ZONE: &str = "dns-zone";
 /// Ends the name of a file that is about to take the place of another.
 const BESIDE: &str = "new";
 

@@ -21,6 +21,7 @@ pub struct DnsMetrics {
     cache_evictions: IntCounter,
     cache_stale: IntCounter,
     cache_entries: IntGauge,
+    zone_stale: IntGauge,
     upstream: HistogramVec,
     refused: IntCounterVec,
 }
@@ -80,6 +81,10 @@ impl DnsMetrics {
             )?,
             cache_entries: registry
                 .add(IntGauge::new("coredns_cache_entries", "Answers in the cache")?)?,
+            zone_stale: registry.add(IntGauge::new(
+                "towpath_dns_zone_stale",
+                "1 while names of the cluster are answered as an earlier daemon knew them",
+            )?)?,
             upstream: registry.add(HistogramVec::new(upstream, &labels)?)?,
             refused: counters(
                 "towpath_dns_limits_total",
@@ -87,6 +92,11 @@ impl DnsMetrics {
                 &["limit"],
             )?,
         })
+    }
+
+    /// Whether names of the cluster are answered as an earlier daemon knew them.
+    pub fn zone_stale(&self, stale: bool) {
+        self.zone_stale.set(stale.into());
     }
 
     pub(crate) fn cache_asked(&self, hit: bool) {

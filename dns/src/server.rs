@@ -213,7 +213,11 @@ impl Shared {
         given: Given,
         transport: Transport,
     ) -> Option<Vec<u8>> {
-        let limit = self.zones.load().settings().limit(transport, query);
+        let zones = self.zones.load();
+        let limit = zones.settings().limit(transport, query);
+        // The way to the name may not be so any more, either.
+        let stale = given.stale || (zones.stale() && !chain.is_empty());
+        let given = Given { stale, ..given };
         // There is nothing larger than TCP to ask by.
         let flag = transport == Transport::Udp;
         compose::reply(id, query, chain, given, limit, flag)

@@ -15,7 +15,10 @@ use towpath_model::{
     wire::{decode_list, identify, pod::decode_pod},
 };
 use towpath_proxy::{NEEDS, ProxyConfig, Question, explain};
-use towpath_zone::{Client, Name, Outcome, Query, Settings, Snapshot, Transport, Zones, answer};
+use towpath_zone::{
+    Client, Name, Outcome, Query, Settings, Snapshot, Transport, Zones, answer, keep, read_kept,
+    sealed,
+};
 
 use crate::{
     fixture::Fixture,
@@ -25,7 +28,7 @@ use crate::{
 
 pub(crate) type Target = fn(&[u8]);
 
-pub(crate) const TARGETS: [(&str, Target); 12] = [
+pub(crate) const TARGETS: [(&str, Target); 13] = [
     ("service", |data| object(Kind::Service, data)),
     ("endpoint_slice", |data| object(Kind::EndpointSlice, data)),
     ("node", |data| object(Kind::Node, data)),
@@ -38,6 +41,7 @@ pub(crate) const TARGETS: [(&str, Target); 12] = [
     ("addresses", addresses),
     ("http_head", http_head),
     ("dns_message", dns_message),
+    ("dns_zone", dns_zone),
 ];
 
 /// Longest input that a target does something with: longer ones teach nothing new.
@@ -287,6 +291,24 @@ fn dns_message(data: &[u8]) {
             Outcome::Drop => {}
         }
     }
+}
+
+/// A zone that was kept on disk, with a digest that fits.
+fn dns_zone(data: &[u8]) {
+    if data.len() > LENGTH_MAX {
+        return;
+    }
+    let settings = Settings::of_domain(Name::parse("cluster.local").expect("a domain"));
+    let Ok(kept) = read_kept(&sealed(data), &settings, None) else { return };
+    let bytes = keep(&kept.snapshot, &kept.place).expect("JSON");
+    let again = read_kept(&bytes, &settings, None).expect("what was written is read");
+    assert!(again.snapshot.same(&kept.snapshot) && again.place == kept.place);
+    let client = Client { transport: Transport::Tcp, rotation: 1 };
+    let mut out = vec![0; usize::from(u16::MAX)];
+    let query =
+        b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01h\x01d\x03svc\x07cluster\x05local\0\0\x21\0\x01";
+    let outcome = answer(&kept.snapshot, client, query, &mut out);
+    assert!(!matches!(outcome, Outcome::Drop), "a name of the cluster is answered");
 }
 
 /// The zone of the companions, a headless Service and one that leads out of the cluster.

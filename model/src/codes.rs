@@ -145,6 +145,12 @@ codes! {
     NameserverUnusable 6003 "A server for names outside the cluster is missing, or leads back here."
         "Names outside the cluster are answered by the servers that are left, or with SERVFAIL. \
          Correct dns.upstreams, or the file that dns.resolvConf names."
+    ZoneFromDisk 6004 "Names of the cluster are answered as an earlier daemon knew them."
+        "What was deleted since is answered with its old addresses, and what was created is not. \
+         It ends when everything is listed: look at the API server."
+    ZoneNotKept 6005 "The zone that is kept on disk for a restart cannot be read or written."
+        "Names are answered as ever; a daemon that starts without an API server knows none. Make \
+         the run directory writable; a file that is damaged is written anew."
 
     PolicyRefused 7001 "NetworkPolicies need more room than there is; those of before stay in force."
         "The verdicts of before stay in force, and new pods are closed. Select fewer peers, or \

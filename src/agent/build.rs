@@ -94,7 +94,8 @@ pub(super) fn start(
     let [at_pods, at_node] = [Hook::PODS, Hook::NODE].map(|hooks| held(&opened, true, &hooks));
     let (services, observers) =
         services::build(config, opened.services, &metrics.services, &vitals, clock)?;
-    let dns = config.dns.as_ref().map(|dns| dns::build(dns, &metrics.dns)).transpose()?;
+    let run_dir = &config.run_dir;
+    let dns = config.dns.as_ref().map(|dns| dns::build(dns, run_dir, &metrics.dns)).transpose()?;
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
     let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), at_pods)).transpose()?;

@@ -8,7 +8,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use towpath_model::{Changes, Key, Kind, ObjectName, Problem, Synced, View};
+use towpath_dns::DnsMetrics;
+use towpath_model::{Changes, Code, Key, Kind, ObjectName, Problem, Synced, View};
 use towpath_zone::{NEEDS, Snapshot, Zones};
 
 use crate::{
@@ -35,6 +36,7 @@ pub struct Dns {
     wanted: watch::Sender<Wanted>,
     /// What is wrong with serving.
     problems: Arc<Mutex<Vec<Problem>>>,
+    metrics: Arc<DnsMetrics>,
     asked: bool,
 }
 
@@ -44,8 +46,9 @@ impl Dns {
         published: Arc<ArcSwap<Snapshot>>,
         wanted: watch::Sender<Wanted>,
         problems: Arc<Mutex<Vec<Problem>>>,
+        metrics: Arc<DnsMetrics>,
     ) -> Self {
-        Self { needs: NEEDS, zones, published, wanted, problems, asked: false }
+        Self { needs: NEEDS, zones, published, wanted, problems, metrics, asked: false }
     }
 
     /// The addresses of the Service. One that is gone keeps its own: pods have them in their
@@ -115,6 +118,7 @@ impl Area for Dns {
 
     fn publish(&mut self, _synced: &Synced, _clock: &dyn Clock) -> Published {
         self.published.store(Arc::new(self.zones.snapshot().clone()));
+        self.metrics.zone_stale(false);
         Published::default()
     }
 
@@ -132,6 +136,16 @@ impl Area for Dns {
 
     fn problems(&self, out: &mut Vec<Problem>) {
         out.extend(self.zones.problems().cloned());
+        let published = self.published.load();
+        if published.stale() {
+            let serial = published.serial();
+            let why = format!(
+                "Services, EndpointSlices and Namespaces are not listed yet: names are answered as they \
+                 were at {serial} (seconds since 1970)"
+            );
+            let action = "see why the streams are not listed; what changed since is not known here";
+            out.push(Problem::new(Code::ZoneFromDisk, None, "dns", &why, action));
+        }
         out.extend(self.problems.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
     }
 }

@@ -5,11 +5,13 @@
 //! | `build.rs` | out of the configuration |
 //! | `area.rs` | objects into a snapshot, and the addresses that are to be served |
 //! | `serve.rs` | those addresses: routes, sockets, upstreams |
+//! | `keep.rs` | the zone on disk, for the next daemon |
 //! | `metrics.rs` | what is counted |
 //! | `routes.rs` | an address of no device is made local |
 
 mod area;
 mod build;
+mod keep;
 mod metrics;
 mod routes;
 mod serve;

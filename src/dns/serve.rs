@@ -23,7 +23,7 @@ use towpath_dns::{DnsMetrics, Forwarder, Limits, Listeners, Server, read_resolv_
 use towpath_model::{Code, Event, Key, Kind, NodeFact, ObjectName, Problem};
 use towpath_zone::Snapshot;
 
-use super::{area::Wanted, routes};
+use super::{area::Wanted, keep::Keeper, routes};
 use crate::config::DnsConfig;
 
 /// The port of DNS.
@@ -41,6 +41,7 @@ pub struct Serving {
     pub(super) metrics: Arc<DnsMetrics>,
     pub(super) wanted: watch::Receiver<Wanted>,
     pub(super) problems: Arc<Mutex<Vec<Problem>>>,
+    pub(super) keeper: Keeper,
 }
 
 /// Why DNS cannot be served at all.
@@ -77,10 +78,12 @@ impl Serving {
         let connection = tokio::spawn(connection);
         let mut state = State { handle, servers: BTreeMap::new(), told: None, upstreams: None };
         let mut look = interval(LOOK);
+        let mut now = look.tick().await;
+        look.reset_immediately();
         loop {
             let mut ended = false;
             tokio::select! {
-                _ = look.tick() => {}
+                at = look.tick() => now = at,
                 changed = self.wanted.changed() => ended = changed.is_err(),
                 _ = drain.wait_for(|drain| *drain) => break,
             }
@@ -101,11 +104,15 @@ impl Serving {
                 events.send(fact.into()).await.map_err(|_ended| ServeError::Loop)?;
                 state.told = told;
             }
+            self.keeper.look(&self.zones, &wanted, now, false).await;
+            problems.extend(self.keeper.problem());
             *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
         }
         for (address, server) in std::mem::take(&mut state.servers) {
             close(&state.handle, address, server).await;
         }
+        let wanted = self.wanted.borrow().clone();
+        self.keeper.look(&self.zones, &wanted, now, true).await;
         connection.abort();
         // It is waited for no longer than a while.
         let _heard = closed.send(());

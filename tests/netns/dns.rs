@@ -110,3 +110,35 @@ fn a_daemon_that_stops_leaves_dns_to_the_endpoints_of_the_service() {
     bed.ready(0);
     resolves(&bed, "web", "10.96.7.1");
 }
+
+#[test]
+#[ignore = "needs root"]
+fn a_daemon_that_starts_without_the_api_server_answers_what_the_one_before_knew() {
+    let mut bed = bed();
+    resolves(&bed, "web", "10.96.7.1");
+    let file = bed.cluster.nodes[0].run_dir.join("dns-zone");
+    bed.until("a zone on disk", || {
+        std::fs::read_to_string(&file).is_ok_and(|zone| zone.contains("\"web\""))
+    });
+    bed.api.faults().away(true);
+    bed.kill(0);
+    assert_eq!(resolve(&bed, 0, "web", "timeout:1 attempts:1"), "", "nothing else answers");
+    bed.start(0);
+    resolves(&bed, "web", "10.96.7.1");
+    for options in ["", "use-vc"] {
+        assert_eq!(resolve(&bed, 1, "web.default.svc", options), "10.96.7.1", "{options:?}");
+        let found = resolve_at(&bed, &bed.cluster.nodes[0].host, "web", options);
+        assert_eq!(found, "10.96.7.1", "from the node, {options:?}");
+    }
+    let from_disk = |bed: &Bed| {
+        bed.status(0).is_some_and(|status| {
+            status["state"]["problems"].to_string().contains("as they were at")
+        })
+    };
+    assert!(from_disk(&bed), "status says that it is old: {:?}", bed.status(0));
+    // The lists take its place.
+    bed.api.put(service("late", "10.96.7.2", json!({}))).unwrap();
+    bed.api.faults().away(false);
+    resolves(&bed, "late", "10.96.7.2");
+    bed.until("names that were listed", || !from_disk(&bed));
+}

@@ -125,7 +125,9 @@ pub fn respond(
     if early.is_none() && ours.is_none() && pointers.is_none() {
         return Outcome::Miss(Miss::of(query.name(), 0));
     }
-    let Some(writer) = Writer::begin(out, limit, query) else { return Outcome::Drop };
+    let Some(writer) = Writer::begin(out, limit, query, snapshot.stale) else {
+        return Outcome::Drop;
+    };
     let names = Names { snapshot, client, query };
     let answering = Answering { names, writer, id };
     match (early, ours, pointers) {

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod kept;
 mod labels;
 mod name;
 mod problems;
@@ -21,6 +22,7 @@ mod write;
 mod zones;
 
 pub use answer::{Client, Miss, Outcome, Reply, Transport, answer, respond};
+pub use kept::{Kept, KeptPlace, Unkept, keep, read_kept, sealed};
 pub use name::Name;
 pub use query::{Edns, Query, Refusal};
 pub use settings::{PodRecords, Settings, UDP_SIZE};

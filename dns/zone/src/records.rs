@@ -39,7 +39,7 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+    pub(crate) fn of(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for address in addresses {
             match address {
@@ -107,7 +107,7 @@ pub(crate) fn compile<'a>(
     for slice in slices.filter(|slice| slice.family.is_some()) {
         hosts.take(slice, service.headless);
     }
-    let longest = MAX_NAME - settings.domain.wire().len() - key.len() - b"\x03svc".len();
+    let longest = longest_host(settings, &key);
     hosts.0.retain(|label, _| label.len() <= longest);
     if service.headless {
         return hosts.headless(key);
@@ -125,11 +125,16 @@ pub(crate) fn compile<'a>(
 }
 
 /// A Service's key, when `_port._proto` of every port name fits before it.
-fn key(settings: &Settings, name: &ObjectName) -> Option<Box<[u8]>> {
+pub(crate) fn key(settings: &Settings, name: &ObjectName) -> Option<Box<[u8]>> {
     let key = Settings::key(name)?;
     // The longest name of a port is 15 bytes, of a protocol 4; with lengths and underscores 23.
     let rest = settings.domain.wire().len() + b"\x03svc".len() + 23;
     (key.len() + rest <= MAX_NAME).then_some(key)
+}
+
+/// How long the label of an endpoint may be, with its length.
+pub(crate) fn longest_host(settings: &Settings, key: &[u8]) -> usize {
+    MAX_NAME.saturating_sub(settings.domain.wire().len() + key.len() + b"\x03svc".len())
 }
 
 fn external(service: &Service, found: &mut Vec<Problem>) -> Option<Name> {

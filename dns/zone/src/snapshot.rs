@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub(crate) blocks: Arc<[Cidr]>,
     /// When something changed last, in seconds since 1970.
     pub(crate) serial: u32,
+    /// It is what an earlier daemon knew: nothing was listed since.
+    pub(crate) stale: bool,
 }
 
 /// Why a namespace exists.
@@ -78,6 +80,7 @@ impl Snapshot {
             reverse: Map::default(),
             blocks: [].into(),
             serial: 0,
+            stale: false,
         }
     }
 
@@ -100,6 +103,18 @@ impl Snapshot {
     #[must_use]
     pub fn domain_text(&self) -> &str {
         &self.zone.text
+    }
+
+    /// When something changed last, in seconds since 1970; 0: nothing was planned or read.
+    #[must_use]
+    pub const fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Is it what an earlier daemon knew?
+    #[must_use]
+    pub const fn stale(&self) -> bool {
+        self.stale
     }
 
     /// How many Services have records.

@@ -3,10 +3,15 @@
 use crate::{
     UDP_SIZE,
     query::{HEADER, Query},
+    rcode,
 };
 
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
+/// The option for extended errors (RFC 8914 2): its number, length and one code.
+const EXTENDED: [u8; 4] = [0, 15, 0, 2];
+const STALE_ANSWER: [u8; 2] = [0, 3];
+const STALE_NXDOMAIN: [u8; 2] = [0, 19];
 /// Where the name of the question is.
 pub(crate) const QUESTION: u16 = 0xc000 | 12;
 
@@ -37,20 +42,32 @@ pub(crate) struct Writer<'a> {
     limit: usize,
     counts: [u16; 3],
     edns: bool,
+    stale: bool,
     pub(crate) truncated: bool,
 }
 
 impl<'a> Writer<'a> {
     /// With room for `limit` bytes, the question being there already; `None` when not even that fits.
-    pub(crate) fn begin(out: &'a mut [u8], limit: usize, query: &Query<'_>) -> Option<Self> {
+    /// `stale`: what is written may not be so any more, which is said where there is a way to.
+    pub(crate) fn begin(
+        out: &'a mut [u8],
+        limit: usize,
+        query: &Query<'_>,
+        stale: bool,
+    ) -> Option<Self> {
         let edns = query.edns.is_some();
-        let limit = limit.min(out.len()).checked_sub(if edns { OPT } else { 0 })?;
+        let opt = match (edns, stale) {
+            (false, _) => 0,
+            (true, false) => OPT,
+            (true, true) => OPT + EXTENDED.len() + STALE_ANSWER.len(),
+        };
+        let limit = limit.min(out.len()).checked_sub(opt)?;
         let at = HEADER + query.question.len();
         if at > limit {
             return None;
         }
         out.get_mut(HEADER..at)?.copy_from_slice(query.question);
-        Some(Self { out, body: at, at, limit, counts: [0; 3], edns, truncated: false })
+        Some(Self { out, body: at, at, limit, counts: [0; 3], edns, stale, truncated: false })
     }
 
     /// Writes a record whose data are these parts; `false` when it does not fit, and nothing of it is
@@ -118,9 +135,19 @@ impl<'a> Writer<'a> {
             let size = UDP_SIZE.to_be_bytes();
             let high = u8::try_from(rcode >> 4).unwrap_or(u8::MAX);
             let flags = if dnssec_ok { 0x80 } else { 0 };
-            let opt = [0, 0, 41, size[0], size[1], high, 0, flags, 0, 0, 0];
+            let said = match (self.stale && ours, rcode) {
+                (false, _) => None,
+                (true, rcode::NXDOMAIN) => Some(STALE_NXDOMAIN),
+                (true, _) => Some(STALE_ANSWER),
+            };
+            let length = if said.is_some() { 6 } else { 0 };
+            let opt = [0, 0, 41, size[0], size[1], high, 0, flags, 0, 0, length];
             // Room for it was kept from the beginning.
             self.put(&opt);
+            if let Some(said) = said {
+                self.put(&EXTENDED);
+                self.put(&said);
+            }
             additional += 1;
         }
         let flags = flags(query.flags, rcode, ours, self.truncated);

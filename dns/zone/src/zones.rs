@@ -22,7 +22,7 @@ pub const NEEDS: [Stream; 3] =
 /// The zone, kept up with the objects. Work of an update: proportional to the Services that changed.
 #[derive(Clone, Debug)]
 pub struct Zones {
-    now: Snapshot,
+    pub(crate) now: Snapshot,
     problems: BTreeMap<ObjectName, Vec<Problem>>,
     planned: bool,
 }
@@ -87,7 +87,7 @@ impl Zones {
     }
 
     /// Changes why a namespace exists; with no reason left it is gone.
-    fn presence(&mut self, label: &[u8], change: impl FnOnce(&mut Presence)) {
+    pub(crate) fn presence(&mut self, label: &[u8], change: impl FnOnce(&mut Presence)) {
         let namespaces = &mut self.now.namespaces;
         let mut presence = namespaces.get(label).copied().unwrap_or_default();
         change(&mut presence);
@@ -110,7 +110,13 @@ impl Zones {
         } else {
             self.problems.insert(name.clone(), found);
         }
-        let Some(key) = Settings::key(name) else { return };
+        if let Some(key) = Settings::key(name) {
+            self.replace(key, records);
+        }
+    }
+
+    /// Puts the records of a Service in the place of those that it had.
+    pub(crate) fn replace(&mut self, key: Box<[u8]>, records: Option<Records>) {
         let old = self.now.services.get(&key).cloned();
         if old.as_deref() == records.as_ref() {
             return;
@@ -118,7 +124,9 @@ impl Zones {
         let new = records.map(Arc::new);
         self.reverse(&key, old.as_deref(), new.as_ref());
         let (had, has) = (u32::from(old.is_some()), u32::from(new.is_some()));
-        if let Some(namespace) = label(&name.namespace) {
+        // The key's second label.
+        let name = key.first().map_or(0, |length| usize::from(*length) + 1);
+        if let Some(namespace) = key.get(name..).map(Box::<[u8]>::from) {
             self.presence(&namespace, |p| p.services = p.services + has - had);
         }
         match new {

@@ -10,7 +10,9 @@ use hickory_proto::op::Message;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use towpath_model::{Changes, Event, Key, Kind, ObjectName, decode};
-use towpath_zone::{Client, Outcome, PodRecords, Transport, Zones, answer};
+use towpath_zone::{
+    Client, KeptPlace, Outcome, PodRecords, Transport, Unkept, Zones, answer, keep, read_kept,
+};
 
 /// A step: an object comes or changes, or goes.
 fn step() -> impl Strategy<Value = (Kind, ObjectName, Option<Value>)> {
@@ -89,6 +91,20 @@ proptest! {
         let mut fresh = Zones::new(fixture::settings()).unwrap();
         fresh.update(&view, &Changes::default(), 3);
         prop_assert!(zones.snapshot().same(fresh.snapshot()));
+        let bytes = keep(zones.snapshot(), &KeptPlace::default()).unwrap();
+        let kept = read_kept(&bytes, &fixture::settings(), None).unwrap();
+        prop_assert!(kept.snapshot.same(zones.snapshot()));
+    }
+
+    #[test]
+    fn a_kept_zone_with_a_byte_changed_is_refused(at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let snapshot = fixture::snapshot(&fixture::objects(), PodRecords::Insecure);
+        let mut bytes = keep(&snapshot, &KeptPlace::default()).unwrap();
+        let at = at.index(bytes.len());
+        prop_assume!(bytes[at] != to);
+        bytes[at] = to;
+        let refused = read_kept(&bytes, &fixture::settings(), None).unwrap_err();
+        prop_assert!(matches!(refused, Unkept::Version | Unkept::Damaged), "{refused}");
     }
 
     #[test]

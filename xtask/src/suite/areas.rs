@@ -109,7 +109,7 @@ pub(crate) const AREAS: &[Area] = &[
         tests: &[
             all("towpath-zone"),
             all("towpath-dns"),
-            units("towpath", &["config::dns"]),
+            units("towpath", &["config::dns", "dns::"]),
             Tests { package: "towpath", of: Of::Target("netns"), named: &["dns::"] },
         ],
     },
