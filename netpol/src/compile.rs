@@ -75,6 +75,18 @@ fn selecting<'a>(
     selecting
 }
 
+/// One rule alone, in the words of a vocabulary of its own. `pod`: the destination, for ingress.
+pub(crate) fn alone(
+    namespace: &Arc<str>,
+    rule: &PolicyRule,
+    pod: Option<&Pod>,
+) -> (Rule, Vocabulary) {
+    let mut vocabulary = Vocabulary::default();
+    let mut compiler = Compiler { vocabulary: &mut vocabulary, shared: BTreeSet::new() };
+    let rule = compiler.rule(namespace, rule, pod);
+    (rule, vocabulary)
+}
+
 struct Compiler<'a> {
     vocabulary: &'a mut Vocabulary,
     /// Equal rulesets are one.

@@ -10,11 +10,13 @@
 mod atoms;
 mod blocks;
 mod compile;
+mod explain;
 mod layout;
 mod plan;
 mod rulesets;
 
 pub use atoms::{Atom, AtomId, Scope};
+pub use explain::{Isolating, Lacks, Question, Why};
 pub use layout::{Bindings, PolicyLayout, Refused};
 pub use plan::{LocalPod, PodsWanted, PolicyDelta, PolicyPlan};
 pub use rulesets::{Allowed, Ports, Rule, Ruleset, Signature};

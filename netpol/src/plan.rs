@@ -153,7 +153,8 @@ impl PolicyPlan {
 
     /// Judges an address anew; true when its signature is another one.
     fn refresh(&mut self, ip: IpAddr, view: &View<'_>) -> bool {
-        let signature = self.owner(ip, view).and_then(|pod| self.signature(pod, ip, view));
+        let of = |pod: &Arc<Pod>| signature(&self.vocabulary, &self.blocks, pod, ip, view);
+        let signature = self.owner(ip, view).and_then(of);
         match signature {
             Some(signature) => {
                 let before = self.peers.insert(ip, signature);
@@ -165,28 +166,10 @@ impl PolicyPlan {
 
     /// The pod that an address belongs to. Of two, the one that stays, then the ready one, then the
     /// later name.
-    fn owner<'a>(&self, ip: IpAddr, view: &View<'a>) -> Option<&'a Arc<Pod>> {
+    #[must_use]
+    pub fn owner<'a>(&self, ip: IpAddr, view: &View<'a>) -> Option<&'a Arc<Pod>> {
         let owners = self.owners.get(&ip)?.iter().filter_map(|name| view.pod(name));
         owners.max_by_key(|pod| (!pod.state().terminating, pod.state().ready, pod.name.clone()))
-    }
-
-    /// `None` when it is no more than what the blocks say.
-    fn signature(&self, pod: &Pod, ip: IpAddr, view: &View<'_>) -> Option<Signature> {
-        let namespace = namespace_of(pod, view);
-        let selects = |(atom, id): (&Atom, u32)| atom.selects(pod, namespace).then_some(id);
-        let mut atoms: Vec<u32> = self.vocabulary.atoms.iter().filter_map(selects).collect();
-        let mut ports = Vec::new();
-        for ((protocol, name), id) in self.vocabulary.names.iter() {
-            ports.extend(named(pod, *protocol, name).map(|port| (id, *protocol, port)));
-        }
-        if atoms.is_empty() && ports.is_empty() {
-            return None;
-        }
-        atoms.extend_from_slice(self.blocks.at(ip));
-        atoms.sort_unstable();
-        ports.sort_unstable();
-        ports.dedup();
-        Some(Signature { atoms, named: ports })
     }
 
     /// The pods of this node, with what isolates them.
@@ -255,6 +238,31 @@ impl PolicyPlan {
             false => PodsWanted::Of(wanted),
         }
     }
+}
+
+/// What an address of this pod is to a vocabulary; `None` when it is no more than what the blocks say.
+pub(crate) fn signature(
+    vocabulary: &Vocabulary,
+    blocks: &Blocks,
+    pod: &Pod,
+    ip: IpAddr,
+    view: &View<'_>,
+) -> Option<Signature> {
+    let namespace = namespace_of(pod, view);
+    let selects = |(atom, id): (&Atom, u32)| atom.selects(pod, namespace).then_some(id);
+    let mut atoms: Vec<u32> = vocabulary.atoms.iter().filter_map(selects).collect();
+    let mut ports = Vec::new();
+    for ((protocol, name), id) in vocabulary.names.iter() {
+        ports.extend(named(pod, *protocol, name).map(|port| (id, *protocol, port)));
+    }
+    if atoms.is_empty() && ports.is_empty() {
+        return None;
+    }
+    atoms.extend_from_slice(blocks.at(ip));
+    atoms.sort_unstable();
+    ports.sort_unstable();
+    ports.dedup();
+    Some(Signature { atoms, named: ports })
 }
 
 fn namespace_of<'a>(pod: &Pod, view: &View<'a>) -> Option<&'a Namespace> {

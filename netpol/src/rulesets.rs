@@ -64,6 +64,19 @@ pub struct Allowed {
     pub ranges: Vec<(Protocol, u16, u16)>,
 }
 
+impl Allowed {
+    /// Does it hold this? `None`: something without ports.
+    #[must_use]
+    pub fn holds(&self, carried: Option<(Protocol, u16)>) -> bool {
+        let within = |(protocol, port): (Protocol, u16)| {
+            let mut ranges = self.ranges.iter();
+            ranges
+                .any(|(known, first, last)| *known == protocol && (*first..=*last).contains(&port))
+        };
+        self.anything || carried.is_some_and(within)
+    }
+}
+
 impl Ruleset {
     /// What a peer of this signature may.
     #[must_use]
