@@ -22,7 +22,7 @@ use towpath_model::{Kind, Stream};
 
 pub use claims::Claim;
 pub use config::ProxyConfig;
-pub use explain::{Answer, Holder, Question, explain};
+pub use explain::{Answer, EndpointFact, Holder, Question, Trace, Via, endpoints, explain, trace};
 pub use identity::{node_identity, service_identity};
 pub use layout::{Found, Hold, Layout, Refused};
 pub use not_routed::NotRouted;

@@ -360,6 +360,16 @@ fn replan(
     delta.services.extend(names);
 }
 
+/// The slices that count. Both labels hide slices too (services.md 1.1), whatever wrote them: the
+/// official test for `headless` labels the slice alone.
+pub(crate) fn slices_of<'a>(
+    view: &View<'a>,
+    name: &ObjectName,
+) -> impl Iterator<Item = &'a EndpointSlice> {
+    let all = view.slices_of(name).map(AsRef::as_ref);
+    all.filter(|slice: &&EndpointSlice| slice.proxy_name.is_none() && !slice.headless_label)
+}
+
 /// One Service from the view; `None` when it is not proxied.
 fn planned(
     view: &View<'_>,
@@ -368,11 +378,7 @@ fn planned(
     zone: Option<&str>,
 ) -> Option<PlannedService> {
     let service = view.service(name).filter(|service| is_proxied(service))?;
-    // Both labels hide slices too (services.md 1.1), whatever wrote them: the official test for
-    // `headless` labels the slice alone.
-    let ours =
-        view.slices_of(name).filter(|slice| slice.proxy_name.is_none() && !slice.headless_label);
-    let slices: Vec<&EndpointSlice> = ours.map(AsRef::as_ref).collect();
+    let slices: Vec<&EndpointSlice> = slices_of(view, name).collect();
     let place = Place { node: view.own_node_name(), zone };
     let answers_dns = view.answers_dns() == Some(name);
     let around = Surroundings { config: &plan.config, place, answers_dns };

@@ -17,11 +17,14 @@ use towpath_image::{
     datapath::{
         Addr, BackendRecord, ConfigRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue,
         ServiceRecord, SetWord,
-        decide::{Action, Call, Request, SocketAddress, Verdict, connect},
+        decide::{
+            Action, Beside, Call, Request, SocketAddress, Verdict, connect, dispatch,
+            node::{Arrival, Masquerade, Origin, Pods},
+        },
     },
 };
 use towpath_model::{Kind, ObjectName, Protocol};
-use towpath_proxy::{Answer, ProxyConfig, Question, ServicePlan, explain};
+use towpath_proxy::{Answer, ProxyConfig, Question, ServicePlan, Via, explain, trace};
 
 const ADDRESSES: [&str; 4] = ["10.96.0.1", "192.168.0.10", "127.0.0.1", "fd96::1"];
 const PORTS: [u16; 2] = [80, 30_001];
@@ -173,6 +176,71 @@ proptest! {
                             prop_assert_eq!(sticky, BTreeSet::from([affinity_seconds]));
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// The tables beside a node on which these endpoints are.
+struct Node<'a>(Maps<'a>, &'a BTreeSet<IpAddr>);
+
+impl<'a> Beside for Node<'a> {
+    type Tables = Maps<'a>;
+    fn tables(&self) -> &Maps<'a> {
+        &self.0
+    }
+}
+
+impl Pods for Node<'_> {
+    fn is_here(&self, addr: &Addr) -> bool {
+        self.1.contains(&IpAddr::from(*addr))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn of_packets_it_says_what_their_program_decides(image in images(), here in prop::collection::btree_set(2..8u8, 0..4)) {
+        let plan = ServicePlan::new(ProxyConfig::default());
+        let here: BTreeSet<IpAddr> =
+            here.into_iter().map(|last| format!("10.0.0.{last}").parse().unwrap()).collect();
+        for (at, from) in ADDRESSES.iter().zip(["192.0.2.9", "192.0.2.9", "192.0.2.9", "2001:db8::9"]) {
+            for port in PORTS {
+                let (to, from) = (SocketAddr::new(at.parse().unwrap(), port), from.parse().unwrap());
+                let arrival = Arrival {
+                    origin: Origin::Outside,
+                    from: Addr::from(from),
+                    to: SocketAddress::new(to.ip().into(), port.to_be()),
+                    protocol: 6,
+                };
+                let node = Node(Maps(&image, image.config), &here);
+                let all = (0..=839u32).map(|draw| draw * (u32::MAX / 840)).map(|random| {
+                    dispatch(&node, &arrival, Masquerade::default(), random, 0)
+                });
+                let told = trace(&image, &plan, to, Protocol::Tcp, Via::Packet { from, here: &here });
+                let (mut names, mut masqueraded) = (BTreeSet::new(), BTreeSet::new());
+                for one in all {
+                    names.insert(match one.verdict {
+                        Verdict::Untouched => "nothing",
+                        Verdict::HostOnly => "host only",
+                        Verdict::UnknownPort => "unknown port",
+                        Verdict::NoEndpoint { .. } => "refused",
+                        Verdict::NoLocalEndpoint { .. } | Verdict::SourceRanges { .. } => "left",
+                        Verdict::Damaged { .. } => "damaged",
+                        Verdict::Translate(choice) => {
+                            let backend = choice.backend;
+                            let backend = (IpAddr::from(backend.addr), u16::from_be(backend.port));
+                            masqueraded.extend(one.masquerade.then_some(backend));
+                            "translated"
+                        }
+                    });
+                }
+                let expected = if names.len() == 1 { names.first().copied().unwrap() } else { "damaged" };
+                prop_assert_eq!(name_of(&told.answer), expected);
+                if expected == "translated" {
+                    prop_assert_eq!(told.masqueraded, masqueraded);
                 }
             }
         }
