@@ -2,6 +2,7 @@
 //! from upstreams. What is answered about the cluster is decided in [`towpath_zone`].
 #![forbid(unsafe_code)]
 
+mod ask;
 mod cache;
 mod compose;
 mod exchange;
@@ -16,6 +17,7 @@ mod tcp;
 mod udp;
 mod upstreams;
 
+pub use ask::{Told, ask};
 pub use forward::{ForwardSettings, Forwarder};
 pub use metrics::{DnsMetrics, Register};
 pub use resolv::{ResolvConf, read as read_resolv_conf};
