@@ -15,6 +15,7 @@ use crate::{
     clock::SystemClock,
     metrics::number,
     packets::PacketMetrics,
+    policy::{self, Policy, PolicyMetrics},
     reconcile::{AreaAsker, Asked, Asker, LoopMetrics, State},
     services::{self, ServiceMetrics, Services, StaleUdp},
     source::{Health, SourceMetrics},
@@ -84,7 +85,10 @@ pub(super) fn state(state: &State<Daemon>) -> StateReply {
     let services = state.areas().services.as_ref();
     let asked = services.map(|runner| Asked { view, runner, now: state.now() });
     let area = services.map(|runner| runner.area());
-    let maps: Vec<MapReply> = asked.as_ref().map(services::maps).unwrap_or_default();
+    let mut maps: Vec<MapReply> = asked.as_ref().map(services::maps).unwrap_or_default();
+    let policy = state.areas().policy.as_ref();
+    let policy = policy.map(|runner| Asked { view, runner, now: state.now() });
+    maps.extend(policy.iter().flat_map(policy::maps));
     let longest_write = area.map(Services::longest_write).unwrap_or_default();
     StateReply {
         synced: areas.iter().all(|area| area.unlisted.is_empty()),
@@ -134,6 +138,10 @@ pub(super) struct Gather {
     pub(super) reconcile: Arc<LoopMetrics>,
     pub(super) services: Arc<ServiceMetrics>,
     pub(super) packets: Arc<PacketMetrics>,
+    pub(super) policy_asker: AreaAsker<Policy>,
+    pub(super) policy: Arc<PolicyMetrics>,
+    /// Policies are enforced.
+    pub(super) policies: bool,
     pub(super) problems: IntGauge,
 }
 
@@ -158,6 +166,10 @@ impl Gather {
             .ask(|state| state.areas().packets.as_ref().map(|runner| runner.area().counters()))?;
         if let Some(counters) = packets {
             self.packets.counted(&counters);
+        }
+        if self.policies {
+            let maps = policy::gather(&self.policy_asker, &self.policy)?;
+            self.services.maps(&maps);
         }
         services::gather(&self.services_asker, &self.services)
     }

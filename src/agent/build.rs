@@ -247,6 +247,9 @@ impl Watching<'_> {
             reconcile: self.metrics.reconcile,
             services: self.metrics.services,
             packets: self.metrics.packets,
+            policy_asker: self.asker.area(),
+            policy: self.metrics.policy,
+            policies: self.config.network_policy,
             problems: self.metrics.problems,
         };
         let probes =

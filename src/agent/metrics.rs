@@ -10,6 +10,7 @@ use crate::{
     ingress::IngressMetrics,
     metrics::{Error, Registry},
     packets::PacketMetrics,
+    policy::PolicyMetrics,
     reconcile::LoopMetrics,
     services::ServiceMetrics,
     source::SourceMetrics,
@@ -24,6 +25,7 @@ pub(super) struct Metrics {
     pub(super) services: Arc<ServiceMetrics>,
     pub(super) dns: Arc<DnsMetrics>,
     pub(super) packets: Arc<PacketMetrics>,
+    pub(super) policy: Arc<PolicyMetrics>,
     pub(super) ingress: Arc<IngressMetrics>,
     pub(super) problems: IntGauge,
 }
@@ -39,6 +41,7 @@ impl Metrics {
             services: Arc::new(ServiceMetrics::new(&registry)?),
             dns: Arc::new(DnsMetrics::new(&registry)?),
             packets: Arc::new(PacketMetrics::new(&registry)?),
+            policy: Arc::new(PolicyMetrics::new(&registry)?),
             ingress: Arc::new(IngressMetrics::new(&registry)?),
             problems: registry.gauge("towpath_problems", "Problems of objects")?,
             registry: Arc::new(registry),

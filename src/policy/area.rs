@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use towpath_image::{Attachment, Attachments, Batch, Kernel, KernelError, PolicyImage, PolicyOp};
+use towpath_image::{
+    Attachment, Attachments, Batch, Kernel, KernelError, PolicyImage, PolicyOp,
+    datapath::policy::PolicyCounters,
+};
 use towpath_model::{Changes, Code, Key, Kind, ObjectName, Problem, Scope, Stream, Synced, View};
 use towpath_netpol::{Bindings, PodsWanted, PolicyDelta, PolicyLayout, PolicyPlan, Refused};
 
@@ -23,9 +26,21 @@ pub static NEEDS: [Stream; 3] = [
 /// not known yet are let in when they are.
 const PATIENCE_MS: u64 = 5_000;
 
+/// The maps of policies, and what their programs count.
+pub trait PolicyKernel: Kernel<PolicyImage> {
+    /// What did not pass so far.
+    fn counters(&self) -> PolicyCounters;
+}
+
+impl PolicyKernel for towpath_ebpf::LiveMaps<PolicyImage> {
+    fn counters(&self) -> PolicyCounters {
+        Self::counters(self)
+    }
+}
+
 /// NetworkPolicy: what this node wants enforced, and what the kernel holds of it.
 pub struct Policy {
-    kernel: Box<dyn Kernel<PolicyImage>>,
+    kernel: Box<dyn PolicyKernel>,
     plan: PolicyPlan,
     layout: PolicyLayout,
     bindings: Bindings,
@@ -48,7 +63,7 @@ impl Policy {
     /// # Errors
     /// When the kernel cannot be read.
     pub fn new(
-        mut kernel: Box<dyn Kernel<PolicyImage>>,
+        mut kernel: Box<dyn PolicyKernel>,
         attachments: Attachments,
     ) -> Result<Self, KernelError> {
         let image = kernel.read()?;
@@ -68,6 +83,27 @@ impl Policy {
             failure: None,
             adrift: BTreeSet::new(),
         })
+    }
+
+    pub(super) const fn wanted(&self) -> &PolicyPlan {
+        &self.plan
+    }
+
+    pub(super) const fn layout(&self) -> &PolicyLayout {
+        &self.layout
+    }
+
+    pub(super) const fn bindings(&self) -> &Bindings {
+        &self.bindings
+    }
+
+    pub(super) fn adrift(&self) -> usize {
+        self.adrift.len()
+    }
+
+    /// What did not pass so far.
+    pub(super) fn counters(&self) -> PolicyCounters {
+        self.kernel.counters()
     }
 
     /// The streams of pods that the policies in force may select.

@@ -2,13 +2,19 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `answers.rs` | the part in `status`, gathered metrics |
 //! | `area.rs` | plan, lay out, write |
 //! | `binding.rs` | which device is which pod's |
+//! | `metrics.rs` | its numbers |
 
+mod answers;
 mod area;
 mod binding;
+mod metrics;
 
-pub use area::{NEEDS, Policy};
+pub use answers::{gather, maps};
+pub use area::{NEEDS, Policy, PolicyKernel};
+pub use metrics::PolicyMetrics;
 
 /// Not served while the area is off, as `towpath status` says it.
 pub const OFF: &str = "NetworkPolicy (features.networkPolicy is off)";

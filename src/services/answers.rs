@@ -291,10 +291,7 @@ pub fn gather(asker: &AreaAsker<Services>, metrics: &ServiceMetrics) -> Option<(
     metrics.choices_evicted.set(number(totals.choices_evicted));
     metrics.unknown_port.set(number(totals.unknown_port));
     metrics.untracked.set(number(totals.untracked));
-    for map in &maps {
-        metrics.map_entries.with_label_values(&[map.name.as_str()]).set(number(map.entries));
-        metrics.map_max_entries.with_label_values(&[map.name.as_str()]).set(number(map.capacity));
-    }
+    metrics.maps(&maps);
     let mut sums = Sums::default();
     asker.walk(some_sums, |part| sums.add(&part))?;
     metrics.no_local.with_label_values(&["internal"]).set(number(sums.no_local[0]));

@@ -6,7 +6,10 @@ use prometheus::{Gauge, Histogram, IntCounter, IntGauge, IntGaugeVec};
 use towpath_image::{Batch, ServiceOp};
 use towpath_model::Changes;
 
-use crate::metrics::{Error, Registry, number};
+use crate::{
+    api::MapReply,
+    metrics::{Error, Registry, number},
+};
 
 /// kube-proxy's range, which ends at five minutes, and what is below its smallest bucket.
 const PROGRAMMING_BUCKETS: [f64; 20] = [
@@ -31,8 +34,8 @@ pub struct ServiceMetrics {
     kernel_write_errors: IntCounter,
     pub(super) services: IntGauge,
     pub(super) services_failed: IntGauge,
-    pub(super) map_entries: IntGaugeVec,
-    pub(super) map_max_entries: IntGaugeVec,
+    map_entries: IntGaugeVec,
+    map_max_entries: IntGaugeVec,
     pub(super) verdicts: IntGaugeVec,
     pub(super) choices_evicted: IntGauge,
     pub(super) unknown_port: IntGauge,
@@ -42,6 +45,14 @@ pub struct ServiceMetrics {
 }
 
 impl ServiceMetrics {
+    /// How full maps are.
+    pub fn maps(&self, maps: &[MapReply]) {
+        for map in maps {
+            self.map_entries.with_label_values(&[map.name.as_str()]).set(number(map.entries));
+            self.map_max_entries.with_label_values(&[map.name.as_str()]).set(number(map.capacity));
+        }
+    }
+
     /// All of them, at zero.
     ///
     /// # Errors
