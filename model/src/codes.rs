@@ -161,6 +161,9 @@ codes! {
     DevicesUnreadable 7003 "The devices of pods cannot be read over netlink."
         "New pods stay closed, and known devices as they are. Allow NETLINK_ROUTE sockets \
          (seccomp profile); it is tried again every second."
+    IsolationHeld 7004 "The first lists would open many isolated pods, or all of them; they stay closed."
+        "What was in force stays until second lists agree, which are asked for at once, and new pods \
+         are closed. If it stays so, the API server cannot be listed: see the streams in `towpath status`."
 
     RouteTaken 8001 "A host and path, or a host's certificate, belong to an older Ingress."
         "The older Ingress keeps the host and path. Remove the rule from one of the two."

@@ -9,6 +9,7 @@
 
 mod adopt;
 mod clean;
+mod found;
 mod make;
 mod numbers;
 mod ports;
@@ -25,6 +26,7 @@ use towpath_image::{
 };
 use towpath_model::ObjectName;
 
+pub use self::found::Opens;
 use self::numbers::{Number, Numbers};
 use crate::{Allowed, PolicyDelta, PolicyPlan, Ruleset, Signature};
 

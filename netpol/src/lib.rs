@@ -17,6 +17,6 @@ mod rulesets;
 
 pub use atoms::{Atom, AtomId, Scope};
 pub use explain::{Isolating, Lacks, Question, Why};
-pub use layout::{Bindings, PolicyLayout, Refused};
+pub use layout::{Bindings, Opens, PolicyLayout, Refused};
 pub use plan::{LocalPod, PodsWanted, PolicyDelta, PolicyPlan};
 pub use rulesets::{Allowed, Ports, Rule, Ruleset, Signature};

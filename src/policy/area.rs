@@ -9,7 +9,7 @@ use towpath_image::{
 use towpath_model::{Changes, Code, Key, Kind, ObjectName, Problem, Scope, Stream, Synced, View};
 use towpath_netpol::{Bindings, PodsWanted, PolicyDelta, PolicyLayout, PolicyPlan, Refused};
 
-use super::binding::bind;
+use super::{binding::bind, startup::Startup};
 use crate::{
     clock::{Clock, Millis, Now},
     reconcile::{Area, Failure, Outcome, Planned, Published},
@@ -51,6 +51,7 @@ pub struct Policy {
     /// Since when lists of pods are waited for.
     waits: Option<Millis>,
     planned: bool,
+    startup: Startup,
     refused: Option<Refused>,
     failure: Option<String>,
     /// Isolated pods of this node without a device.
@@ -79,6 +80,7 @@ impl Policy {
             attachments,
             waits: None,
             planned: false,
+            startup: Startup::default(),
             refused: None,
             failure: None,
             adrift: BTreeSet::new(),
@@ -106,6 +108,19 @@ impl Policy {
         self.kernel.counters()
     }
 
+    /// May the first lists be believed? Answers the streams to list again where they may not.
+    fn judge_lists(&mut self, changes: &Changes) -> BTreeSet<Stream> {
+        changes.listed.iter().for_each(|stream| self.startup.listed(stream));
+        if self.planned && !self.startup.is_due() {
+            return BTreeSet::new();
+        }
+        let relist = self.startup.judge(self.layout.opens(&self.plan));
+        if let Some(problem) = self.startup.problem() {
+            tracing::warn!(%problem, "asking for second lists");
+        }
+        relist
+    }
+
     /// The streams of pods that the policies in force may select.
     fn streams(&self, view: &View<'_>) -> BTreeSet<Stream> {
         match self.plan.pods_wanted(view) {
@@ -130,6 +145,9 @@ impl Policy {
     /// Everything that was planned and not laid out; nothing while lists are waited for.
     fn write(&mut self, clock: &dyn Clock) -> Option<String> {
         let mut now = clock.now_ms();
+        if self.startup.doubts() {
+            return None;
+        }
         if self.waits.is_some_and(|since| now.saturating_sub(since) < PATIENCE_MS) {
             return None;
         }
@@ -184,10 +202,11 @@ impl Area for Policy {
         } else {
             self.plan = PolicyPlan::from_scratch(view);
             self.delta.absorb(self.plan.everything());
-            self.planned = true;
             let (policies, atoms) = (view.network_policies().len(), self.plan.atoms());
             tracing::info!(policies, atoms, "everything was listed: policies planned");
         }
+        let relist = self.judge_lists(changes);
+        self.planned = true;
         self.bind(view);
         let streams = self.streams(view);
         self.waits = match streams.iter().all(|stream| view.listed(stream)) {
@@ -197,6 +216,7 @@ impl Area for Policy {
         let devices = view.pod_devices().iter().map(|device| device.index);
         self.attachments = Attachment::of_pods(devices);
         let mut planned = Planned {
+            relist,
             streams: Some(streams),
             attachments: Some(self.attachments.clone()),
             ..Planned::default()
@@ -213,7 +233,10 @@ impl Area for Policy {
 
     fn publish(&mut self, _synced: &Synced, clock: &dyn Clock) -> Published {
         self.failure = self.write(clock);
-        let waits = self.waits.is_some() || !self.layout.is_settled() || self.refused.is_some();
+        let waits = self.startup.doubts()
+            || self.waits.is_some()
+            || !self.layout.is_settled()
+            || self.refused.is_some();
         Published { failure: self.failure.clone().map(Failure), pending: waits }
     }
 
@@ -240,6 +263,7 @@ impl Area for Policy {
                           the capacity";
             out.push(Problem::new(Code::PolicyRefused, None, "spec", &full(refused), action));
         }
+        out.extend(self.startup.problem());
         for name in self.adrift.iter().take(20) {
             let key = Key { kind: Kind::Pod, name: name.clone() };
             let why = "a policy isolates it, and no device of this node certainly leads to its \

@@ -6,11 +6,13 @@
 //! | `area.rs` | plan, lay out, write |
 //! | `binding.rs` | which device is which pod's |
 //! | `metrics.rs` | its numbers |
+//! | `startup.rs` | what a start may open: nothing on one doubtful list |
 
 mod answers;
 mod area;
 mod binding;
 mod metrics;
+mod startup;
 
 pub use answers::{gather, maps};
 pub use area::{NEEDS, Policy, PolicyKernel};
@@ -25,3 +27,6 @@ pub const NOT_JUDGED: [&str; 3] = [
     "connections that were open before the daemon first ran, where only their replies may pass: they end",
     "ClusterNetworkPolicy and AdminNetworkPolicy",
 ];
+
+#[cfg(test)]
+mod tests;

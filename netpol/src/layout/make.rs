@@ -336,6 +336,11 @@ impl PolicyLayout {
     }
 }
 
+/// The pods that are planned, by the hash of their names and addresses.
+pub(super) fn identities(plan: &PolicyPlan) -> impl Iterator<Item = (u64, Isolated)> {
+    plan.pods().map(keyed).map(|(key, isolated)| (identity(&key), isolated))
+}
+
 fn keyed(local: LocalPod) -> (PodKey, Isolated) {
     let ips = || local.pod.ips();
     let v4: Option<Ipv4Addr> = ips().find_map(|ip| match ip {

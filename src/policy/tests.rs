@@ -1,0 +1,169 @@
+//! The area over maps in memory: what a start may open.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+use towpath_image::{
+    Applied, Attachments, Batch, FakeKernel, Kernel, KernelError, PolicyCapacities, PolicyImage,
+    PolicyOp, datapath::policy::PolicyCounters,
+};
+use towpath_model::{Code, Event, Kind, Store, Stream, decode};
+
+use super::{NEEDS, Policy, PolicyKernel};
+use crate::{
+    clock::{Clock as _, ManualClock},
+    reconcile::{Area as _, Planned},
+};
+
+#[derive(Clone)]
+struct Maps(Arc<Mutex<FakeKernel<PolicyImage>>>);
+
+impl Maps {
+    fn new() -> Self {
+        let image = PolicyImage::with_capacities(PolicyCapacities::default());
+        Self(Arc::new(Mutex::new(FakeKernel::over(image))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FakeKernel<PolicyImage>> {
+        self.0.lock().unwrap()
+    }
+
+    /// Pods that are isolated for what comes in.
+    fn isolated(&self) -> usize {
+        self.lock().image.pods.values().filter(|pod| pod.ingress.is_isolated()).count()
+    }
+}
+
+impl Kernel<PolicyImage> for Maps {
+    fn read(&mut self) -> Result<PolicyImage, KernelError> {
+        self.lock().read()
+    }
+    fn apply(&mut self, batch: &Batch<PolicyOp>) -> Applied {
+        self.lock().apply(batch)
+    }
+}
+
+impl PolicyKernel for Maps {
+    fn counters(&self) -> PolicyCounters {
+        PolicyCounters::default()
+    }
+}
+
+/// A daemon: a store that is told, and the area over the maps.
+struct Daemon {
+    store: Store,
+    area: Policy,
+    clock: ManualClock,
+}
+
+impl Daemon {
+    fn over(maps: &Maps) -> Self {
+        let area = Policy::new(Box::new(maps.clone()), Attachments::new()).unwrap();
+        Self { store: Store::new("n"), area, clock: ManualClock::default() }
+    }
+
+    /// A list of every kind that is needed.
+    fn lists(&mut self, objects: &[(Kind, Value)]) -> Planned {
+        for stream in &NEEDS {
+            self.store.feed(Event::Init(stream.clone()));
+            for (_, object) in objects.iter().filter(|(kind, _)| *kind == stream.kind) {
+                let decoded = decode(stream.kind, object.to_string().as_bytes()).unwrap();
+                self.store.feed(Event::Apply(decoded));
+            }
+            self.store.feed(Event::InitDone(stream.clone()));
+        }
+        self.turn()
+    }
+
+    fn turn(&mut self) -> Planned {
+        let (view, changes) = self.store.commit();
+        let synced = view.synced(&NEEDS).unwrap();
+        let planned = self.area.plan(&view, &changes, &synced, &self.clock);
+        for _ in 0..6 {
+            assert_eq!(self.area.publish(&synced, &self.clock).failure, None);
+            self.clock.advance(std::time::Duration::from_secs(2));
+            self.area.graced(self.clock.now_ms());
+        }
+        planned
+    }
+
+    fn codes(&self) -> Vec<Code> {
+        let mut problems = Vec::new();
+        self.area.problems(&mut problems);
+        let codes = problems.iter().map(|problem| problem.code);
+        codes.filter(|code| *code != Code::PodWithoutDevice).collect()
+    }
+}
+
+fn pods(count: usize) -> Vec<(Kind, Value)> {
+    let pod = |at: usize| {
+        let json = json!({
+            "metadata": { "namespace": "d", "name": format!("p{at}") }, "spec": { "nodeName": "n" },
+            "status": { "phase": "Running", "podIPs": [{ "ip": format!("10.1.0.{}", at + 1) }] },
+        });
+        (Kind::Pod, json)
+    };
+    (0..count).map(pod).collect()
+}
+
+fn closed(mut objects: Vec<(Kind, Value)>) -> Vec<(Kind, Value)> {
+    let spec = json!({ "podSelector": {}, "policyTypes": ["Ingress"] });
+    let meta = json!({ "namespace": "d", "name": "closed" });
+    objects.push((Kind::NetworkPolicy, json!({ "metadata": meta, "spec": spec })));
+    objects
+}
+
+fn needs() -> std::collections::BTreeSet<Stream> {
+    NEEDS.iter().cloned().collect()
+}
+
+/// Maps in which an earlier daemon isolated three pods.
+fn isolating() -> Maps {
+    let maps = Maps::new();
+    assert_eq!(Daemon::over(&maps).lists(&closed(pods(3))).relist, [].into());
+    assert_eq!(maps.isolated(), 3);
+    maps
+}
+
+#[test]
+fn a_first_list_without_policies_opens_no_pod_before_a_second_agrees() {
+    let maps = isolating();
+    let before = maps.lock().image.clone();
+    let mut daemon = Daemon::over(&maps);
+    assert_eq!(daemon.lists(&pods(3)).relist, needs());
+    assert_eq!(maps.lock().image, before, "nothing is written while the lists are doubted");
+    assert_eq!(daemon.codes(), [Code::IsolationHeld]);
+    assert_eq!(daemon.lists(&pods(3)).relist, [].into());
+    assert_eq!(maps.isolated(), 0, "both lists say so");
+    assert_eq!(daemon.codes(), []);
+}
+
+#[test]
+fn a_second_list_that_has_the_policies_again_is_in_force() {
+    let maps = isolating();
+    let mut daemon = Daemon::over(&maps);
+    daemon.lists(&pods(4));
+    daemon.lists(&closed(pods(4)));
+    assert_eq!((maps.isolated(), daemon.codes()), (4, Vec::new()));
+    // From here on a policy that goes is gone.
+    daemon
+        .store
+        .feed(Event::Delete(Kind::NetworkPolicy, towpath_model::ObjectName::new("d", "closed")));
+    assert_eq!(daemon.turn().relist, [].into());
+    assert_eq!(maps.isolated(), 0);
+}
+
+#[test]
+fn lists_that_open_little_or_nothing_are_believed_at_once() {
+    let maps = isolating();
+    let mut daemon = Daemon::over(&maps);
+    // One pod of three left the policy: its isolation ends with the first list.
+    let mut objects = pods(3);
+    let spec = json!({ "podSelector": { "matchExpressions":
+        [{ "key": "open", "operator": "DoesNotExist" }] }, "policyTypes": ["Ingress"] });
+    objects[0].1["metadata"]["labels"] = json!({ "open": "yes" });
+    let meta = json!({ "namespace": "d", "name": "closed" });
+    objects.push((Kind::NetworkPolicy, json!({ "metadata": meta, "spec": spec })));
+    assert_eq!(daemon.lists(&objects).relist, [].into());
+    assert_eq!((maps.isolated(), daemon.codes()), (2, Vec::new()));
+}
