@@ -15,6 +15,7 @@ use towpath::{
     agent::metric_names,
     api::{
         self, StatusReply, VERSION,
+        explain::{self as explain_api, ExplainAnswer, ExplainReply, Outcome},
         services::{self as services_api, ServicesReply},
     },
     clock::SystemClock,
@@ -165,6 +166,137 @@ fn services() -> ServicesReply {
     }
 }
 
+fn party(kind: &str, name: &str, node: &str, ip: &str) -> explain_api::PartyReply {
+    explain_api::PartyReply {
+        kind: kind.into(),
+        name: Some(name.into()),
+        node: Some(node.into()),
+        addresses: vec![ip.into()],
+        notes: Vec::new(),
+    }
+}
+
+/// Where it dies: two ends, each with its policies.
+fn destination() -> explain_api::DestinationReply {
+    let rule = |at: &str, lacks| explain_api::RuleReply { rule: at.into(), lacks };
+    let policy = explain_api::PolicyReply {
+        name: "shop/db".into(),
+        rules: vec![
+            rule("ingress[0]", explain_api::Lacks::Peer),
+            rule("ingress[1]", explain_api::Lacks::Port),
+            rule("ingress[2]", explain_api::Lacks::Both),
+        ],
+        more_rules: 1,
+    };
+    let hop = |pod: &str, here, outcome, why: &str| explain_api::PolicyHop {
+        pod: pod.into(),
+        node: if here { "w1" } else { "w2" }.into(),
+        here,
+        outcome,
+        why: why.into(),
+        policies: Vec::new(),
+        more_policies: 0,
+        kernel: here
+            .then(|| explain_api::KernelVerdict { verdict: "allowed".into(), agrees: true }),
+    };
+    explain_api::DestinationReply {
+        address: "10.1.1.3".into(),
+        port: 8080,
+        party: party("pod", "shop/db-1", "w2", "10.1.1.3"),
+        egress: Some(hop("shop/web", true, Outcome::Passes, "no policy selects it for egress")),
+        ingress: Some(explain_api::PolicyHop {
+            policies: vec![policy],
+            more_policies: 2,
+            ..hop("shop/db-1", false, Outcome::Dies, "no rule allows it")
+        }),
+    }
+}
+
+/// The Service on the way there.
+fn frontend() -> explain_api::FrontendHop {
+    let endpoint = |address: &str, used, why: &str| explain_api::EndpointReply {
+        address: address.into(),
+        port: 8080,
+        node: Some("w2".into()),
+        zone: Some("z1".into()),
+        ready: used,
+        serving: used,
+        terminating: !used,
+        used,
+        why: why.into(),
+    };
+    explain_api::FrontendHop {
+        service: "shop/db".into(),
+        port: "sql 80/TCP".into(),
+        kind: "ClusterIP".into(),
+        decided_by: "socket".into(),
+        set: Some("cluster".into()),
+        policy: "internalTrafficPolicy: Cluster".into(),
+        why: "all ready endpoints".into(),
+        answer: "Service shop/db: one of 1 endpoint".into(),
+        affinity_seconds: Some(10_800),
+        kernel_agrees: Some(true),
+        endpoints: vec![endpoint("10.1.1.3", true, "ready"), endpoint("10.1.1.4", false, "gone")],
+        more_endpoints: 1,
+    }
+}
+
+/// An explanation with every field at work.
+fn explain() -> ExplainReply {
+    let result = explain_api::ResultReply {
+        outcome: Outcome::Dies,
+        why: "ingress of pod shop/db-1 is denied on node w2".into(),
+        action: "add a rule".into(),
+    };
+    let route = explain_api::RouteReply {
+        address: "10.96.0.9".into(),
+        port: 80,
+        service: Some(frontend()),
+        destinations: vec![destination()],
+        more_destinations: 3,
+        result: result.clone(),
+    };
+    ExplainReply {
+        api_version: VERSION.into(),
+        node: "w1".into(),
+        offline: false,
+        from: party("pod", "shop/web", "w1", "10.1.0.2"),
+        to: "shop/db".into(),
+        protocol: "TCP".into(),
+        name: Some(explain_api::NameReply {
+            name: "db.shop.svc.cluster.local.".into(),
+            answered_by: "the cluster's zone on this node".into(),
+            records: vec!["db.shop.svc.cluster.local. A 10.96.0.9".into()],
+            outcome: Outcome::Passes,
+            why: String::new(),
+            question: None,
+        }),
+        routes: vec![route],
+        more_routes: 1,
+        drops: Some(explain_api::DropsReply {
+            denied_ingress: 1,
+            denied_egress: 2,
+            spoofed: 3,
+            unbound: 4,
+            unreadable: 5,
+            not_for_it: 6,
+        }),
+        result,
+    }
+}
+
+/// An answer to everything but a target that does not exist.
+fn explanation(to: Option<String>) -> ExplainAnswer {
+    match to.as_deref() {
+        Some("none") => ExplainAnswer::NotUnderstood(explain_api::NotUnderstoodReply {
+            api_version: VERSION.into(),
+            error: "no Service and no pod none is known here".into(),
+            action: "name another".into(),
+        }),
+        _ => ExplainAnswer::Explained(explain()),
+    }
+}
+
 /// Run directory of a daemon that answers `status`.
 fn daemon(status: StatusReply) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -186,6 +318,7 @@ fn daemon(status: StatusReply) -> tempfile::TempDir {
         routes: vec![
             Route::json("/v1/status", move |_| Some(status.clone())),
             Route::json("/v1/services", move |asked| named(asked.get("name"))),
+            Route::json("/v1/explain", move |asked| Some(explanation(asked.get("to")))),
         ],
         gather: Box::new(|| ()),
         servers: Arc::new(Servers {
@@ -252,6 +385,34 @@ fn services_json_and_tables() {
 }
 
 #[test]
+fn explain_json_and_table() {
+    let dir = daemon(status());
+    let json = towpath(&["explain", "shop/web", "shop/db", "-o", "json"], dir.path());
+    assert_eq!(json.status.code(), Some(1), "{}", text(&json.stderr));
+    check("explain.json", text(&json.stdout));
+    check("explain.txt", text(&towpath(&["explain", "shop/web -> shop/db"], dir.path()).stdout));
+    let unknown = towpath(&["explain", "none"], dir.path());
+    assert_eq!((unknown.status.code(), text(&unknown.stdout)), (Some(2), ""));
+    let said = "error: no Service and no pod none is known here\n       name another\n";
+    assert_eq!(text(&unknown.stderr), said);
+}
+
+#[test]
+fn an_arrow_that_the_shell_took_for_a_redirection_is_refused_with_the_file_it_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("B:80");
+    let done = Command::new(env!("CARGO_BIN_EXE_towpath"))
+        .args(["explain", "A", "-"])
+        .stdout(std::fs::File::create(&file).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    let said = text(&done.stderr);
+    assert!(said.contains(&format!("has written {}", file.display())), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "", "and nothing is added to it");
+}
+
+#[test]
 fn without_a_daemon_it_is_code_3_and_says_what_was_tried() {
     let dir = tempfile::tempdir().unwrap();
     let shown = towpath(&["status"], dir.path());
@@ -280,7 +441,7 @@ fn usage_and_configuration_mistakes_are_code_2() {
     assert_eq!(towpath(&["staus"], dir.path()).status.code(), Some(2));
     let help = Command::new(env!("CARGO_BIN_EXE_towpath")).arg("--help").output().unwrap();
     assert_eq!(help.status.code(), Some(0));
-    for command in ["run", "status", "services", "cleanup", "version"] {
+    for command in ["run", "status", "services", "explain", "cleanup", "version"] {
         assert!(text(&help.stdout).contains(&format!("\n  {command}")), "{command}");
     }
 }

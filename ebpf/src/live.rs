@@ -107,6 +107,12 @@ pub struct MapsReader<I: LiveImage> {
     maps: Arc<I::Maps>,
 }
 
+impl<I: LiveImage> Clone for MapsReader<I> {
+    fn clone(&self) -> Self {
+        Self { maps: Arc::clone(&self.maps) }
+    }
+}
+
 impl<I: LiveImage> MapsReader<I> {
     /// What the maps hold now.
     ///

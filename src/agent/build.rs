@@ -4,14 +4,15 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{mpsc, watch};
-use towpath_ebpf::{MapsReader, Opened};
-use towpath_image::{Hook, Programs, ServiceImage};
+use towpath_ebpf::{LiveMaps, MapsReader, Opened};
+use towpath_image::{Hook, PolicyImage, Programs, ServiceImage};
 use towpath_model::{Relist, Store, Stream};
 
 use super::{
     Daemon,
     answers::{Answers, Gather},
     descriptors,
+    explain::Explainer,
     kernel::held,
     metrics::Metrics,
     probes::Probes,
@@ -98,6 +99,7 @@ pub(super) fn start(
     let dns = config.dns.as_ref().map(|dns| dns::build(dns, run_dir, &metrics.dns)).transpose()?;
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
+    let policies = opened.policy.as_ref().map(LiveMaps::reader);
     let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), at_pods)).transpose()?;
     let packets = match opened.packets {
         Some(maps) => {
@@ -131,7 +133,7 @@ pub(super) fn start(
     threads.add(LOOP, reconcile::start(state, inbox).context("starting the control loop")?);
     let asker = Asker::new(wakes.clone());
     let (drain, draining) = watch::channel(false);
-    let admin = Watching { config, asker, health: &health, vitals, metrics, clock };
+    let admin = Watching { config, asker, health: &health, vitals, metrics, clock, policies };
     admin.start(&mut threads, observers, draining)?;
     Ok(Running { drain, threads, dns: serving, ingress: requests })
 }
@@ -166,6 +168,8 @@ struct Watching<'a> {
     vitals: Arc<Vitals>,
     metrics: Metrics,
     clock: SystemClock,
+    /// What the maps of policies hold.
+    policies: Option<MapsReader<PolicyImage>>,
 }
 
 impl Watching<'_> {
@@ -176,7 +180,9 @@ impl Watching<'_> {
         draining: watch::Receiver<bool>,
     ) -> Result<()> {
         let ServiceEnds { reader, peers, map_bytes, udp_gone, health_checks } = observers;
-        self.audits(threads, reader)?;
+        self.audits(threads, reader.clone())?;
+        let asker = self.asker.clone();
+        let explainer = Explainer { asker, services: reader, policy: self.policies.clone() };
         let stale_udp = Arc::new(StaleUdp::default());
         let sweeper = Sweeper {
             peers,
@@ -214,7 +220,7 @@ impl Watching<'_> {
                 all.map(str::to_owned).collect()
             },
         });
-        let (admin, listeners) = self.admin(answers, health_checks, ports, draining);
+        let (admin, listeners) = self.admin(answers, health_checks, explainer, (ports, draining));
         let admin = admin::start(admin, listeners).context("starting the admin servers")?;
         threads.add(ADMIN, admin);
         Ok(())
@@ -237,8 +243,8 @@ impl Watching<'_> {
         self,
         answers: Arc<Answers>,
         wanted: watch::Receiver<Vec<HealthCheck>>,
-        ports: Arc<Ports>,
-        draining: watch::Receiver<bool>,
+        explainer: Explainer,
+        (ports, draining): (Arc<Ports>, watch::Receiver<bool>),
     ) -> (Admin, Vec<Listener>) {
         let gather = Gather {
             answers: Arc::clone(&answers),
@@ -271,6 +277,7 @@ impl Watching<'_> {
                 Route::json("/v1/services", move |asked| {
                     services::services(&services_asker, asked.get("name").as_deref())
                 }),
+                Route::json("/v1/explain", move |asked| explainer.explain(asked)),
             ],
             gather: Box::new(move || gather.gather()),
             servers: Arc::new(Servers {

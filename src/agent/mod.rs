@@ -5,6 +5,7 @@ mod areas;
 mod build;
 mod cluster;
 mod descriptors;
+mod explain;
 mod kernel;
 pub mod logging;
 mod metrics;
@@ -15,5 +16,6 @@ mod standby;
 mod threads;
 
 pub use areas::Daemon;
+pub use explain::{Manifests, explain_manifests};
 pub use metrics::metric_names;
 pub use run::run;

@@ -1,6 +1,7 @@
 //! What the control socket answers, and `-o json` prints: a stable schema. Fields are only added.
 //! Plain data: it knows nothing of what makes or shows it.
 
+pub mod explain;
 pub mod services;
 
 use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@ mod check;
 mod cleanup;
 mod client;
 mod demo;
+mod explain;
 mod explain_code;
 mod mount_bpffs;
 mod output;
@@ -46,6 +47,8 @@ enum Command {
     Status(status::Args),
     /// Show Services: endpoints, the set in force and why, what the kernel holds, counters
     Services(services::Args),
+    /// Say why a connection passes or not: name, Service, endpoints, policies, kernel, hop by hop
+    Explain(explain::Args),
     /// Show what this kernel offers, and how to get what is missing; needs no daemon
     Check(check::Args),
     /// Answer a probe of the kubelet by exit code: ready, live, api
@@ -87,6 +90,7 @@ fn dispatch(command: Command, out: &mut dyn Write, err: &mut dyn Write) -> ExitC
         Command::Testbed(args) => return testbed::run(&args),
         Command::Status(args) => status::run(&args, out),
         Command::Services(args) => services::run(&args, out),
+        Command::Explain(args) => explain::run(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Probe(args) => probe::run(&args, out),
         Command::MountBpffs(args) => mount_bpffs::run(&args, out),

@@ -62,6 +62,13 @@ pub(super) fn complain(text: &str) {
     Failure::usage(text.to_owned()).print(&mut io::stderr());
 }
 
+/// Something that is worth knowing, beside the answer.
+pub(super) fn warn(text: &str) {
+    let line = format!("warning: {}\n", super::table::printable(text));
+    // There is no other way to say it when this fails.
+    drop(io::stderr().write_all(line.as_bytes()));
+}
+
 /// `-o`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub(super) enum Format {

@@ -31,7 +31,7 @@ pub use ingress::IngressConfig;
 pub use kernel::{BPFFS, KernelConfig};
 pub use log::{LogConfig, LogFormat};
 pub use services::{ServicesConfig, SocketLb};
-pub use source::{Access, SourceConfig};
+pub use source::{Access, SourceConfig, cluster_ip_ranges};
 
 /// Everything `towpath run` needs to know, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]

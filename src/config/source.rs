@@ -43,6 +43,12 @@ pub enum Access {
 /// What kubeadm gives Services, and a unique local block of the size the API allows at most.
 const CLUSTER_IP_RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:96::/112"];
 
+/// The blocks that clusterIPs are allocated from where none are configured.
+#[must_use]
+pub fn cluster_ip_ranges() -> Vec<Cidr> {
+    CLUSTER_IP_RANGES.iter().filter_map(|text| Cidr::parse(text)).collect()
+}
+
 pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<SourceConfig> {
     let (args, file) = (layers.args, layers.file.source.as_ref());
     let in_file = |pick: fn(&super::file::Source) -> Option<&serde_saphyr::Spanned<String>>| {

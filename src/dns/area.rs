@@ -51,6 +51,11 @@ impl Dns {
         Self { needs: NEEDS, zones, published, wanted, problems, metrics, asked: false }
     }
 
+    /// The zone as it was published last, and the Service at which it is asked.
+    pub(super) fn published(&self) -> (Arc<Snapshot>, ObjectName) {
+        (self.published.load_full(), self.wanted.borrow().service.clone())
+    }
+
     /// The addresses of the Service. One that is gone keeps its own: pods have them in their
     /// `resolv.conf` as long as they live.
     fn want(&self, view: &View<'_>) {

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `answers.rs` | the part in `status`, gathered metrics |
+//! | `answers.rs` | verdicts, and which rule decides: its hops in `towpath explain` |
 //! | `area.rs` | plan, lay out, write |
 //! | `binding.rs` | which device is which pod's |
 //! | `metrics.rs` | its numbers |
@@ -14,7 +14,7 @@ mod binding;
 mod metrics;
 mod startup;
 
-pub use answers::{gather, maps};
+pub use answers::{End, Judge, Planned, gather, maps};
 pub use area::{NEEDS, Policy, PolicyKernel};
 pub use metrics::PolicyMetrics;
 

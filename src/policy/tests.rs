@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Value, json};
 use towpath_image::{
     Applied, Attachments, Batch, FakeKernel, Kernel, KernelError, PolicyCapacities, PolicyImage,
-    PolicyOp, datapath::policy::PolicyCounters,
+    PolicyOp,
+    datapath::policy::{DeviceWord, Direction, DirectionWord, PolicyCounters},
 };
-use towpath_model::{Code, Event, Kind, Store, Stream, decode};
+use towpath_model::{Code, Event, Kind, ObjectName, Protocol, Store, Stream, decode};
 
-use super::{NEEDS, Policy, PolicyKernel};
+use super::{End, NEEDS, Policy, PolicyKernel};
 use crate::{
+    api::explain::Outcome,
     clock::{Clock as _, ManualClock},
     reconcile::{Area as _, Planned},
 };
@@ -146,9 +148,7 @@ fn a_second_list_that_has_the_policies_again_is_in_force() {
     daemon.lists(&closed(pods(4)));
     assert_eq!((maps.isolated(), daemon.codes()), (4, Vec::new()));
     // From here on a policy that goes is gone.
-    daemon
-        .store
-        .feed(Event::Delete(Kind::NetworkPolicy, towpath_model::ObjectName::new("d", "closed")));
+    daemon.store.feed(Event::Delete(Kind::NetworkPolicy, ObjectName::new("d", "closed")));
     assert_eq!(daemon.turn().relist, [].into());
     assert_eq!(maps.isolated(), 0);
 }
@@ -166,4 +166,34 @@ fn lists_that_open_little_or_nothing_are_believed_at_once() {
     objects.push((Kind::NetworkPolicy, json!({ "metadata": meta, "spec": spec })));
     assert_eq!(daemon.lists(&objects).relist, [].into());
     assert_eq!((maps.isolated(), daemon.codes()), (2, Vec::new()));
+}
+
+#[test]
+fn where_the_maps_say_something_else_it_cannot_be_told() {
+    let maps = Maps::new();
+    let mut daemon = Daemon::over(&maps);
+    daemon.lists(&closed(pods(2)));
+    let view = daemon.store.view();
+    let pod = view.pod(&ObjectName::new("d", "p0")).unwrap();
+    let peer = "10.1.0.2".parse().unwrap();
+    let carried = (Protocol::Tcp, 80);
+    let end = |direction| End { pod, direction, peer, carried };
+    let mut held = maps.lock().image.clone();
+    // No device was bound here: what the maps say is told of the slot that a device leads to.
+    let slot = *held.pods.iter().find(|(_, one)| one.v4.to_be() & 0xff == 1).unwrap().0;
+    held.devices.insert(7, DeviceWord::bound(slot));
+    let hop =
+        |held: &PolicyImage, direction| daemon.area.judge(view, Some(held)).hop(&end(direction));
+    let told = hop(&held, Direction::Ingress);
+    assert!(told.here && told.outcome == Outcome::Dies && told.kernel.unwrap().agrees);
+    assert_eq!(hop(&held, Direction::Egress).outcome, Outcome::Passes);
+    // The word of the pod is another one than was written.
+    let mut other = held.clone();
+    other.pods.get_mut(&slot).unwrap().ingress = DirectionWord::open();
+    let told = hop(&other, Direction::Ingress);
+    assert!(told.outcome == Outcome::Unknown && !told.kernel.unwrap().agrees, "{}", told.why);
+    // No device leads to the pod.
+    held.devices.clear();
+    let told = hop(&held, Direction::Egress);
+    assert!(told.outcome == Outcome::Unknown && told.why.contains("TP7002"), "{}", told.why);
 }

@@ -1,7 +1,10 @@
 //! What Services answer: `towpath services`, their part of `status`, and their metrics.
 
+mod explain;
 mod not_routed;
 mod slices;
+
+pub use explain::{Backend, Fate, Planned, Router, Way};
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -7,7 +7,7 @@
 //! | `startup.rs` | after a restart: what the kernel holds and no object claims |
 //! | `in_force.rs` | is what is planned what the kernel holds? |
 //! | `audit.rs` | the same, compared with the maps themselves |
-//! | `answers.rs` | `towpath services`, the part in `status`, gathered metrics |
+//! | `answers.rs` | `towpath services`, the part in `status`, the hop in `towpath explain`, gathered metrics |
 //! | `problems.rs`, `metrics.rs`, `programming_latency.rs` | what is wrong, what is counted |
 //! | `health_check_ports.rs` | healthCheckNodePort listeners |
 //! | `udp_endpoints.rs`, `stale_udp.rs`, `stale_sockets.rs` | connected UDP sockets whose endpoint is gone |
@@ -30,9 +30,9 @@ mod startup;
 mod udp_endpoints;
 
 use towpath_image::{Attachment, Attachments};
-pub use towpath_proxy::{HealthCheck, NEEDS};
+pub use towpath_proxy::{HealthCheck, NEEDS, ProxyConfig};
 
-pub use answers::{gather, maps, services};
+pub use answers::{Backend, Fate, Planned, Router, Way, gather, maps, services};
 pub use area::{ServiceKernel, ServiceOutputs, Services};
 pub use audit::{Reader, ServiceAudit, differences};
 pub use build::{ServiceEnds, build};

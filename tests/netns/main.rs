@@ -9,6 +9,7 @@ mod death;
 mod demo;
 mod dns;
 mod endpoints;
+mod explain;
 mod front;
 mod health;
 mod hostile;

@@ -17,7 +17,8 @@ use crate::state_file::{self, MANIFESTS};
 /// A directory of copies, one file each.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
-    dir: PathBuf,
+    /// `None`: nothing is kept.
+    dir: Option<PathBuf>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,19 +31,24 @@ struct Copy {
 impl Kept {
     /// Copies live in the run directory.
     pub(super) fn new(run_dir: &Path) -> Self {
-        Self { dir: run_dir.join(MANIFESTS) }
+        Self { dir: Some(run_dir.join(MANIFESTS)) }
     }
 
-    fn file(&self, path: &Path) -> PathBuf {
+    /// No copies, of a look that leaves nothing behind.
+    pub(super) const fn nothing() -> Self {
+        Self { dir: None }
+    }
+
+    fn file(&self, path: &Path) -> Option<PathBuf> {
         // A version that hashes differently finds no copy, as on the first day.
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
-        self.dir.join(format!("{:016x}.json", hasher.finish()))
+        Some(self.dir.as_ref()?.join(format!("{:016x}.json", hasher.finish())))
     }
 
     /// What the file held when it last could be read; `None`: that is not known.
     pub(super) fn of(&self, path: &Path) -> Option<Vec<Value>> {
-        let text = match fs::read(self.file(path)) {
+        let text = match fs::read(self.file(path)?) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -62,9 +68,9 @@ impl Kept {
 
     /// What the file holds now, but for Secrets: no key is ever written to the disk.
     pub(super) fn keep(&self, path: &Path, documents: &[Value]) {
+        let Some(file) = self.file(path) else { return };
         let open = documents.iter().filter(|document| document["kind"] != "Secret");
         let copy = Copy { path: path.to_owned(), documents: open.cloned().collect() };
-        let file = self.file(path);
         let kept = serde_json::to_vec(&copy)
             .map_err(io::Error::other)
             .and_then(|text| state_file::write(&file, &text));
@@ -76,9 +82,15 @@ impl Kept {
     /// These files are all there are. Copies of others are of files that went while no daemon ran: a
     /// broken file of that name must not bring back what was removed.
     pub(super) fn retain<'a>(&self, paths: impl Iterator<Item = &'a PathBuf>) {
-        let wanted: HashSet<PathBuf> = paths.map(|path| self.file(path)).collect();
+        let wanted: HashSet<PathBuf> = paths.filter_map(|path| self.file(path)).collect();
         // Without a directory there is no copy.
-        let copies = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let copies = self
+            .dir
+            .as_ref()
+            .and_then(|dir| fs::read_dir(dir).ok())
+            .into_iter()
+            .flatten()
+            .flatten();
         let own = copies.map(|entry| entry.path()).filter(|path| state_file::is_copy(path));
         for copy in own.filter(|copy| !wanted.contains(copy)) {
             if let Err(error) = fs::remove_file(&copy) {
@@ -90,6 +102,6 @@ impl Kept {
     /// The file is gone.
     pub(super) fn forget(&self, path: &Path) {
         // One that was never kept, or cannot be removed, only costs its space.
-        let _gone = fs::remove_file(self.file(path));
+        let _gone = self.file(path).map(fs::remove_file);
     }
 }

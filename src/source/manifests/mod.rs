@@ -11,11 +11,13 @@ mod kinds;
 mod names;
 mod notices;
 mod objects;
+mod once;
 mod second_look;
 mod state;
 mod world;
 
 pub use apart::{Overlap, apart};
+pub use once::{Once, once};
 pub use second_look::SECOND_LOOK;
 
 use std::{

@@ -9,7 +9,8 @@ use std::{
 use serde_json::{Value, json};
 use towpath_model::{
     Event, Key, Kind, Object, ObjectName, Problem, Stream, decode,
-    synth::{Allocator, Written, slices},
+    service::Cidr,
+    synth::{Allocations, Allocator, Written, slices},
     wire::pod::Pod,
 };
 
@@ -18,7 +19,8 @@ use super::{ManifestSettings, files::Files, objects::Objects, state};
 /// What was published.
 pub(super) struct World {
     allocator: Allocator,
-    run_dir: PathBuf,
+    /// Where allocations are kept; `None`: nowhere.
+    run_dir: Option<PathBuf>,
     node_name: String,
     /// What is to be said of all this.
     wanted: BTreeSet<Stream>,
@@ -34,10 +36,20 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(settings: &ManifestSettings) -> Self {
         let kept = state::load(&settings.run_dir);
+        let allocator = Allocator::new(&settings.cluster_ip_ranges, kept);
+        Self::with(allocator, &settings.node_name, Some(settings.run_dir.clone()))
+    }
+
+    /// That leaves nothing behind.
+    pub(super) fn passing(cluster_ip_ranges: &[Cidr], node_name: &str) -> Self {
+        Self::with(Allocator::new(cluster_ip_ranges, Allocations::default()), node_name, None)
+    }
+
+    fn with(allocator: Allocator, node_name: &str, run_dir: Option<PathBuf>) -> Self {
         Self {
-            allocator: Allocator::new(&settings.cluster_ip_ranges, kept),
-            run_dir: settings.run_dir.clone(),
-            node_name: settings.node_name.clone(),
+            allocator,
+            run_dir,
+            node_name: node_name.to_owned(),
             wanted: BTreeSet::new(),
             services: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -103,7 +115,9 @@ impl World {
         let is_service = |key: &&Key| key.kind == Kind::Service;
         let unread = read.unread.keys().filter(is_service).map(|key| key.name.clone()).collect();
         let filled = self.allocator.fill_all(&mut read.services, &unread);
-        state::save(&self.run_dir, self.allocator.kept());
+        if let Some(run_dir) = &self.run_dir {
+            state::save(run_dir, self.allocator.kept());
+        }
         read.problems.extend(filled.problems);
         let mut unread = std::mem::take(&mut read.unread);
         read.services.retain(|written| !filled.refused.contains_key(written.name()));

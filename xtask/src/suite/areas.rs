@@ -47,6 +47,16 @@ const fn units(package: &'static str, named: &'static [&'static str]) -> Tests {
 /// Every area. A new one is a row here.
 pub(crate) const AREAS: &[Area] = &[
     Area {
+        name: "explain",
+        tests: &[
+            target("towpath-netpol", "explain"),
+            target("towpath-proxy", "explain"),
+            units("towpath-dns", &["ask::"]),
+            units("towpath", &["explain::"]),
+            Tests { package: "towpath", of: Of::Target("netns"), named: &["explain::"] },
+        ],
+    },
+    Area {
         name: "policy",
         tests: &[
             units("towpath-model", &["network_policy::"]),
