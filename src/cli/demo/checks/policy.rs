@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use towpath_testbed::{objects::network_policy, probe::Ask};
 
 use super::{
+    super::super::client::{Target, escaped},
     super::scene::{DATABASE, SHOP, Scene, TARGET, ip},
     Area, Check, Checked,
 };
@@ -72,6 +73,8 @@ pub(super) fn checks() -> Vec<Check> {
     }
     let name = "the node itself reaches a pod that admits nothing";
     checks.push(Check::besides(Area::Policy, name, probe));
+    let name = "`towpath explain` names the policy exactly where traffic is denied";
+    checks.push(Check::besides(Area::Policy, name, explained));
     checks
 }
 
@@ -152,6 +155,41 @@ fn settles(
             return Ok(Err(()));
         }
     }
+}
+
+/// What is explained of the web's way to the database, by the pod's own address and its Service's, while
+/// traffic passes, is denied, and passes again.
+fn explained(scene: &mut Scene) -> Result<Checked> {
+    let way = Way { v6: false, udp: false };
+    let to = database_at(scene, way);
+    for (what, policy) in [("without a policy", false), ("with it", true), ("after it", false)] {
+        match policy {
+            true => scene.api.put(network_policy(SHOP, "wall", &database()))?,
+            false => scene.api.delete("networkpolicies", SHOP, "wall"),
+        }
+        for to in &to {
+            let seen = settles(scene, WEB, *to, false, !policy)?;
+            let said = explain(scene, *to)?;
+            let named = said.contains("is selected by shop/wall");
+            if seen.is_err() || named != policy || said.starts_with("dies") != policy {
+                scene.api.delete("networkpolicies", SHOP, "wall");
+                return Ok(Err(format!("{what}, {to}: {said}")));
+            }
+        }
+    }
+    Ok(Ok("passes, dies at the database's ingress by shop/wall, passes".to_owned()))
+}
+
+/// How it ends, and why.
+fn explain(scene: &Scene, to: SocketAddr) -> Result<String> {
+    let daemon = Target { run_dir: scene.cluster.nodes[0].run_dir.clone() };
+    let question = format!("/v1/explain?from={SHOP}/web&to={}", escaped(&to.to_string()));
+    let reply = match daemon.ask(&question) {
+        Ok(reply) => reply,
+        Err(failure) => bail!("{}", failure.what),
+    };
+    let said = |field: &str| reply["result"][field].as_str().unwrap_or_default();
+    Ok(format!("{}: {}", said("outcome"), said("why")))
 }
 
 /// A kubelet's probe is the node's own traffic, whatever policies say.
