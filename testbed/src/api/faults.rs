@@ -23,6 +23,8 @@ pub struct Faults {
     mute: AtomicBool,
     /// Requests answered with 429 before things work again.
     too_many: AtomicU64,
+    /// Writes answered with 409 before things work again.
+    conflicts: AtomicU64,
     /// Bytes that belong to nothing are sent into the next watches.
     garbage: AtomicBool,
     /// Milliseconds between bookmarks of a quiet stream.
@@ -42,6 +44,7 @@ impl Default for Faults {
             no_streaming: AtomicBool::default(),
             mute: AtomicBool::default(),
             too_many: AtomicU64::default(),
+            conflicts: AtomicU64::default(),
             garbage: AtomicBool::default(),
             bookmarks_ms: AtomicU64::new(5_000),
             refused: Mutex::default(),
@@ -73,6 +76,10 @@ impl Faults {
     pub fn too_many(&self, requests: u64) {
         self.too_many.store(requests, Ordering::Relaxed);
     }
+    /// Answers so many writes with 409.
+    pub fn conflicts(&self, writes: u64) {
+        self.conflicts.store(writes, Ordering::Relaxed);
+    }
     /// Sends garbage into watches.
     pub fn garbage(&self, on: bool) {
         self.garbage.store(on, Ordering::Relaxed);
@@ -82,7 +89,8 @@ impl Faults {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         self.bookmarks_ms.store(every_ms.max(1), Ordering::Relaxed);
     }
-    /// Refuses a resource, such as `pods`: with 403 no user may read it, with 404 there is no such one.
+    /// Refuses a resource, such as `pods` or `ingresses/status`: with 403 no user may use it, with 404 there
+    /// is no such one.
     pub fn refuse(&self, resource: &str, code: Option<StatusCode>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         match code {
@@ -116,6 +124,10 @@ impl Faults {
     pub(super) fn has_too_many(&self) -> bool {
         let less = |left: u64| left.checked_sub(1);
         self.too_many.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+    pub(super) fn has_conflict(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        self.conflicts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
     pub(super) fn bookmarks_every(&self) -> Duration {
         Duration::from_millis(self.bookmarks_ms.load(Ordering::Relaxed))

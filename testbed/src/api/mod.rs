@@ -2,7 +2,8 @@
 //!
 //! It speaks the part of the API that a node data plane reads: list with limit and continue,
 //! watch with resourceVersion, bookmarks, streaming lists (sendInitialEvents) and 410, one object by
-//! name; PUT and DELETE on the usual paths. What a real API server never does is done on request
+//! name; POST, PUT and DELETE on the usual paths, PATCH of a status, with 409 where a version is not the
+//! latest; what was written so is recorded. What a real API server never does is done on request
 //! ([`Faults`]).
 
 mod faults;
@@ -10,6 +11,7 @@ mod select;
 mod serve;
 mod store;
 mod watch;
+mod writes;
 
 use std::{net::TcpListener, sync::Arc, thread};
 
@@ -18,6 +20,7 @@ use serde_json::Value;
 
 pub use faults::Faults;
 use store::Objects;
+pub use writes::Write;
 
 /// A running API server; clones are handles to the same one.
 #[derive(Clone, Debug)]
@@ -29,13 +32,19 @@ pub struct Api {
 pub(crate) struct Shared {
     pub(crate) objects: Objects,
     pub(crate) faults: Faults,
+    pub(crate) writes: writes::Writes,
 }
 
 impl Api {
     /// An empty one, out of every client's reach yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { shared: Arc::new(Shared { objects: Objects::new(), faults: Faults::default() }) }
+        let shared = Shared {
+            objects: Objects::new(),
+            faults: Faults::default(),
+            writes: writes::Writes::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Serves a listener on a thread of its own, until the process ends.
@@ -64,6 +73,18 @@ impl Api {
     /// Deletes an object; one that is not there is a success.
     pub fn delete(&self, resource: &str, namespace: &str, name: &str) {
         self.shared.objects.delete(resource, namespace, name);
+    }
+
+    /// An object as it is kept, if it is there.
+    #[must_use]
+    pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.shared.objects.get(resource, &format!("{namespace}/{name}"))
+    }
+
+    /// What was written over the wire, the latest 10,000 of it: not what [`Api::put`] did.
+    #[must_use]
+    pub fn writes(&self) -> Vec<Write> {
+        self.shared.writes.all()
     }
 
     /// Forgets what watches could go on from: every one of them has to list again.

@@ -10,7 +10,13 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Shared, select::Selector, store, watch};
+use super::{
+    Shared,
+    select::Selector,
+    store::{self, Meets, Refusal},
+    watch,
+    writes::Write,
+};
 
 pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -64,8 +70,15 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
     let Some(target) = Target::parse(&path) else {
         return status(StatusCode::NOT_FOUND, "no such resource");
     };
-    if let Some(code) = shared.faults.refuses(&target.resource) {
-        return status(code, &format!("{} are refused", target.resource));
+    let resource = match &target.subresource {
+        Some(sub) => format!("{}/{sub}", target.resource),
+        None => target.resource.clone(),
+    };
+    if let Some(code) = shared.faults.refuses(&resource) {
+        return status(code, &format!("{resource} are refused"));
+    }
+    if !request.method().is_safe() {
+        return write(request, &path, &target, &shared).await;
     }
     let query = query(request.uri().query().unwrap_or_default());
     match (request.method(), &target.name) {
@@ -81,24 +94,72 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Response<Bod
                 None => status(StatusCode::NOT_FOUND, "not found"),
             }
         }
-        (&Method::PUT | &Method::POST, _) => put(request, &shared).await,
-        (&Method::DELETE, Some(name)) => {
-            shared.objects.delete(&target.resource, &target.namespace, name);
-            status(StatusCode::OK, "deleted")
-        }
         _ => status(StatusCode::METHOD_NOT_ALLOWED, "not allowed"),
     }
 }
 
-async fn put(request: Request<Incoming>, shared: &Shared) -> Response<Body> {
+/// Carries a write out, and records it with what was answered.
+async fn write(
+    request: Request<Incoming>,
+    path: &str,
+    target: &Target,
+    shared: &Shared,
+) -> Response<Body> {
+    let (method, query) = (request.method().clone(), request.uri().query().unwrap_or_default());
+    let query = query.to_owned();
     let Ok(collected) = Limited::new(request.into_body(), OBJECT_MAX).collect().await else {
         return status(StatusCode::PAYLOAD_TOO_LARGE, "too large");
     };
-    let object = serde_json::from_slice::<Value>(&collected.to_bytes());
-    match object.map_err(Into::into).and_then(|object| shared.objects.put(object)) {
-        Ok(()) => status(StatusCode::OK, "taken"),
-        Err(error) => status(StatusCode::BAD_REQUEST, &error.to_string()),
+    let bytes = collected.to_bytes();
+    let object = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
+    let response = if shared.faults.has_conflict() {
+        refusal(&Refusal::Modified)
+    } else {
+        written(&method, target, object.clone(), shared)
+    };
+    shared.writes.note(Write {
+        method: method.to_string(),
+        path: path.to_owned(),
+        query,
+        body: object,
+        status: response.status().as_u16(),
+    });
+    response
+}
+
+fn written(method: &Method, target: &Target, mut object: Value, shared: &Shared) -> Response<Body> {
+    let Target { resource, namespace, name, subresource } = target;
+    // An object is in the namespace of its path.
+    if !namespace.is_empty() && object["metadata"].is_object() {
+        object["metadata"]["namespace"] = namespace.as_str().into();
     }
+    let objects = &shared.objects;
+    let kept = match (method, name, subresource.as_deref()) {
+        (&Method::POST, None, None) => objects.write(object, Meets::Nothing),
+        (&Method::PUT, _, None) => objects.write(object, Meets::Version),
+        (&Method::PATCH, Some(name), Some("status")) => {
+            objects.patch_status(resource, format!("{namespace}/{name}"), &object)
+        }
+        (&Method::DELETE, Some(name), None) => {
+            objects.delete(resource, namespace, name);
+            return status(StatusCode::OK, "deleted");
+        }
+        _ => return status(StatusCode::METHOD_NOT_ALLOWED, "not allowed"),
+    };
+    match kept {
+        Ok(json) if method == Method::POST => body(StatusCode::CREATED, json),
+        Ok(json) => body(StatusCode::OK, json),
+        Err(why) => refusal(&why),
+    }
+}
+
+fn refusal(why: &Refusal) -> Response<Body> {
+    let code = match why {
+        Refusal::Bad(_) => StatusCode::BAD_REQUEST,
+        Refusal::Absent => StatusCode::NOT_FOUND,
+        Refusal::Exists | Refusal::Modified => StatusCode::CONFLICT,
+    };
+    status(code, &why.to_string())
 }
 
 /// What a path names.
@@ -106,6 +167,8 @@ pub(super) struct Target {
     pub(super) resource: String,
     pub(super) namespace: String,
     pub(super) name: Option<String>,
+    /// Such as `status`.
+    pub(super) subresource: Option<String>,
 }
 
 impl Target {
@@ -126,13 +189,15 @@ impl Target {
         {
             (namespace, resource, name) = (within, inner, parts.next());
         }
-        if store::row(resource).is_none_or(|row| row.api_version != version) {
+        if store::resource(resource).is_none_or(|known| known.api_version != version) {
             return None;
         }
+        let subresource = name.and_then(|_| parts.next()).map(str::to_owned);
         Some(Self {
             resource: resource.to_owned(),
             namespace: namespace.to_owned(),
             name: name.map(str::to_owned),
+            subresource,
         })
     }
 }

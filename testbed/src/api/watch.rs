@@ -145,8 +145,8 @@ impl Stream {
         let annotations =
             if end { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
         let version = self.version;
-        let (kind, api) = match store::row(&self.resource) {
-            Some(row) => (row.name, row.api_version),
+        let (kind, api) = match store::resource(&self.resource) {
+            Some(known) => (known.kind, known.api_version),
             None => ("", ""),
         };
         let object = format!(
