@@ -22,6 +22,8 @@ pub struct Ingress {
     pub rules: Box<[Rule]>,
     /// `spec.tls`.
     pub tls: Box<[Tls]>,
+    /// `status.loadBalancer.ingress`, sorted.
+    pub published: Box<[Published]>,
 }
 
 impl Ingress {
@@ -34,6 +36,15 @@ impl Ingress {
 }
 
 kept_by_meta!(Ingress);
+
+/// One entry of `status.loadBalancer.ingress`: where clients find the Ingress. Names come after addresses.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Published {
+    /// `hostname`; empty where there is none.
+    pub hostname: Box<str>,
+    /// `ip`; empty where there is none.
+    pub ip: Box<str>,
+}
 
 /// One entry of `spec.rules`.
 #[derive(Clone, PartialEq, Eq, Debug)]

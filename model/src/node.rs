@@ -13,6 +13,10 @@ pub struct Node {
     pub zone: Option<Arc<str>>,
     /// `status.addresses` of type InternalIP and ExternalIP.
     pub addresses: Vec<IpAddr>,
+    /// Those of them that are of type ExternalIP.
+    pub external: Box<[IpAddr]>,
+    /// Condition `Ready` is true.
+    pub ready: bool,
     /// Being deleted, or tainted `ToBeDeletedByClusterAutoscaler`: not eligible for load balancers.
     pub going_away: bool,
 }

@@ -204,9 +204,17 @@ fn a_wrong_type_names_the_object_and_harms_no_other() {
 #[test]
 fn nodes_keep_addresses_zone_and_whether_they_go() {
     let json = br#"{"metadata":{"name":"n","labels":{"topology.kubernetes.io/zone":"z"}},"spec":{"taints":[{"key":"ToBeDeletedByClusterAutoscaler"}]},
-        "status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"},{"type":"Hostname","address":"n"},{"type":"ExternalIP","address":"1.1.1.1"}]}}"#;
+        "status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"},{"type":"Hostname","address":"n"},{"type":"ExternalIP","address":"1.1.1.1"}],
+        "conditions":[{"type":"MemoryPressure","status":"False"},{"type":"Ready","status":"True"}]}}"#;
     let Ok(Object::Node(n)) = decode(Kind::Node, json) else { panic!() };
     assert_eq!((n.zone.as_deref(), n.addresses.len(), n.going_away), (Some("z"), 2, true));
+    assert_eq!((&*n.external, n.ready), (&["1.1.1.1".parse().unwrap()][..], true));
+    for conditions in ["null", "[]", r#"[{"type":"Ready","status":"Unknown"}]"#] {
+        let json =
+            format!(r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":{conditions}}}}}"#);
+        let Ok(Object::Node(n)) = decode(Kind::Node, json.as_bytes()) else { panic!() };
+        assert!(!n.ready && n.external.is_empty(), "{conditions}");
+    }
 }
 
 #[test]

@@ -20,7 +20,9 @@ fn an_ingress_keeps_rules_tls_and_annotations() {
                 {"path": "/x", "pathType": "Exact", "backend": {"service": {"name": "s", "port": {"number": 80}}}},
                 {"path": "/y", "pathType": "Odd", "backend": {"service": {"name": "s", "port": {"number": 80}}}},
                 {"pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"name": "web"}}}}]}}],
-            "tls": [{"hosts": ["a.example"], "secretName": "t"}]}}"#;
+            "tls": [{"hosts": ["a.example"], "secretName": "t"}]},
+        "status": {"loadBalancer": {"ingress": [{"hostname": "b.example"}, {"ip": "10.0.0.2"},
+            {"ip": "10.0.0.1", "ports": [{"port": 80}]}, {}]}}}"#;
     let Object::Ingress(ingress) = read(Kind::Ingress, json) else { panic!("another kind") };
     assert_eq!(ingress.class.as_deref(), Some("c"));
     assert_eq!(ingress.class_annotation.as_deref(), Some("nginx"));
@@ -32,6 +34,8 @@ fn an_ingress_keeps_rules_tls_and_annotations() {
     let port = BackendPort::Name("web".into());
     assert_eq!(paths[1].backend, Backend::Service { name: "s".into(), port });
     assert_eq!(ingress.tls[0].secret.as_deref(), Some("t"));
+    let published = ingress.published.iter().map(|it| format!("{}{} ", it.hostname, it.ip));
+    assert_eq!(published.collect::<String>(), " 10.0.0.1 10.0.0.2 b.example ");
     let problems = &ingress.meta.problems;
     assert!(problems.len() == 1 && problems[0].to_string().contains("paths[1].pathType"));
 }

@@ -16,7 +16,7 @@ pub fn node(bed: &NodeBed, zone: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": { "name": bed.host.name, "labels": { "topology.kubernetes.io/zone": zone } },
-        "status": { "addresses": addresses },
+        "status": { "addresses": addresses, "conditions": [{ "type": "Ready", "status": "True" }] },
     })
 }
 

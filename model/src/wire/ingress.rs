@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Ingress, Kind, Problem,
-    ingress::{ANNOTATION_PREFIX, Backend, BackendPort, Path, PathType, Rule, Tls},
+    ingress::{ANNOTATION_PREFIX, Backend, BackendPort, Path, PathType, Published, Rule, Tls},
 };
 
 /// Rules, their paths and hosts of one Ingress: far more than people write, and together less than a
@@ -21,6 +21,8 @@ use crate::{
 const ENTRIES_MAX: usize = 20_000;
 /// An annotation may be a whole snippet of configuration; its beginning says enough.
 const ANNOTATION_MAX: usize = 4 << 10;
+/// Of what other programs publish; one entry more than is ever wanted tells the two apart.
+const PUBLISHED_MAX: usize = 1_000;
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +32,29 @@ pub(crate) struct WireIngress {
     metadata: WireMeta<Texts, Annotations>,
     #[serde(deserialize_with = "map_or_null")]
     spec: Option<Spec>,
+    #[serde(deserialize_with = "map_or_null")]
+    status: Option<Status>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    #[serde(deserialize_with = "map_or_null")]
+    load_balancer: Option<LoadBalancer>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    #[serde(deserialize_with = "maps_or_null")]
+    ingress: Option<Vec<WirePublished>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WirePublished {
+    hostname: Option<Box<str>>,
+    ip: Option<Box<str>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -134,7 +159,7 @@ impl<'de> Deserialize<'de> for Annotations {
 }
 
 pub(crate) fn convert(wire: WireIngress) -> Result<Ingress, Problem> {
-    let WireIngress { mut metadata, spec } = wire;
+    let WireIngress { mut metadata, spec, status } = wire;
     let mut notes = Notes::begin(Kind::Ingress, &metadata)?;
     let spec = spec.unwrap_or_default();
     let mut annotations = metadata.annotations.take().unwrap_or_default();
@@ -154,8 +179,20 @@ pub(crate) fn convert(wire: WireIngress) -> Result<Ingress, Problem> {
         default_backend,
         rules,
         tls,
+        published: published(status),
         meta: notes.finish(metadata),
     })
+}
+
+fn published(status: Option<Status>) -> Box<[Published]> {
+    let wire = status.and_then(|it| it.load_balancer).and_then(|it| it.ingress);
+    let entry = |it: WirePublished| Published {
+        hostname: it.hostname.unwrap_or_default(),
+        ip: it.ip.unwrap_or_default(),
+    };
+    let mut all: Vec<_> = wire.into_iter().flatten().take(PUBLISHED_MAX).map(entry).collect();
+    all.sort();
+    all.into()
 }
 
 fn rules(wire: Vec<WireRule>, room: &mut usize, notes: &mut Notes) -> Box<[Rule]> {

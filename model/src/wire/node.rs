@@ -42,6 +42,15 @@ struct Taint {
 struct Status {
     #[serde(deserialize_with = "maps_or_null")]
     addresses: Option<Vec<Address>>,
+    #[serde(deserialize_with = "maps_or_null")]
+    conditions: Option<Vec<Condition>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    r#type: Option<String>,
+    status: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,19 +63,26 @@ struct Address {
 pub(crate) fn convert(wire: WireNode) -> Result<Node, Problem> {
     let WireNode { metadata, spec, status } = wire;
     let mut notes = Notes::begin(Kind::Node, &metadata)?;
-    let addresses = addresses(status.and_then(|status| status.addresses), &mut notes);
+    let Status { addresses: wire, conditions } = status.unwrap_or_default();
+    let (addresses, external) = addresses(wire, &mut notes);
+    let ready = |it: &Condition| {
+        it.r#type.as_deref() == Some("Ready") && it.status.as_deref() == Some("True")
+    };
     let taints = spec.and_then(|spec| spec.taints).unwrap_or_default();
     let doomed = |taint: &Taint| taint.key.as_deref() == Some("ToBeDeletedByClusterAutoscaler");
     let zone = metadata.label("topology.kubernetes.io/zone").filter(|zone| !zone.is_empty());
     Ok(Node {
         zone: zone.map(Into::into),
         addresses,
+        external,
+        ready: conditions.is_some_and(|conditions| conditions.iter().any(ready)),
         going_away: metadata.deletion_timestamp.is_some() || taints.iter().any(doomed),
         meta: notes.finish(metadata),
     })
 }
 
-fn addresses(wire: Option<Vec<Address>>, notes: &mut Notes) -> Vec<IpAddr> {
+/// All of them, and the external ones.
+fn addresses(wire: Option<Vec<Address>>, notes: &mut Notes) -> (Vec<IpAddr>, Box<[IpAddr]>) {
     let is_ip =
         |address: &Address| matches!(address.r#type.as_deref(), Some("InternalIP" | "ExternalIP"));
     let wire = wire.unwrap_or_default();
@@ -75,11 +91,16 @@ fn addresses(wire: Option<Vec<Address>>, notes: &mut Notes) -> Vec<IpAddr> {
         let why = format!("{} addresses; only the first {ADDRESSES_MAX} are used", all.len());
         notes.note("status.addresses", &why, "see what writes the addresses of this Node");
     }
-    let mut addresses = Vec::new();
+    let (mut addresses, mut external) = (Vec::new(), Vec::new());
     for address in all.into_iter().take(ADDRESSES_MAX) {
         let text = address.address.as_deref().unwrap_or_default();
-        let ip = notes.destination("status.addresses", text);
-        addresses.extend(ip.filter(|ip| !addresses.contains(ip)));
+        let Some(ip) = notes.destination("status.addresses", text) else { continue };
+        if address.r#type.as_deref() == Some("ExternalIP") && !external.contains(&ip) {
+            external.push(ip);
+        }
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
     }
-    addresses
+    (addresses, external.into())
 }
