@@ -10,6 +10,12 @@ pub fn written(time: SystemTime) -> String {
     format!("{:.0}", Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
+/// UTC, to the microsecond, as a Lease has its times.
+#[must_use]
+pub fn written_micros(time: SystemTime) -> String {
+    format!("{:.6}", Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
 /// With fractions and an offset, as Go writes them.
 #[must_use]
 pub fn read(text: &str) -> Option<SystemTime> {
@@ -29,6 +35,8 @@ mod tests {
         assert_eq!(at(951_782_399.0), "2000-02-28T23:59:59Z");
         assert_eq!(at(951_782_400.0), "2000-02-29T00:00:00Z");
         assert_eq!(at(1_795_567_817.9), "2026-11-25T00:50:17Z");
+        let micros = UNIX_EPOCH + Duration::new(1_795_567_817, 5_000);
+        assert_eq!(written_micros(micros), "2026-11-25T00:50:17.000005Z");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! a refused streaming list for ever and loses a whole list to one bad object (operations.md 1.1).
 
 mod address;
+mod calls;
 mod cluster;
 mod configuration;
 mod connect;
@@ -31,6 +32,7 @@ use http::Uri;
 use tokio::task::{AbortHandle, JoinSet};
 use towpath_model::{Code, Event, Problem, Relist, Stream};
 
+pub use calls::{CallError, Calls, escaped, object_path};
 pub use cluster::{Cluster, cluster};
 pub use configuration::ConnectError;
 use watch::Shared;

@@ -75,6 +75,15 @@ pub(super) async fn get(
         .header(header::ACCEPT, "application/json;drop=metadata.managedFields, application/json")
         .body(Body::empty())
         .map_err(|error| WatchError::Broken(error.to_string()))?;
+    send(client, request, silence).await
+}
+
+/// Sends a request; anything but success is a `WatchError`.
+pub(super) async fn send(
+    client: &Client,
+    request: Request<Body>,
+    silence: Duration,
+) -> Result<Response<Body>, WatchError> {
     let response = time::timeout(silence, client.send(request))
         .await
         .map_err(|_elapsed| WatchError::Silence(silence))?
