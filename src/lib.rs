@@ -34,6 +34,7 @@ pub mod packets;
 mod panics;
 pub mod policy;
 pub mod reconcile;
+pub mod report;
 pub mod services;
 pub mod source;
 pub mod state_file;

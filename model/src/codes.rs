@@ -190,6 +190,12 @@ codes! {
     IngressPortTaken 8010 "An address and port of Ingress cannot be had on this node."
         "Requests at that address and port do not reach Towpath; all other ports are served. Free \
          the port, or configure another one."
+    StatusForbidden 8011 "The status of Ingresses cannot be written: a right is missing."
+        "Requests are served, and statuses stay as they are. Allow this daemon's account what the \
+         text names; it is tried again."
+    NothingToPublish 8012 "The Service whose addresses Ingresses shall show has none, or is not there."
+        "Requests are served, and statuses stay as they are. Give the Service an address, or name \
+         another one in ingress.publishService."
 }
 
 impl Code {

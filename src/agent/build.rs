@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context as _, Result};
+use http::Uri;
 use tokio::sync::{mpsc, watch};
 use towpath_ebpf::{LiveMaps, MapsReader, Opened};
 use towpath_image::{Hook, PolicyImage, Programs, ServiceImage};
@@ -21,12 +22,13 @@ use super::{
 use crate::{
     admin::{self, Admin, Listener, Ports, Route, Servers},
     clock::SystemClock,
-    config::{Config, SourceConfig},
+    config::{Access, Config, SourceConfig},
     dns, ingress, packets,
     policy::{self, Policy},
     reconcile::{self, Areas as _, Asker, Auditor, Graces, Outputs, Runner, State, Wake},
+    report::{self, Board, Pace, Reporter},
     services::{self, HealthCheck, HealthChecks, ServiceAudit, ServiceEnds, StaleUdp, Sweeper},
-    source::{Health, Wants},
+    source::{Health, Wants, kube},
     vitals::Vitals,
 };
 
@@ -76,6 +78,8 @@ pub(super) struct Running {
     pub(super) dns: Option<dns::Serving>,
     /// What takes requests, not begun yet.
     pub(super) ingress: Option<ingress::Serving>,
+    /// What writes to the API, not begun yet.
+    pub(super) report: Option<Reporter>,
 }
 
 /// The loop, and everything that looks at it.
@@ -109,7 +113,8 @@ pub(super) fn start(
         }
         None => None,
     };
-    let (ingress, requests) = requests(config, &metrics)?.unzip();
+    let Requests { ingress, serving: requests, report } =
+        requests(config, &metrics, (&health, clock))?;
     let areas = Daemon {
         policy: policy.map(Runner::new),
         services: Some(Runner::new(services)),
@@ -135,17 +140,54 @@ pub(super) fn start(
     let (drain, draining) = watch::channel(false);
     let admin = Watching { config, asker, health: &health, vitals, metrics, clock, policies };
     admin.start(&mut threads, observers, draining)?;
-    Ok(Running { drain, threads, dns: serving, ingress: requests })
+    Ok(Running { drain, threads, dns: serving, ingress: requests, report })
 }
 
 /// Ingress, where it is switched on.
+#[derive(Default)]
+struct Requests {
+    ingress: Option<ingress::Ingress>,
+    serving: Option<ingress::Serving>,
+    /// Where there is an API server to write to.
+    report: Option<Reporter>,
+}
+
 fn requests(
     config: &Config,
     metrics: &Metrics,
-) -> Result<Option<(ingress::Ingress, ingress::Serving)>> {
-    let Some(ingress) = &config.ingress else { return Ok(None) };
-    let admission = matches!(config.source, SourceConfig::Kube { .. });
-    ingress::build(ingress, !admission, &metrics.ingress).map(Some)
+    (health, clock): (&Health, SystemClock),
+) -> Result<Requests> {
+    let Some(ingress) = &config.ingress else { return Ok(Requests::default()) };
+    let settings = match &config.source {
+        SourceConfig::Kube { access, api_servers } => {
+            Some(kube_settings(config, (access, api_servers), clock))
+        }
+        SourceConfig::Manifests { .. } => None,
+    };
+    let board = settings.is_some().then(Arc::<Board>::default);
+    let (area, serving) =
+        ingress::build(ingress, settings.is_none(), &metrics.ingress, board.clone())?;
+    let report = settings.zip(board).map(|(settings, board)| {
+        let ends = (health.clone(), Arc::clone(&metrics.report));
+        Reporter::new(settings, ingress, Pace::default(), board, ends)
+    });
+    Ok(Requests { ingress: Some(area), serving: Some(serving), report })
+}
+
+/// How the API server is reached.
+pub(super) fn kube_settings(
+    config: &Config,
+    (access, api_servers): (&Access, &[Uri]),
+    clock: SystemClock,
+) -> kube::KubeSettings {
+    kube::KubeSettings {
+        access: access.clone(),
+        api_servers: api_servers.to_owned(),
+        run_dir: config.run_dir.clone(),
+        node_name: config.node_name.clone(),
+        clock,
+        patience: kube::Patience::default(),
+    }
 }
 
 /// Starts the thread that waits for grace periods.
@@ -214,7 +256,11 @@ impl Watching<'_> {
                     true => &packets::NOT_SERVED[..],
                     false => &[packets::OFF],
                 };
-                let ingress = self.config.ingress.is_none().then_some(ingress::OFF);
+                let ingress = match (&self.config.ingress, &self.config.source) {
+                    (None, _) => Some(ingress::OFF),
+                    (Some(_), SourceConfig::Manifests { .. }) => Some(report::NO_STATUS),
+                    (Some(_), SourceConfig::Kube { .. }) => None,
+                };
                 let all = services::NOT_SERVED.into_iter().chain(packets.iter().copied());
                 let all = all.chain(policy.iter().copied()).chain(dns).chain(ingress);
                 all.map(str::to_owned).collect()

@@ -12,6 +12,7 @@ use crate::{
     packets::PacketMetrics,
     policy::PolicyMetrics,
     reconcile::LoopMetrics,
+    report::ReportMetrics,
     services::ServiceMetrics,
     source::SourceMetrics,
 };
@@ -27,6 +28,7 @@ pub(super) struct Metrics {
     pub(super) packets: Arc<PacketMetrics>,
     pub(super) policy: Arc<PolicyMetrics>,
     pub(super) ingress: Arc<IngressMetrics>,
+    pub(super) report: Arc<ReportMetrics>,
     pub(super) problems: IntGauge,
 }
 
@@ -43,6 +45,7 @@ impl Metrics {
             packets: Arc::new(PacketMetrics::new(&registry)?),
             policy: Arc::new(PolicyMetrics::new(&registry)?),
             ingress: Arc::new(IngressMetrics::new(&registry)?),
+            report: Arc::new(ReportMetrics::new(&registry)?),
             problems: registry.gauge("towpath_problems", "Problems of objects")?,
             registry: Arc::new(registry),
         })

@@ -13,7 +13,7 @@ use towpath_model::{Event, NodeFact, Relist, Store};
 
 use super::{
     Daemon,
-    build::{ADMIN, Known, LOOP, LoopEnds, Running, SourceEnds, ends, start},
+    build::{ADMIN, Known, LOOP, LoopEnds, Running, SourceEnds, ends, kube_settings, start},
     cluster::Binding,
     descriptors,
     kernel::{kernel_settings, open},
@@ -26,6 +26,7 @@ use crate::{
     config::{Config, SourceConfig},
     ingress,
     reconcile::Wake,
+    report::Reporter,
     source::{Feed, Health, Wants, kube, manifests, node_facts, pod_devices},
 };
 
@@ -136,7 +137,8 @@ async fn serve(
     };
     serving.send_replace(true);
     let wakes = ends.wakes.clone();
-    let Running { drain, mut threads, dns, ingress } = start(config, opened, clock, ends, known)?;
+    let Running { drain, mut threads, dns, ingress, report } =
+        start(config, opened, clock, ends, known)?;
     let (closing, closed) = oneshot::channel();
     match dns {
         Some(dns) => {
@@ -153,6 +155,7 @@ async fn serve(
         }
         None => drop(closing),
     }
+    let released = spawn_report(tasks, report, &drain);
     let ended = tokio::select! {
         signal = &mut stops => signal.map(|name| tracing::info!(signal = name, "stopping")),
         ended = first_end(tasks, &mut threads) => Err(ended),
@@ -162,10 +165,30 @@ async fn serve(
     if tokio::time::timeout(STOP, closed).await.is_err() {
         tracing::warn!("DNS does not close: its address stays this node's");
     }
+    if tokio::time::timeout(STOP, released).await.is_err() {
+        tracing::warn!("the Lease is not released: the next leader waits for its end");
+    }
     if tokio::time::timeout(ingress::DRAIN + STOP, drained).await.is_err() {
         tracing::warn!("Ingress does not drain: closing its connections");
     }
     ended
+}
+
+/// Starts what writes to the API, where anything does; answers what says that it let go.
+fn spawn_report(
+    tasks: &mut JoinSet<Result<()>>,
+    report: Option<Reporter>,
+    drain: &watch::Sender<bool>,
+) -> oneshot::Receiver<()> {
+    let (closing, released) = oneshot::channel();
+    if let Some(report) = report {
+        let reporting = report.run(drain.subscribe(), closing);
+        tasks.spawn(async {
+            reporting.await;
+            Ok(())
+        });
+    }
+    released
 }
 
 /// Waits until something ends that must not, and says what.
@@ -219,16 +242,9 @@ struct Inputs {
 /// The one source of cluster state; it only ends with the loop, or when it cannot even begin.
 async fn feed_from(config: Config, inputs: Inputs, binding: Binding) -> Result<()> {
     let Inputs { feed, wants, relists, health, clock } = inputs;
-    match config.source {
+    match &config.source {
         SourceConfig::Kube { access, api_servers } => {
-            let settings = kube::KubeSettings {
-                access,
-                api_servers,
-                run_dir: config.run_dir,
-                node_name: config.node_name,
-                clock,
-                patience: kube::Patience::default(),
-            };
+            let settings = kube_settings(&config, (access, api_servers), clock);
             if binding.at_start(&settings).await? {
                 return Ok(kube::run(settings, feed, wants, relists, health).await?);
             }
@@ -240,8 +256,8 @@ async fn feed_from(config: Config, inputs: Inputs, binding: Binding) -> Result<(
         }
         SourceConfig::Manifests { directory, cluster_ip_ranges } => {
             let settings = manifests::ManifestSettings {
-                dir: directory,
-                cluster_ip_ranges,
+                dir: directory.clone(),
+                cluster_ip_ranges: cluster_ip_ranges.clone(),
                 run_dir: config.run_dir,
                 node_name: config.node_name,
                 clock,

@@ -64,6 +64,9 @@ pub(super) struct Ingress {
     pub(super) without_class: Option<Spanned<String>>,
     pub(super) ssl_redirect: Option<Spanned<String>>,
     pub(super) default_certificate: Option<Spanned<String>>,
+    pub(super) publish_service: Option<Spanned<String>>,
+    pub(super) pods: Option<Spanned<String>>,
+    pub(super) lease: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

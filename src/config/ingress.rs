@@ -10,6 +10,9 @@ use towpath_model::ObjectName;
 
 use super::{Fault, features, layers::Layers};
 
+/// The Lease of daemons without a name of their own for it.
+const LEASE: &str = "towpath-ingress";
+
 /// Settings of Ingress.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IngressConfig {
@@ -29,6 +32,12 @@ pub struct IngressConfig {
     pub ssl_redirect: bool,
     /// The Secret whose certificate is served for names that have none.
     pub default_certificate: Option<ObjectName>,
+    /// The Service whose addresses Ingresses show.
+    pub publish_service: Option<ObjectName>,
+    /// Label selector of the daemons' pods: Ingresses show the nodes on which one is ready.
+    pub pods: Option<String>,
+    /// Name of the Lease in the daemon's namespace.
+    pub lease: String,
 }
 
 /// `None`: it is off, or something is wrong with it.
@@ -47,16 +56,23 @@ pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<In
     let usual = typed.http.is_none() && typed.https.is_none();
     let http = addresses(layers, "ingress.http", typed.http.as_ref(), 80, faults);
     let https = addresses(layers, "ingress.https", typed.https.as_ref(), 443, faults);
-    let default = typed.default_certificate.as_ref().map(|spanned| layers.of_file(spanned));
-    let default_certificate = default.and_then(|setting| {
+    let mut named = |path: &str, typed: Option<&Spanned<String>>, example: &str| {
+        let setting = layers.of_file(typed?);
         let name = name(&setting.value);
         if name.is_none() {
-            let why = "is no namespace/name";
-            let action = "write it as kube-system/default-tls";
-            faults.push(setting.fault("ingress.defaultCertificate", why, action));
+            let action = format!("write it as {example}");
+            faults.push(setting.fault(path, "is no namespace/name", action));
         }
         name
-    });
+    };
+    let default_certificate = named(
+        "ingress.defaultCertificate",
+        typed.default_certificate.as_ref(),
+        "kube-system/default-tls",
+    );
+    let publish_service =
+        named("ingress.publishService", typed.publish_service.as_ref(), "kube-system/front");
+    let lease = lease(layers, typed.lease.as_ref(), faults);
     let words = |typed: Option<&Vec<Spanned<String>>>, default: &str| match typed {
         None => BTreeSet::from([default.to_owned()]),
         Some(words) => words.iter().map(|word| word.value.clone()).collect(),
@@ -70,7 +86,28 @@ pub(super) fn resolve(layers: &Layers<'_>, faults: &mut Vec<Fault>) -> Option<In
         without_class,
         ssl_redirect,
         default_certificate,
+        publish_service,
+        pods: typed.pods.as_ref().map(|spanned| layers.of_file(spanned).value.clone()),
+        lease,
     })
+}
+
+/// What Kubernetes takes as the name of an object (RFC 1123).
+fn lease(layers: &Layers<'_>, typed: Option<&Spanned<String>>, faults: &mut Vec<Fault>) -> String {
+    let Some(setting) = typed.map(|spanned| layers.of_file(spanned)) else {
+        return LEASE.to_owned();
+    };
+    let name = &setting.value;
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
+    let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    if !(bytes.iter().all(|c| inner(*c)) && ends(bytes.first()) && ends(bytes.last()))
+        || name.len() > 253
+    {
+        let action = format!("write small letters, digits, - and ., such as {LEASE}");
+        faults.push(setting.fault("ingress.lease", "is no name of an object", action));
+    }
+    name.clone()
 }
 
 /// Addresses to listen on; a bare one has the usual port. Not set: all of the node.
@@ -136,6 +173,7 @@ mod tests {
             on.http.iter().chain(&on.https).map(ToString::to_string).collect();
         assert_eq!(listens, ["0.0.0.0:80", "[::]:80", "0.0.0.0:443", "[::]:443"]);
         assert!(on.usual && on.ssl_redirect && !on.without_class);
+        assert_eq!((on.publish_service, on.pods, &*on.lease), (None, None, "towpath-ingress"));
         assert_eq!(on.controllers, BTreeSet::from(["towpath.io/ingress".to_owned()]));
     }
 
@@ -143,12 +181,15 @@ mod tests {
     fn every_setting_of_ingress_is_read_and_checked() {
         let text = "features: {ingress: on}\ningress:\n  http: [192.0.2.1, '[::1]:8080']\n  https: []\n  \
                     controllers: [k8s.io/ingress-nginx]\n  classAnnotations: [nginx]\n  \
-                    withoutClass: on\n  sslRedirect: off\n  defaultCertificate: a/b";
+                    withoutClass: on\n  sslRedirect: off\n  defaultCertificate: a/b\n  \
+                    publishService: c/d\n  pods: app=towpath\n  lease: front.1";
         let on = resolved(text).unwrap().unwrap();
         let http = ["192.0.2.1:80", "[::1]:8080"].map(|text| text.parse().unwrap());
         assert_eq!((&on.http[..], on.https.len(), on.usual), (&http[..], 0, false));
         assert!(on.without_class && !on.ssl_redirect);
         assert_eq!(on.default_certificate, Some(ObjectName::new("a", "b")));
+        assert_eq!(on.publish_service, Some(ObjectName::new("c", "d")));
+        assert_eq!((on.pods.as_deref(), &*on.lease), (Some("app=towpath"), "front.1"));
         assert!(on.controllers.contains("k8s.io/ingress-nginx") && on.controllers.len() == 1);
         assert!(on.class_annotations.contains("nginx"));
         for (text, wanted) in [
@@ -158,6 +199,9 @@ mod tests {
             ("ingress: {http: ['::1', '::1']}", "ingress.http"),
             ("ingress: {https: ['0.0.0.0:0']}", "ingress.https"),
             ("ingress: {defaultCertificate: b}", "ingress.defaultCertificate"),
+            ("ingress: {publishService: a/b/c}", "ingress.publishService"),
+            ("ingress: {lease: 'a/../b'}", "ingress.lease"),
+            ("ingress: {lease: ''}", "ingress.lease"),
         ] {
             let why = resolved(text).unwrap_err();
             assert!(why.contains(wanted), "{text}: {why}");

@@ -11,6 +11,7 @@ use super::certificates::Certificates;
 use crate::{
     clock::{Clock, Millis, Now},
     reconcile::{Area, Failure, Outcome, Planned, Published, Stream},
+    report::Board,
 };
 
 /// At a start requests are taken once every Secret was looked for, or so much later: one that cannot be
@@ -32,6 +33,8 @@ pub struct Ingress {
     before: Option<(Arc<RouteTable>, Arc<EndpointSets>)>,
     first_published: Option<Millis>,
     ready: watch::Sender<bool>,
+    /// Who writes statuses; `None`: there is no API server.
+    board: Option<Arc<Board>>,
     /// What is wrong with serving.
     serving: Arc<Mutex<Vec<Problem>>>,
 }
@@ -43,6 +46,7 @@ impl Ingress {
         snapshots: Arc<Snapshots>,
         ready: watch::Sender<bool>,
         serving: Arc<Mutex<Vec<Problem>>>,
+        board: Option<Arc<Board>>,
     ) -> Self {
         Self {
             needs: NEEDS,
@@ -55,6 +59,7 @@ impl Ingress {
             before: None,
             first_published: None,
             ready,
+            board,
             serving,
         }
     }
@@ -78,7 +83,11 @@ impl Area for Ingress {
         _synced: &Synced,
         _clock: &dyn Clock,
     ) -> Planned {
-        let update = self.plan.update(view, self.planned.then_some(changes));
+        let changes_since = self.planned.then_some(changes);
+        let update = self.plan.update(view, changes_since);
+        if let Some(board) = &self.board {
+            board.note(view, changes_since, &update.touched, &update.gone);
+        }
         let wishes = Arc::clone(self.plan.certificates());
         let mut planned = Planned::default();
         if update.certificates.is_some() || !self.planned {
@@ -114,7 +123,10 @@ impl Area for Ingress {
     }
 
     fn repair(&mut self, view: &View<'_>, _clock: &dyn Clock) -> Result<(), Failure> {
-        self.plan.update(view, None);
+        let update = self.plan.update(view, None);
+        if let Some(board) = &self.board {
+            board.note(view, None, &update.touched, &update.gone);
+        }
         self.store = Some(Arc::new(self.certificates.update(view, self.plan.certificates())));
         Ok(())
     }

@@ -9,7 +9,7 @@ use towpath_ingress::{Certificate, IngressMetrics, Snapshots};
 use towpath_route::{RoutePlan, Settings};
 
 use super::{Ingress, Serving, certificates::Certificates};
-use crate::config::IngressConfig;
+use crate::{config::IngressConfig, report::Board};
 
 /// The area, and what serves. `infer_default_class`: no API server's admission writes the default class
 /// into objects.
@@ -20,6 +20,7 @@ pub fn build(
     config: &IngressConfig,
     infer_default_class: bool,
     metrics: &Arc<IngressMetrics>,
+    board: Option<Arc<Board>>,
 ) -> Result<(Ingress, Serving)> {
     let settings = Settings {
         controllers: config.controllers.clone(),
@@ -43,7 +44,7 @@ pub fn build(
         problems: Arc::clone(&problems),
     };
     let plan = RoutePlan::new(settings);
-    Ok((Ingress::new(plan, certificates, snapshots, ready, problems), serving))
+    Ok((Ingress::new(plan, certificates, snapshots, ready, problems, board), serving))
 }
 
 /// For handshakes whose name no host has: they come to an answer of HTTP, as users of other controllers

@@ -52,7 +52,7 @@ fn exactly_the_traffic_of_packets_fails_without_it() {
 #[test]
 #[ignore = "needs root"]
 fn exactly_the_requests_fail_without_ingress() {
-    exactly_its_traffic_fails("ingress", 9);
+    exactly_its_traffic_fails("ingress", 10);
 }
 
 #[test]

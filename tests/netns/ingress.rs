@@ -197,3 +197,34 @@ fn a_port_that_is_taken_is_a_problem_and_is_had_once_it_is_free() {
     drop(other);
     front.until("/", None, (200, &web));
 }
+
+#[test]
+#[ignore = "needs root"]
+fn one_daemon_writes_the_status_and_the_other_one_goes_on_when_it_is_killed() {
+    let mut front = Front::new();
+    front.put(None);
+    let mut wanted: Vec<String> = front.addresses().iter().map(ToString::to_string).collect();
+    wanted.sort();
+    let shows = |front: &Front, name: &str, wanted: &[String]| {
+        let object = front.bed.api.get("ingresses", "default", name).unwrap_or_default();
+        let entries = object["status"]["loadBalancer"]["ingress"].as_array().cloned();
+        let ip = |entry: &serde_json::Value| entry["ip"].as_str().unwrap_or_default().to_owned();
+        entries.unwrap_or_default().iter().map(ip).eq(wanted.iter().cloned())
+    };
+    front.bed.until("a status", || shows(&front, "shop", &wanted));
+    let lease = front.bed.api.get("leases", "default", "towpath-ingress").unwrap();
+    let holder = lease["spec"]["holderIdentity"].as_str().unwrap().to_owned();
+    let node = |number: usize| front.bed.cluster.nodes[number].host.name.clone();
+    let leader = (0..2).find(|number| holder.starts_with(&format!("{}_", node(*number)))).unwrap();
+    front.bed.kill(leader);
+    let hosts: [(&str, &[(&str, &str)]); 1] = [("more.example", &[("/", "web")])];
+    front.bed.api.put(ingress("more", "towpath", &hosts, None)).unwrap();
+    front.bed.until("a status by the other one", || shows(&front, "more", &wanted));
+    // Told to stop, it takes nothing along.
+    front.bed.stop(1 - leader);
+    assert!(shows(&front, "shop", &wanted) && shows(&front, "more", &wanted));
+    let of_status = |write: &&towpath_testbed::api::Write| write.path.ends_with("/status");
+    assert_eq!(front.bed.api.writes().iter().filter(of_status).count(), 2);
+    let lease = front.bed.api.get("leases", "default", "towpath-ingress").unwrap();
+    assert_eq!(lease["spec"]["holderIdentity"], "");
+}

@@ -17,6 +17,7 @@ mod silence;
 #[path = "../daemon/start.rs"]
 mod start;
 mod start_brake;
+mod statuses;
 mod streams;
 mod support;
 mod tls;

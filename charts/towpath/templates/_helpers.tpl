@@ -79,11 +79,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or (eq $policy "on") (eq $policy "true") }}yes{{ end -}}
 {{- end }}
 
+{{- /* The Lease of the daemon that writes the status of Ingresses; the label selector of its peers. */ -}}
+{{- define "towpath.lease" -}}
+{{ include "towpath.name" . }}-ingress
+{{- end }}
+{{- define "towpath.pods" -}}
+app.kubernetes.io/name=towpath,app.kubernetes.io/instance={{ .Release.Name }}
+{{- end }}
+
 {{- /* The daemon's whole configuration file. */ -}}
 {{- define "towpath.config" -}}
 {{- $own := dict "bpffs" "/host/bpf/towpath" "cgroupRoot" "/host/cgroup" "runDir" "/host/run" "controlDir" "/run/towpath" "apiServers" (include "towpath.apiServers" . | fromJsonArray) -}}
 {{- $metrics := dict -}}
 {{- if include "towpath.monitored" . -}}{{- $metrics = dict "metricsBindAddress" "[::]:10249" -}}{{- end -}}
+{{- if include "towpath.ingress" . -}}{{- $_ := set $own "ingress" (dict "lease" (include "towpath.lease" .) "pods" (include "towpath.pods" .)) -}}{{- end -}}
 {{ merge $own (deepCopy .Values.config) $metrics | toYaml }}
 {{- end }}
 

@@ -7,7 +7,7 @@ use k8s_openapi::{
         apps::v1::DaemonSet,
         core::v1::{Pod, ResourceQuota, Service, ServiceAccount},
         networking::v1::IngressClass,
-        rbac::v1::{ClusterRole, ClusterRoleBinding},
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
     serde::{Serialize, de::DeserializeOwned},
 };
@@ -133,6 +133,8 @@ fn no_field_is_lost_by_the_types_of_the_api() {
                 "ClusterRole" => survives::<ClusterRole>(object),
                 "IngressClass" => survives::<IngressClass>(object),
                 "ClusterRoleBinding" => survives::<ClusterRoleBinding>(object),
+                "Role" => survives::<Role>(object),
+                "RoleBinding" => survives::<RoleBinding>(object),
                 "PodMonitor" | "ServiceMonitor" | "PrometheusRule" => {
                     assert_eq!(object["apiVersion"], "monitoring.coreos.com/v1");
                 }
@@ -140,7 +142,7 @@ fn no_field_is_lost_by_the_types_of_the_api() {
             }
         }
     });
-    assert_eq!(seen.len(), 11, "{seen:?}");
+    assert_eq!(seen.len(), 13, "{seen:?}");
 }
 
 #[test]
@@ -151,7 +153,7 @@ fn a_field_that_does_not_exist_is_found_out() {
 }
 
 #[test]
-fn rights_are_those_of_the_operators_page_and_only_read() {
+fn rights_are_those_of_the_operators_page_and_only_read_but_for_statuses() {
     let page = text("docs/operate.md");
     let (_, rest) = page.split_once("kind: ClusterRole\n").unwrap();
     let (block, rest) = rest.split_once("```").unwrap();
@@ -168,11 +170,38 @@ fn rights_are_those_of_the_operators_page_and_only_read() {
         documented.extend(switched_on(name).into_iter().flat_map(|(feature, _)| of(feature)));
         assert_eq!(roles[0]["rules"], Value::Array(documented.clone()), "{name}");
         for rule in &documented {
-            for verb in rule["verbs"].as_array().unwrap() {
-                assert!(["get", "list", "watch"].contains(&verb.as_str().unwrap()), "{verb}");
-            }
+            let reads = |verb: &Value| ["get", "list", "watch"].contains(&verb.as_str().unwrap());
+            let writes = rule["verbs"] == json!(["patch"])
+                && rule["resources"] == json!(["ingresses/status"]);
+            assert!(writes || rule["verbs"].as_array().unwrap().iter().all(reads), "{rule}");
+        }
+        // In the daemon's own namespace, where an Ingress has a status: one Lease, by its name.
+        let own = of_kind(objects, "Role");
+        let served = switched_on(name).is_some_and(|(feature, _)| feature == "Ingress");
+        assert_eq!(
+            (own.len(), of_kind(objects, "RoleBinding").len()),
+            (served.into(), served.into())
+        );
+        for role in own {
+            assert_eq!(role["rules"], Value::Array(of("Ingress, in its namespace")), "{name}");
+            let config = &pod(objects)["metadata"]["annotations"]["towpath.io/config"];
+            let lease = &yaml(config.as_str().unwrap())["ingress"]["lease"];
+            assert_eq!(role["rules"][1]["resourceNames"], json!([lease]));
         }
     });
+}
+
+#[test]
+fn the_pods_that_statuses_go_by_are_the_daemons() {
+    let objects = objects("ingress");
+    let template = pod(&objects);
+    let config = yaml(template["metadata"]["annotations"]["towpath.io/config"].as_str().unwrap());
+    let labels = &template["metadata"]["labels"];
+    let selector = config["ingress"]["pods"].as_str().unwrap();
+    for pair in selector.split(',') {
+        let (name, value) = pair.split_once('=').unwrap();
+        assert_eq!(labels[name], value, "{labels}");
+    }
 }
 
 #[test]

@@ -129,7 +129,8 @@ pub(crate) const AREAS: &[Area] = &[
             target("towpath-model", "ingress"),
             all("towpath-route"),
             all("towpath-ingress"),
-            units("towpath", &["config::ingress", "ingress::certificates"]),
+            units("towpath", &["config::ingress", "ingress::certificates", "report::"]),
+            Tests { package: "towpath", of: Of::Target("source"), named: &["statuses::"] },
             Tests {
                 package: "towpath",
                 of: Of::Target("netns"),

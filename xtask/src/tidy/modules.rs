@@ -36,6 +36,8 @@ const ROWS: &[Row] = &[
     Row { module: "config", modules: &[], crates: &["towpath_model", "towpath_image"] },
     // The loop, the servers and the sources know nothing of each other, and of no area.
     Row { module: "source", modules: &["config"], crates: &["towpath_model", "towpath_image"] },
+    // What writes to the API: areas hand it what is to be written, and it knows none of them.
+    Row { module: "report", modules: &["config", "source"], crates: &["towpath_model"] },
     Row { module: "admin", modules: &["config"], crates: &["towpath_model"] },
     Row { module: "reconcile", modules: &[], crates: &["towpath_model", "towpath_image"] },
     Row {
@@ -48,6 +50,7 @@ const ROWS: &[Row] = &[
             "packets",
             "policy",
             "reconcile",
+            "report",
             "services",
             "source",
         ],
@@ -63,7 +66,7 @@ const ROWS: &[Row] = &[
 /// What an area may import.
 const AREA: Row = Row {
     module: "an area",
-    modules: &["admin", "config", "reconcile"],
+    modules: &["admin", "config", "reconcile", "report"],
     crates: &[
         "towpath_model",
         "towpath_image",

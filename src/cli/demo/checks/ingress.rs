@@ -1,12 +1,14 @@
 //! Requests from outside to each node, by host and path, plain and over TLS.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
+use serde_json::Value;
 use towpath_testbed::probe::{Ask, HttpAsk, HttpSeen, Seen};
 
 use super::{
@@ -76,8 +78,30 @@ pub(super) fn checks() -> Vec<Check> {
     ] {
         checks.push(traffic(name, move |scene| all(scene, &[request])));
     }
+    checks.push(traffic("the status of an Ingress names both nodes", status));
     checks.push(traffic("an upgraded connection outlives its Ingress", tunnel));
     checks
+}
+
+/// As external-dns and `kubectl get ingress` read it: the addresses of the nodes that serve, written by one
+/// of the daemons.
+fn status(scene: &mut Scene) -> Result<Checked> {
+    let nodes = scene.cluster.nodes.iter().flat_map(|node| node.host.addresses);
+    let wanted: BTreeSet<String> = nodes.map(|ip| ip.to_string()).collect();
+    let began = Instant::now();
+    loop {
+        let object = scene.api.get("ingresses", "default", "shop").unwrap_or_default();
+        let entries = object["status"]["loadBalancer"]["ingress"].as_array().cloned();
+        let ip = |entry: &Value| entry["ip"].as_str().unwrap_or_default().to_owned();
+        let shown: BTreeSet<String> = entries.iter().flatten().map(ip).collect();
+        if shown == wanted {
+            return Ok(Ok(shown.into_iter().collect::<Vec<_>>().join(", ")));
+        }
+        if began.elapsed() > Duration::from_millis(2 * scene.patience_ms) {
+            return Ok(Err(format!("{shown:?}, not {wanted:?}")));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn ask(scene: &mut Scene, request: &Request, upgrade: bool) -> Result<HttpSeen> {
