@@ -7,7 +7,7 @@ use towpath_testbed::{
 };
 
 use crate::support::{
-    Bed, NOBODY_UDP, TARGET, reaches, reaches_udp, service, settles, settles_udp, to,
+    Bed, TARGET, UNANSWERED_UDP, reaches, reaches_udp, service, settles, settles_udp, to,
 };
 
 const IP: &str = "10.96.10.1";
@@ -70,7 +70,7 @@ fn without_ready_endpoints_every_place_is_refused_at_once() {
         for node in 0..2 {
             reaches(&mut bed.pods[node], to(IP, 80), &["refused"]);
             reaches(&mut bed.hosts[node], to(IP, 80), &["refused"]);
-            reaches_udp(&mut bed.pods[node], to(IP, 53), &NOBODY_UDP);
+            reaches_udp(&mut bed.pods[node], to(IP, 53), &UNANSWERED_UDP);
         }
     }
     // The fastest of some: a busy machine may be slow now and then.

@@ -267,7 +267,7 @@ pub(crate) fn to(ip: &str, port: u16) -> SocketAddr {
 
 /// Where no endpoint is: an unconnected datagram is refused; a connect() of a datagram socket
 /// succeeds, as it does everywhere, and no answer comes.
-pub(crate) const NOBODY_UDP: [&str; 2] = ["refused", "timeout"];
+pub(crate) const UNANSWERED_UDP: [&str; 2] = ["refused", "timeout"];
 
 /// Silence is waited for so often, and no more: an address is silent or it is not.
 const SILENT: u32 = 3;

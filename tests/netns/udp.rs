@@ -3,7 +3,7 @@
 use serde_json::json;
 use towpath_testbed::{objects::slice, probe::Agent};
 
-use crate::support::{Bed, NOBODY_UDP, TARGET, datagram, reaches, reaches_udp, service, to};
+use crate::support::{Bed, TARGET, UNANSWERED_UDP, datagram, reaches, reaches_udp, service, to};
 
 const IP: &str = "10.96.7.1";
 const NODE_PORT: u16 = 30_071;
@@ -82,6 +82,6 @@ fn tcp_and_udp_of_one_port_are_two_things() {
         reaches_udp(&mut bed.hosts[1], to(ip, 80), &["pod-1-2", "pod-2-2"]);
     }
     bed.api.put(service("s", IP, json!({ "ports": [both[0]] }))).unwrap();
-    reaches_udp(&mut bed.pods[0], to(IP, 80), &NOBODY_UDP);
+    reaches_udp(&mut bed.pods[0], to(IP, 80), &UNANSWERED_UDP);
     reaches(&mut bed.pods[0], to(IP, 80), &["pod-1-2", "pod-2-2"]);
 }

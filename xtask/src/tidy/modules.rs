@@ -59,7 +59,7 @@ const ROWS: &[Row] = &[
     Row {
         module: "cli",
         modules: &["agent", "config"],
-        crates: &["towpath_ebpf", "towpath_testbed"],
+        crates: &["towpath_ebpf", "towpath_model", "towpath_testbed"],
     },
 ];
 

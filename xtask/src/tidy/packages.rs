@@ -31,7 +31,11 @@ const EDGES: &[Edge] = &[
     ("towpath-model", &[], Some(&["base64", "serde", "serde_json", "strsim", "thiserror"])),
     ("towpath-proxy", &["towpath-model", "towpath-image"], Some(&["thiserror", "sha2"])),
     ("towpath-dns", &["towpath-zone"], None),
-    ("towpath-zone", &["towpath-model"], Some(&["rpds", "serde", "serde_json", "sha2", "thiserror"])),
+    (
+        "towpath-zone",
+        &["towpath-model"],
+        Some(&["rpds", "serde", "serde_json", "sha2", "thiserror"]),
+    ),
     ("towpath-ingress", &["towpath-model", "towpath-route"], None),
     ("towpath-route", &["towpath-model"], Some(&["foldhash", "hashbrown", "thiserror"])),
     ("towpath-netpol", &["towpath-model", "towpath-image"], Some(&[])),
