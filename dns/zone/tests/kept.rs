@@ -32,6 +32,9 @@ fn changed(change: impl FnOnce(&mut Value)) -> Result<Snapshot, Unkept> {
     read_kept(&sealed(json.as_bytes()), &fixture::settings(), Some("uid")).map(|kept| kept.snapshot)
 }
 
+/// What is done to a kept zone.
+type Change = Box<dyn FnOnce(&mut Value)>;
+
 #[test]
 fn a_zone_comes_back_whole_and_says_that_it_is_old() {
     let bytes = keep(&snapshot(), &place()).unwrap();
@@ -81,7 +84,7 @@ fn what_no_object_leads_to_is_refused_also_with_a_digest_that_fits() {
     assert!(changed(|_| {}).is_ok());
     let long = "x".repeat(63);
     let longer = "x".repeat(64);
-    let hostile: Vec<(&str, Box<dyn FnOnce(&mut Value)>)> = vec![
+    let hostile: Vec<(&str, Change)> = vec![
         ("a field that does not exist", Box::new(|z| z["more"] = json!(1))),
         ("no services", Box::new(|z| z["services"] = json!(null))),
         ("a label too long", Box::new(move |z| z["services"][0]["name"] = json!(longer))),
