@@ -30,9 +30,10 @@ fn an_ingress_keeps_rules_tls_and_annotations() {
     assert_eq!(ingress.annotations.len(), 1);
     let paths = &ingress.rules[0].paths;
     let kinds: Vec<_> = paths.iter().map(|path| (&*path.path, path.path_type)).collect();
-    assert_eq!(kinds, [("/x", PathType::Exact), ("", PathType::Prefix)]);
+    assert_eq!(kinds, [("/x", PathType::Exact), ("/y", PathType::Prefix), ("", PathType::Prefix)]);
     let port = BackendPort::Name("web".into());
-    assert_eq!(paths[1].backend, Backend::Service { name: "s".into(), port });
+    assert_eq!(paths[1].backend, Backend::Other, "closed, not left to a wider path");
+    assert_eq!(paths[2].backend, Backend::Service { name: "s".into(), port });
     assert_eq!(ingress.tls[0].secret.as_deref(), Some("t"));
     let published = ingress.published.iter().map(|it| format!("{}{} ", it.hostname, it.ip));
     assert_eq!(published.collect::<String>(), " 10.0.0.1 10.0.0.2 b.example ");

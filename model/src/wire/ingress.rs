@@ -205,10 +205,12 @@ fn rules(wire: Vec<WireRule>, room: &mut usize, notes: &mut Notes) -> Box<[Rule]
         let mut kept = Vec::with_capacity(paths.len());
         for (number, path) in paths.into_iter().enumerate() {
             let field = |name: &str| format!("spec.rules[{at}].http.paths[{number}].{name}");
-            let Some(path_type) = path_type(path.path_type.as_deref(), &field, notes) else {
-                continue;
+            let path_type = path_type(path.path_type.as_deref(), &field, notes);
+            // Left out, requests would fall to a wider path, and past a restriction of this one.
+            let (path_type, backend) = match path_type {
+                Some(known) => (known, backend(path.backend, &field("backend"), notes)),
+                None => (PathType::Prefix, Backend::Other),
             };
-            let backend = backend(path.backend, &field("backend"), notes);
             kept.push(Path { path: path.path.unwrap_or_default(), path_type, backend });
         }
         rules.push(Rule { host: rule.host.unwrap_or_default(), paths: kept.into() });
@@ -233,7 +235,10 @@ fn path_type(
             Some(PathType::ImplementationSpecific)
         }
         Some(other) => {
-            let why = format!("unknown type {:?}; the path is not served", shown(other));
+            let why = format!(
+                "unknown type {:?}: requests of the path, and below it, are answered with 503",
+                shown(other)
+            );
             notes.note(&field("pathType"), &why, "use Exact, Prefix or ImplementationSpecific");
             None
         }
