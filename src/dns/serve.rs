@@ -5,15 +5,17 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::OpenOptions,
     io::{self, Read as _},
     net::{IpAddr, SocketAddr},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use nix::fcntl::OFlag;
 use rtnetlink::Handle;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -235,7 +237,8 @@ impl Serving {
 
 /// The text of a regular file, cut off after one byte too many.
 fn read_bounded(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
+    // Opening a pipe would wait for a writer, and with it the daemon.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no file"));
     }
@@ -260,5 +263,22 @@ async fn close(handle: &Handle, address: IpAddr, server: Server) {
     }
     if let Err(error) = removed {
         tracing::warn!(%address, %error, "the local route of a DNS address stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::{sys::stat::Mode, unistd::mkfifo};
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_servers_that_is_no_file_is_an_error_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("resolv.conf");
+        mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        for path in [&*pipe, Path::new("/dev/zero"), dir.path()] {
+            assert!(read_bounded(path).is_err(), "{}", path.display());
+        }
     }
 }
