@@ -21,7 +21,7 @@ use words::{Words, written_file};
 /// 3 no daemon answers.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// [SOURCE] TARGET[:PORT][/udp], or both in quotes: 'A -> B:80'. SOURCE is a pod (NAMESPACE/NAME,
+    /// `[SOURCE] TARGET[:PORT][/udp]`, or both in quotes: 'A -> B:80'. SOURCE is a pod (NAMESPACE/NAME,
     /// or NAME), an address or host (the default); TARGET is a Service (NAME, NAMESPACE/NAME,
     /// NAME.NAMESPACE), a DNS name, an address or a pod
     #[arg(value_name = "SOURCE TARGET", required = true, num_args = 1..=3)]
