@@ -14,15 +14,16 @@ use std::{
 use arc_swap::ArcSwap;
 use hickory_proto::rr::Record;
 use socket2::{Domain, Socket, Type};
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::interval};
 use towpath_zone::{Client, Miss, Outcome, Query, Snapshot, Transport, respond};
 
 use crate::{
-    Forwarder,
+    Forwarder, Heart,
     compose::{self, chain},
     labels::{Labelled, Plugin},
     metrics::DnsMetrics,
     places::{Place, Places},
+    pulse::Pulse,
     question::{Given, Question},
     tcp, udp,
 };
@@ -153,6 +154,11 @@ pub(crate) struct Waiting {
 }
 
 impl Shared {
+    /// Is there a zone to answer from?
+    pub(crate) fn servable(&self) -> bool {
+        self.zones.load().serial() != 0
+    }
+
     /// Answers a message, or says what else is to be done.
     pub(crate) fn turn(&self, asked: &Asked<'_>, out: &mut [u8]) -> Turn {
         let rotation = self.rotation.fetch_add(1, Ordering::Relaxed);
@@ -245,7 +251,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves these listeners: UDP on a thread each, the rest on the runtime.
+    /// Serves these listeners: UDP on a thread each, the rest on the runtime. Each of these beats while it has
+    /// a zone to answer from.
     ///
     /// # Errors
     /// When a thread or a listener cannot be made.
@@ -255,6 +262,7 @@ impl Server {
         forwarder: Arc<Forwarder>,
         metrics: Arc<DnsMetrics>,
         limits: Limits,
+        heart: &dyn Heart,
         runtime: &Handle,
     ) -> io::Result<Self> {
         let labelled = Labelled::new(Arc::clone(&metrics), zones.load().domain_text());
@@ -276,13 +284,31 @@ impl Server {
                 tokio::net::TcpListener::from_std(tcp)?
             };
             runtime.spawn(tcp::serve(tcp, Arc::clone(&shared), stopped.clone()));
+            if let Some(pulse) = heart.pulse() {
+                runtime.spawn(beat(pulse, Arc::clone(&shared), stopped.clone()));
+            }
+            let pulse = heart.pulse();
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let runtime = runtime.clone();
             let thread = std::thread::Builder::new().name("dns-udp".to_owned());
-            let serve = move || udp::serve(&udp, &shared, &stopped, &runtime);
+            let serve = move || udp::serve(&udp, &shared, &stopped, pulse, &runtime);
             server.threads.push(thread.spawn(serve)?);
         }
         Ok(server)
+    }
+}
+
+/// The beat of the runtime, which serves TCP and questions that wait for upstreams.
+async fn beat(mut pulse: Box<dyn Pulse>, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+    let mut turns = interval(udp::LOOK);
+    loop {
+        tokio::select! {
+            _ = turns.tick() => {}
+            _ = stopped.changed() => return,
+        }
+        if shared.servable() {
+            pulse.beat();
+        }
     }
 }
 

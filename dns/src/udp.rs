@@ -5,10 +5,13 @@ use std::{io::ErrorKind, net::UdpSocket, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::watch};
 use towpath_zone::Transport;
 
-use crate::server::{Asked, Shared, Turn};
+use crate::{
+    pulse::Pulse,
+    server::{Asked, Shared, Turn},
+};
 
-/// How often the thread looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often the thread looks whether it is to stop, and says that it lives.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 /// Larger than any reply over UDP, and than the CNAMEs that a question may begin with.
 const BUFFER: usize = 4096;
 
@@ -17,6 +20,7 @@ pub(crate) fn serve(
     socket: &UdpSocket,
     shared: &Arc<Shared>,
     stopped: &watch::Receiver<bool>,
+    mut pulse: Option<Box<dyn Pulse>>,
     runtime: &Handle,
 ) {
     let replies = match (socket.set_read_timeout(Some(LOOK)), socket.try_clone()) {
@@ -28,6 +32,10 @@ pub(crate) fn serve(
     };
     let (mut message, mut out) = ([0; BUFFER], [0; BUFFER]);
     while !*stopped.borrow() {
+        // After each message, and at least each time that none came: what does not get here does not serve.
+        if let Some(pulse) = pulse.as_mut().filter(|_| shared.servable()) {
+            pulse.beat();
+        }
         let (length, client) = match socket.recv_from(&mut message) {
             Ok(received) => received,
             // Also the echo of a reply that could not be delivered.

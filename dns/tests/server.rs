@@ -20,7 +20,7 @@ use hickory_proto::{
     rr::{RecordType, rdata::opt::EdnsCode},
 };
 use socket2::{Domain, Socket, Type};
-use towpath_dns::{DnsMetrics, ForwardSettings, Forwarder, Limits, Listeners, Server};
+use towpath_dns::{DnsMetrics, ForwardSettings, Forwarder, Limits, Listeners, NoHeart, Server};
 use towpath_zone::{PodRecords, Snapshot};
 use upstream::{Act, Upstream};
 
@@ -71,6 +71,7 @@ impl Bed {
             Arc::clone(&forwarder),
             metrics,
             limits,
+            &NoHeart,
             runtime.handle(),
         );
         let server = server.unwrap();

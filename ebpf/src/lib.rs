@@ -7,6 +7,7 @@
 mod adopt;
 mod error;
 mod grace;
+mod heartbeat;
 mod live;
 mod mapped;
 mod maps;
@@ -27,6 +28,7 @@ mod tables;
 
 pub use error::{Cleaned, Error};
 pub use grace::grace;
+pub use heartbeat::{Heartbeat, Pulse, prompt};
 pub use live::{AreaMaps, LiveImage, LiveMaps, MapsReader};
 pub use mapped::Mapped;
 pub use maps::{Hash, OpenMap};

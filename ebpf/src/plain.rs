@@ -2,8 +2,8 @@
 
 use towpath_image::datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
-    DeviceRecord, FrontendKey, FrontendWord, NodeAddressValue, PacketCounters, PeerValue,
-    ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+    DeviceRecord, FrontendKey, FrontendWord, HeartbeatRecord, NodeAddressValue, PacketCounters,
+    PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
     flow::{FlowEntry, Tuple},
     policy::{
         BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig, PolicyCounters,
@@ -34,7 +34,7 @@ macro_rules! plain {
 plain! {
     u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue,
     FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
-    SocketRecord, TotalCounters, BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig,
+    HeartbeatRecord, SocketRecord, TotalCounters, BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig,
     PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
     DeviceRecord, PacketCounters, FlowEntry, Tuple
 }

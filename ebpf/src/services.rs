@@ -2,18 +2,22 @@
 
 use std::{
     mem::offset_of,
-    sync::atomic::{Ordering, fence},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
 };
 
 use towpath_image::{
     Capacities, Counters, KernelError, MapName, Observed, ServiceImage, ServiceOp,
     datapath::{
-        Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, NodeAddressValue, PeerValue,
-        ServiceCounters, ServiceRecord, TotalCounters,
+        Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, HeartbeatRecord,
+        NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, TotalCounters,
     },
 };
 
 use crate::{
+    heartbeat::Heartbeat,
     live::{AreaMaps, LiveImage, LiveMaps},
     mapped::Mapped,
     maps::Hash,
@@ -35,6 +39,7 @@ pub struct ServiceMaps {
     counters: Mapped<ServiceCounters>,
     totals: Mapped<TotalCounters>,
     peers: Hash<u64, PeerValue>,
+    heartbeat: Arc<Mapped<HeartbeatRecord>>,
     /// Only read: it is the programs'.
     config: Mapped<ConfigRecord>,
 }
@@ -52,6 +57,7 @@ impl LiveImage for ServiceImage {
             counters: maps.map(MapName::COUNTERS)?.array()?,
             totals: maps.map(MapName::TOTALS)?.array()?,
             peers: maps.map(MapName::PEERS)?.hash()?,
+            heartbeat: Arc::new(maps.map(MapName::HEARTBEAT)?.array()?),
             config: maps.map(MapName::CONFIG)?.array()?,
         })
     }
@@ -157,6 +163,14 @@ impl LiveMaps<ServiceImage> {
     #[must_use]
     pub fn peers(&self) -> Peers {
         Peers::new(self.maps().peers.clone())
+    }
+}
+
+impl LiveMaps<ServiceImage> {
+    /// Where the threads that serve DNS say that they do. Beats of the daemon before are over with this.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::new(Arc::clone(&self.maps().heartbeat))
     }
 }
 

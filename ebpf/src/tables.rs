@@ -4,8 +4,8 @@ use towpath_image::{
     DEVICES_MAX, MapName,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
-        DeviceRecord, FrontendKey, FrontendWord, NodeAddressValue, PacketCounters, PeerValue,
-        ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+        DeviceRecord, FrontendKey, FrontendWord, HeartbeatRecord, NodeAddressValue, PacketCounters,
+        PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
         flow::{FlowEntry, Tuple},
         policy::{
             BlockKey, BlockWord, DeviceWord, PORT_ELEMENTS, PeerWord, PodRecord, PolicyConfig,
@@ -63,6 +63,7 @@ pub(crate) const SERVICES: Table = Table {
             .formerly(Former::renamed::<ChoiceKey, ChoiceValue>(FLOWS)),
         Row::lru::<u64, PeerValue>(MapName::PEERS, |_| LRU_ELEMENTS).alone(),
         Row::socket_storage::<SocketRecord>(MapName::SOCKETS).alone(),
+        Row::single::<HeartbeatRecord>(MapName::HEARTBEAT).alone(),
     ],
 };
 

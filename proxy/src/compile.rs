@@ -7,7 +7,7 @@ use towpath_image::datapath::{
     Addr, BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord,
 };
 use towpath_model::{
-    Code, EndpointSlice, Family, Key, Kind, Problem, Service,
+    Code, EndpointSlice, Family, Key, Kind, Problem, Protocol, Service,
     select::{self, Candidate, Place, Selection, Usage},
     service::{ServicePort, ServiceType, TrafficPolicy},
     why_unroutable,
@@ -31,25 +31,32 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) place: Place<'a>,
     /// This node itself answers DNS at the Service's ClusterIPs.
     pub(crate) answers_dns: bool,
+    /// Addresses of this machine.
+    pub(crate) own_addresses: &'a [IpAddr],
 }
 
 /// The port of DNS.
 const DNS: u16 = 53;
 
-/// Where DNS is answered on this node itself, its sockets are bound to the ClusterIP: the one endpoint.
-fn own_dns<'a>(ip: IpAddr, port: &ServicePort, around: Surroundings<'a>) -> Option<Candidate<'a>> {
-    let ours =
-        around.answers_dns && port.port == DNS && port.protocol != towpath_model::Protocol::Sctp;
-    ours.then_some(Candidate {
-        addr: ip,
-        port: DNS,
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some(around.place.node),
-        zone_hints: &[],
-        node_hints: &[],
-    })
+/// Is this port of a ClusterIP answered by this node's own DNS server?
+fn own_dns(port: &ServicePort, around: Surroundings<'_>) -> bool {
+    around.answers_dns && port.port == DNS && port.protocol != Protocol::Sctp
+}
+
+/// The endpoints of a port. Behind an own DNS server they are for when that does not serve, wherever it
+/// listens besides.
+fn endpoints<'a>(
+    slices: &[&'a EndpointSlice],
+    port: &ServicePort,
+    ip: IpAddr,
+    around: Surroundings<'_>,
+) -> Vec<Candidate<'a>> {
+    let family = Family::of(ip);
+    let mut all = select::candidates(slices.iter().copied(), &port.name, port.protocol, family);
+    if own_dns(port, around) {
+        all.retain(|c| c.addr != ip && !around.own_addresses.contains(&c.addr));
+    }
+    all
 }
 
 /// Is this Service ours at all?
@@ -75,18 +82,19 @@ pub(crate) fn compile(
     let mut refused = BTreeSet::new();
     refuse_external_ips(service, around.config, &mut problems);
     for (ip, port) in pairs().take(kept) {
-        let family = Family::of(ip);
-        let all = match own_dns(ip, port, around) {
-            Some(own) => vec![own],
-            None => select::candidates(slices.iter().copied(), &port.name, port.protocol, family),
-        };
+        let all = endpoints(slices, port, ip, around);
         let (usable, bad): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|c| why_unroutable(c.addr).is_none());
         refused.extend(bad.iter().map(|c| c.addr));
         ready_local.extend(
             usable.iter().filter(|c| c.ready && c.node == Some(around.place.node)).map(|c| c.addr),
         );
-        ports.push(compile_port(service, port, ip, &usable, &outside, around.place, &mut budget));
+        let mut compiled =
+            compile_port(service, port, ip, &usable, &outside, around.place, &mut budget);
+        if own_dns(port, around) {
+            leave_to_own_dns(&mut compiled);
+        }
+        ports.push(compiled);
     }
     outside.give(service, &mut ports, &mut budget);
     for port in &mut ports {
@@ -121,6 +129,18 @@ pub(crate) fn compile(
         guards,
         health_check,
         problems,
+    }
+}
+
+/// The ClusterIP's frontend asks the heartbeat first. Without an endpoint elsewhere the address is left
+/// alone in any case: a server that comes back answers at once, and a kernel without sockets refuses.
+fn leave_to_own_dns(port: &mut PlannedPort) {
+    let cluster_ip = |f: &&mut PlannedFrontend| f.source == FrontendSource::ClusterIp;
+    for frontend in port.frontends.iter_mut().filter(cluster_ip) {
+        frontend.flags |= FrontendWord::OWN_DNS;
+    }
+    for set in &mut port.record.sets {
+        set.empty = Empty::Leave;
     }
 }
 

@@ -150,6 +150,10 @@ pub fn trace(
             service: holder(service),
             why: "the frontend has source ranges, which sockets cannot check",
         },
+        Verdict::OwnDns { service } => Answer::Left {
+            service: holder(service),
+            why: "this node's own DNS server answers there",
+        },
         Verdict::Damaged { service } => Answer::Damaged { service: holder(service) },
         Verdict::Translate(choice) => {
             let service = holder(choice.service);
@@ -267,6 +271,10 @@ impl Tables for Held<'_> {
     }
     fn config(&self) -> ConfigRecord {
         self.image.config
+    }
+    /// Only a daemon that serves is asked.
+    fn own_dns(&self) -> bool {
+        true
     }
 }
 

@@ -271,6 +271,9 @@ pub fn plan(
     if plan.answers_dns.as_ref() != view.answers_dns() {
         let before = std::mem::replace(&mut plan.answers_dns, view.answers_dns().cloned());
         affected.extend(before.into_iter().chain(plan.answers_dns.clone()));
+    } else if changes.local {
+        // Which endpoints are this machine's.
+        affected.extend(plan.answers_dns.clone());
     }
     for name in affected {
         replan(view, &name, plan, &mut delta, &mut problems);
@@ -381,7 +384,8 @@ fn planned(
     let slices: Vec<&EndpointSlice> = slices_of(view, name).collect();
     let place = Place { node: view.own_node_name(), zone };
     let answers_dns = view.answers_dns() == Some(name);
-    let around = Surroundings { config: &plan.config, place, answers_dns };
+    let own_addresses = view.local_addresses();
+    let around = Surroundings { config: &plan.config, place, answers_dns, own_addresses };
     let mut planned = compile(service, &slices, around);
     if plan.identity_bits < u64::BITS {
         shorten(&mut planned, plan.identity_bits);

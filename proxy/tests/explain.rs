@@ -119,7 +119,7 @@ fn expected(image: &ServiceImage, verdicts: &[(Verdict, Action)]) -> &'static st
             Verdict::UnknownPort => ("unknown port", Action::Refuse),
             Verdict::NoEndpoint { .. } => ("refused", Action::Refuse),
             Verdict::NoLocalEndpoint { .. } => ("left", Action::Leave),
-            Verdict::SourceRanges { .. } => ("left", Action::Leave),
+            Verdict::SourceRanges { .. } | Verdict::OwnDns { .. } => ("left", Action::Leave),
             Verdict::Damaged { .. } => ("damaged", Action::Leave),
             Verdict::Translate(choice) => ("translated", Action::Rewrite(choice.backend)),
         };
@@ -227,7 +227,9 @@ proptest! {
                         Verdict::HostOnly => "host only",
                         Verdict::UnknownPort => "unknown port",
                         Verdict::NoEndpoint { .. } => "refused",
-                        Verdict::NoLocalEndpoint { .. } | Verdict::SourceRanges { .. } => "left",
+                        Verdict::NoLocalEndpoint { .. }
+                        | Verdict::SourceRanges { .. }
+                        | Verdict::OwnDns { .. } => "left",
                         Verdict::Damaged { .. } => "damaged",
                         Verdict::Translate(choice) => {
                             let backend = choice.backend;

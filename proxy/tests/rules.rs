@@ -12,6 +12,7 @@ mod question;
 
 use fixture::{Fixture, service, slice, slice_with};
 use serde_json::{Value, json};
+use towpath_model::{NodeFact, ObjectName};
 
 /// A rule, the objects, and what each probe gets.
 type Row = (&'static str, Vec<Value>, &'static [(&'static str, &'static str)]);
@@ -538,4 +539,40 @@ fn who_gets_a_contested_frontend() {
             &[("10.96.0.1 80", "1:8080"), ("10.96.0.2 80", "2:8080")],
         ),
     ]);
+}
+
+#[test]
+fn an_address_that_this_node_answers_itself_has_the_other_endpoints_behind_it() {
+    let ports = |dns: u16| {
+        json!([{ "name": "dns", "protocol": "UDP", "port": dns },
+               { "name": "metrics", "protocol": "UDP", "port": 9153 }])
+    };
+    let endpoints = |which: &str| slice_with(which, json!({ "ports": ports(5353) }));
+    let mut fixture = Fixture::new();
+    let own = "10.0.0.1".parse().unwrap();
+    fixture.note(NodeFact::Addresses(vec![own]));
+    // 1 is this machine's address; 3 is a pod on it, which is alive whatever the daemon is.
+    fixture.say(&[spec(json!({ "ports": ports(53) })), endpoints("1@n0, 2@n1, 3@n0")]);
+    assert_eq!(fixture.ask("10.96.0.1 53 udp"), "1:5353 2:5353 3:5353");
+    let service = Some(ObjectName::new("d", "s"));
+    fixture.note(NodeFact::AnswersDns(service));
+    let own_server = "Service d/s: left alone: this node's own DNS server answers there";
+    let behind = |fixture: &Fixture| fixture.without_own_dns("10.96.0.1", 53);
+    assert_eq!(behind(&fixture), ("2:5353 3:5353".to_owned(), own_server.to_owned()));
+    assert_eq!(
+        fixture.ask("10.96.0.1 9153 udp"),
+        "1:9153 2:9153 3:9153",
+        "its other ports as ever"
+    );
+    // An address that the node gets, or gives up.
+    fixture.note(NodeFact::Addresses(vec![own, "10.0.0.3".parse().unwrap()]));
+    assert_eq!(behind(&fixture).0, "2:5353");
+    fixture.note(NodeFact::Addresses(vec![]));
+    assert_eq!(behind(&fixture).0, "1:5353 2:5353 3:5353");
+    // No endpoint elsewhere: never refused, a server that comes back answers at once.
+    fixture.note(NodeFact::Addresses(vec![own]));
+    fixture.say(&[endpoints("1@n0")]);
+    assert_eq!(behind(&fixture), ("left".to_owned(), own_server.to_owned()));
+    fixture.note(NodeFact::AnswersDns(None));
+    assert_eq!(fixture.ask("10.96.0.1 53 udp"), "1:5353");
 }

@@ -97,10 +97,12 @@ pub(super) fn start(
     vitals.ticked(clock.now_ms());
     let mut threads = Threads::default();
     let [at_pods, at_node] = [Hook::PODS, Hook::NODE].map(|hooks| held(&opened, true, &hooks));
+    let heartbeat = opened.services.heartbeat();
     let (services, observers) =
         services::build(config, opened.services, &metrics.services, &vitals, clock)?;
     let run_dir = &config.run_dir;
-    let dns = config.dns.as_ref().map(|dns| dns::build(dns, run_dir, &metrics.dns)).transpose()?;
+    let dns = config.dns.as_ref();
+    let dns = dns.map(|dns| dns::build(dns, run_dir, heartbeat, &metrics.dns)).transpose()?;
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
     let policies = opened.policy.as_ref().map(LiveMaps::reader);

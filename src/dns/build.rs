@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use towpath_dns::{DnsMetrics, ForwardSettings, Forwarder};
+use towpath_ebpf::Heartbeat;
 use towpath_zone::{Name, Settings, Zones};
 
-use super::{Dns, Serving, area::Wanted, keep::Keeper};
+use super::{Dns, Serving, area::Wanted, heart::InKernel, keep::Keeper};
 use crate::config::DnsConfig;
 
 /// The area, and what serves.
@@ -21,6 +22,7 @@ use crate::config::DnsConfig;
 pub fn build(
     config: &DnsConfig,
     run_dir: &Path,
+    heartbeat: Heartbeat,
     metrics: &Arc<DnsMetrics>,
 ) -> Result<(Dns, Serving)> {
     let domain = Name::parse(&config.domain).context("clusterDomain is no name")?;
@@ -45,6 +47,7 @@ pub fn build(
         wanted: to_serve,
         problems: Arc::clone(&problems),
         keeper,
+        heart: InKernel(heartbeat),
     };
     Ok((Dns::new(zones, published, wanted, problems, Arc::clone(metrics)), serving))
 }

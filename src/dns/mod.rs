@@ -6,6 +6,7 @@
 //! | `build.rs` | out of the configuration |
 //! | `area.rs` | objects into a snapshot, and the addresses that are to be served |
 //! | `serve.rs` | those addresses: routes, sockets, upstreams |
+//! | `heart.rs` | life signs, for the programs |
 //! | `keep.rs` | the zone on disk, for the next daemon |
 //! | `metrics.rs` | what is counted |
 //! | `routes.rs` | an address of no device is made local |
@@ -13,6 +14,7 @@
 mod answers;
 mod area;
 mod build;
+mod heart;
 mod keep;
 mod metrics;
 mod routes;

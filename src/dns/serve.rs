@@ -1,7 +1,7 @@
 //! Serves the addresses that are wanted: a local route and sockets for each, and upstreams.
 //!
-//! The loop is told once all of them are served: from then on Services lead the address to this node
-//! instead of to the Service's endpoints.
+//! The loop is told once all of them are served: from then on the address is this node's own for as long as
+//! the threads that serve it beat, and leads to the Service's other endpoints when they do not.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use towpath_dns::{DnsMetrics, Forwarder, Limits, Listeners, Server, read_resolv_
 use towpath_model::{Code, Event, Key, Kind, NodeFact, ObjectName, Problem};
 use towpath_zone::Snapshot;
 
-use super::{area::Wanted, keep::Keeper, routes};
+use super::{area::Wanted, heart::InKernel, keep::Keeper, routes};
 use crate::config::DnsConfig;
 
 /// The port of DNS.
@@ -44,6 +44,7 @@ pub struct Serving {
     pub(super) wanted: watch::Receiver<Wanted>,
     pub(super) problems: Arc<Mutex<Vec<Problem>>>,
     pub(super) keeper: Keeper,
+    pub(super) heart: InKernel,
 }
 
 /// Why DNS cannot be served at all.
@@ -179,6 +180,7 @@ impl Serving {
             Arc::clone(&self.forwarder),
             Arc::clone(&self.metrics),
             Limits::default(),
+            &self.heart,
             &tokio::runtime::Handle::current(),
         )?;
         routes::add(handle, address, source).await?;

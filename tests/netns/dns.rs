@@ -1,7 +1,11 @@
 //! Pods resolve names with the C library, by a `resolv.conf` as kubelet writes it.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::Path,
+    process::{Child, Stdio},
+};
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use towpath_testbed::{Host, objects::slice};
 
@@ -141,4 +145,45 @@ fn a_daemon_that_starts_without_the_api_server_answers_what_the_one_before_knew(
     bed.api.faults().away(false);
     resolves(&bed, "late", "10.96.7.2");
     bed.until("names that were listed", || !from_disk(&bed));
+}
+
+/// The answer of this node's own server, and of the one that stands in for it.
+const OWN: &str = "10.96.7.7";
+const OTHER: &str = "192.0.2.77";
+
+/// A bed in which a name says which server answered: this node's, or one in a pod of the other node.
+fn bed_with_another_server() -> (Bed, Child) {
+    let bed = bed();
+    let names = [("who.default.svc.cluster.local.", OTHER.parse().unwrap())];
+    let other = bed.cluster.pod(1, 1).serve_names(&names).unwrap();
+    bed.api.put(service("who", OWN, json!({}))).unwrap();
+    let ports = [("dns", "UDP", 53), ("dns-tcp", "TCP", 53)];
+    let mut endpoints = slice("kube-dns", false, &ports, &[bed.at(1, 1)]);
+    endpoints["metadata"]["namespace"] = "kube-system".into();
+    bed.api.put(endpoints).unwrap();
+    resolves(&bed, "who", OWN);
+    (bed, other)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_server_that_is_frozen_or_dead_leaves_its_clients_to_the_other_endpoints() {
+    let (mut bed, mut other) = bed_with_another_server();
+    bed.signal(0, Signal::SIGSTOP);
+    resolves(&bed, "who", OTHER);
+    let from_node = |bed: &Bed| resolve_at(bed, &bed.cluster.nodes[0].host, "who", "timeout:1");
+    assert_eq!(from_node(&bed), OTHER, "the node itself, too");
+    bed.signal(0, Signal::SIGCONT);
+    resolves(&bed, "who", OWN);
+    for _ in 0..10 {
+        assert_eq!(resolve(&bed, 1, "who", ""), OWN, "and it stays so");
+    }
+    bed.kill(0);
+    resolves(&bed, "who", OTHER);
+    bed.start(0);
+    resolves(&bed, "who", OWN);
+    // One that is told to stop hands over in order.
+    bed.stop(0);
+    assert_eq!(resolve(&bed, 0, "who", "timeout:1"), OTHER);
+    other.kill().and_then(|()| other.wait()).unwrap();
 }

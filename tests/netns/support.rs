@@ -10,6 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 use towpath_testbed::{
     Cluster, Wiring,
@@ -141,6 +145,12 @@ impl Bed {
         terminate(self.daemons[node].as_ref().unwrap());
     }
 
+    /// Sends a signal to a node's daemon.
+    pub(crate) fn signal(&self, node: usize, signal: Signal) {
+        let pid = self.daemons[node].as_ref().unwrap().id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    }
+
     /// Waits until a daemon that was told to stop has ended.
     pub(crate) fn ends(&mut self, node: usize) {
         let mut daemon = self.daemons[node].take().unwrap();
@@ -232,8 +242,7 @@ impl Drop for StandsBy {
 
 /// SIGTERM, as the kubelet ends a container.
 pub(crate) fn terminate(daemon: &Child) {
-    let pid = nix::unistd::Pid::from_raw(daemon.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
 }
 
 impl Drop for Bed {

@@ -260,6 +260,30 @@ pub struct PacketCounters {
     pub source_ranges: u64,
 }
 
+/// One life sign of the DNS server of this node. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Beat {
+    /// When it could serve last, CLOCK_MONOTONIC in nanoseconds; 0: nothing beats here.
+    pub last: u64,
+    /// Since when it has done so without a pause.
+    pub since: u64,
+}
+
+/// The single element of HEARTBEAT (array, mmapable): a beat for each thread that serves. 128 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HeartbeatRecord {
+    /// The beats.
+    pub beats: [Beat; Self::BEATS],
+}
+
+impl HeartbeatRecord {
+    /// How many threads can beat.
+    pub const BEATS: usize = 8;
+}
+
+const _: () = assert!(size_of::<HeartbeatRecord>() == 128);
 const _: () = assert!(size_of::<DeviceRecord>() == 40);
 const _: () = assert!(size_of::<PacketCounters>() == 64);
 const _: () = assert!(size_of::<ServiceRecord>() == 64);

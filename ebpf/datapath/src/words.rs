@@ -95,6 +95,10 @@ impl FrontendWord {
     /// Sockets are short-circuited and do not look at it. Layout 1 had no such flag.
     pub const LOCAL_OUTSIDE: u8 = 1 << 4;
 
+    /// Flag: a DNS server of this node's own answers at this address while its heartbeat is fresh, and the
+    /// sets are for when it is not. Before there was such a flag the sets led to the address itself.
+    pub const OWN_DNS: u8 = 1 << 5;
+
     /// For `key`. `service` must be below [`Self::SERVICES_MAX`]; higher bits are cut off.
     #[inline(always)]
     #[must_use]

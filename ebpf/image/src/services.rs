@@ -30,6 +30,8 @@ impl MapName {
     pub const CHOICES: Self = Self::new("CHOICES");
     /// Where connected UDP sockets were sent.
     pub const PEERS: Self = Self::new("PEERS");
+    /// HEARTBEAT.
+    pub const HEARTBEAT: Self = Self::new("HEARTBEAT");
     /// What a socket's own storage holds.
     pub const SOCKETS: Self = Self::new("SOCKETS");
 }

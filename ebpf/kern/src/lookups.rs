@@ -2,13 +2,14 @@
 
 use core::ptr::{addr_of, read_volatile};
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
+    Addr, AffinityKey, AffinityValue, BackendRecord, Beat, ConfigRecord, FrontendKey, FrontendWord,
     NodeAddressValue, ServiceRecord, SetChoice, SetWord,
-    decide::{Search, SocketAddress, Tables, contains},
+    decide::{Search, SocketAddress, Tables, alive, contains},
 };
 
-use crate::maps::{AFFINITY, BACKENDS, CONFIG, FRONTENDS, NODE_ADDRESSES, SERVICES};
+use crate::maps::{AFFINITY, BACKENDS, CONFIG, FRONTENDS, HEARTBEAT, NODE_ADDRESSES, SERVICES};
 
 /// The maps.
 pub struct Maps;
@@ -64,11 +65,41 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn beat(&self, slot: usize) -> Beat {
+        let Some(record) = HEARTBEAT.get_ptr(0) else { return Beat::default() };
+        // SAFETY: the element of the array, and a beat of it (the caller counts to their number). Each word
+        // is read in one piece; the daemon stores `since` before `last`.
+        unsafe {
+            let beat = addr_of!((*record).beats).cast::<Beat>().add(slot);
+            let last = read_volatile(addr_of!((*beat).last));
+            Beat { last, since: read_volatile(addr_of!((*beat).since)) }
+        }
+    }
+
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn own_dns(&self) -> bool {
+        own_dns_alive() != 0
+    }
+
+    #[inline(always)]
     fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {
         let [a, b, c, d] = wanted.addr.0;
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         set_contains(set.0, pair(a, b), pair(c, d), u64::from(wanted.port)) != 0
     }
+}
+
+/// As [`set_contains`]: looked at once by the verifier.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn own_dns_alive() -> u64 {
+    u64::from(alive(&Maps))
 }
 
 /// BACKENDS alone, for the search.

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, FrontendKey, FrontendWord,
-    NodeAddressValue, ServiceRecord,
+    HeartbeatRecord, NodeAddressValue, ServiceRecord,
 };
 
 /// BPF_F_NO_PREALLOC: memory follows use.
@@ -25,5 +25,7 @@ pub static SERVICES: Array<ServiceRecord, 1, MAPPED> = Array::new();
 pub static BACKENDS: Array<BackendRecord, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static CONFIG: Array<ConfigRecord, 1, MAPPED> = Array::new();
+#[btf_map]
+pub static HEARTBEAT: Array<HeartbeatRecord, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue, 1, 0> = LruHashMap::new();

@@ -39,4 +39,7 @@ impl Tables for Maps<'_> {
     fn config(&self) -> ConfigRecord {
         self.1
     }
+    fn own_dns(&self) -> bool {
+        true
+    }
 }

@@ -55,6 +55,7 @@ pub(crate) fn leads_to(image: &ServiceImage, probe: &Probe) -> Option<u32> {
         Verdict::NoEndpoint { service }
         | Verdict::NoLocalEndpoint { service }
         | Verdict::SourceRanges { service }
+        | Verdict::OwnDns { service }
         | Verdict::Damaged { service } => Some(service),
         Verdict::Translate(choice) => Some(choice.service),
         Verdict::Untouched | Verdict::HostOnly | Verdict::UnknownPort => None,
@@ -87,7 +88,8 @@ pub(crate) fn ask_slowly(first: &ServiceImage, later: &ServiceImage, probe: &Pro
         Verdict::UnknownPort => Answer::UnknownPort(when),
         Verdict::NoEndpoint { .. } => Answer::NoEndpoint(when),
         Verdict::NoLocalEndpoint { .. } => Answer::NoLocalEndpoint,
-        Verdict::SourceRanges { .. } => Answer::SourceRanges,
+        // Nothing beats here: what the sets say is what is asked for.
+        Verdict::OwnDns { .. } | Verdict::SourceRanges { .. } => Answer::SourceRanges,
         Verdict::Damaged { .. } => Answer::Damaged,
         Verdict::Translate(choice) => {
             let backends = later.extent(choice.word).iter();

@@ -117,7 +117,9 @@ impl Fixture {
             Verdict::Untouched | Verdict::HostOnly => Got::NotAService,
             Verdict::UnknownPort => Got::UnknownPort,
             Verdict::NoEndpoint { .. } => Got::Refused,
-            Verdict::NoLocalEndpoint { .. } | Verdict::SourceRanges { .. } => Got::Left,
+            Verdict::NoLocalEndpoint { .. }
+            | Verdict::SourceRanges { .. }
+            | Verdict::OwnDns { .. } => Got::Left,
             Verdict::Damaged { .. } => Got::Damaged,
             Verdict::Translate(choice) => {
                 Got::OneOf(image.extent(choice.word).iter().map(|b| b.addr.into()).collect())

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use serde_json::{Value, json};
 use towpath_image::Capacities;
-use towpath_model::{Event, Kind, Protocol, decode, service::Cidr};
+use towpath_model::{Event, Kind, NodeFact, Protocol, decode, service::Cidr};
 use towpath_proxy::{Answer as Explained, ProxyConfig, Question, ServicePlan, explain};
 
 use crate::{
@@ -118,6 +118,27 @@ impl Fixture {
             }
         }
         self.0.turn();
+    }
+
+    /// What the node says of itself.
+    pub(crate) fn note(&mut self, fact: NodeFact) {
+        self.0.feed([Event::Local(fact)]);
+        self.0.turn();
+    }
+
+    /// What a datagram gets while this node's own DNS server does not beat; and what `explain` says, of a
+    /// daemon whose server does.
+    pub(crate) fn without_own_dns(&self, addr: &str, port: u16) -> (String, String) {
+        let addr = addr.parse().unwrap();
+        let protocol = Protocol::Udp;
+        let probe = Probe { addr, port, protocol: protocol.number(), host: false, datagram: true };
+        let kernel = match ask(&self.0.kernel.image, &probe) {
+            Answer::OneOf(backends, _) => words_of(backends),
+            Answer::NoLocalEndpoint => "left".to_owned(),
+            other => format!("{other:?}"),
+        };
+        let question = Question { to: (addr, port).into(), protocol, host: false };
+        (kernel, explain(&self.0.kernel.image, &self.0.plan, &question).to_string())
     }
 
     /// `probe` is `ADDRESS PORT [udp] [host]`; a socket of a pod unless it says host.

@@ -47,6 +47,9 @@ pub(super) fn translatable<T: Tables>(
     if word.has(FrontendWord::SOURCE_RANGES) {
         return Err(Verdict::SourceRanges { service: word.service() });
     }
+    if word.has(FrontendWord::OWN_DNS) && tables.own_dns() {
+        return Err(Verdict::OwnDns { service: word.service() });
+    }
     Ok((word, tables.set_word(word.service(), word.set())))
 }
 
@@ -105,6 +108,9 @@ pub(super) fn count<T: TableMut>(tables: &T, verdict: &Verdict) {
         Verdict::NoLocalEndpoint { service } => tables.count(*service, Count::NoLocal),
         Verdict::SourceRanges { service } => tables.count(*service, Count::Untranslated),
         Verdict::UnknownPort => tables.count_unknown_port(),
-        Verdict::Untouched | Verdict::HostOnly | Verdict::Damaged { .. } => {}
+        Verdict::Untouched
+        | Verdict::HostOnly
+        | Verdict::OwnDns { .. }
+        | Verdict::Damaged { .. } => {}
     }
 }

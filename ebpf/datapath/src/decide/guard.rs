@@ -25,7 +25,7 @@ pub enum Answer {
 #[must_use]
 pub const fn answer(verdict: &Verdict, headers: &Headers) -> Option<Answer> {
     Some(match verdict {
-        Verdict::Untouched | Verdict::HostOnly => Answer::Pass,
+        Verdict::Untouched | Verdict::HostOnly | Verdict::OwnDns { .. } => Answer::Pass,
         Verdict::UnknownPort | Verdict::NoEndpoint { .. } if may_be_answered(headers) => {
             Answer::Unreachable
         }

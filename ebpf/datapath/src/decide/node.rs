@@ -82,6 +82,9 @@ pub fn dispatch<T: Tables + Pods>(
     if word.has(FrontendWord::SOURCE_RANGES) {
         return Verdict::SourceRanges { service }.into();
     }
+    if word.has(FrontendWord::OWN_DNS) && tables.own_dns() {
+        return Verdict::OwnDns { service }.into();
+    }
     let set = tables.set_word(service, set_of(word, arrival.origin));
     let v4 = arrival.to.addr.is_v4();
     let verdict = choose(tables, arrival.from, v4, word, set, random, now);

@@ -2,11 +2,11 @@
 
 use crate::{
     addr::Addr,
-    decide::{SocketAddress, contains},
+    decide::{SocketAddress, alive, contains},
     keys::{AffinityKey, ChoiceKey, FrontendKey},
     records::{
-        AffinityValue, BackendRecord, ChoiceValue, ConfigRecord, NodeAddressValue, ServiceRecord,
-        SocketRecord,
+        AffinityValue, BackendRecord, Beat, ChoiceValue, ConfigRecord, NodeAddressValue,
+        ServiceRecord, SocketRecord,
     },
     words::{FrontendWord, SetChoice, SetWord},
 };
@@ -31,6 +31,23 @@ pub trait Tables: Search {
     fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue>;
     /// CONFIG.
     fn config(&self) -> ConfigRecord;
+    /// A beat of HEARTBEAT, by its place. Where there is no such map nothing beats.
+    fn beat(&self, _slot: usize) -> Beat {
+        Beat::default()
+    }
+    /// CLOCK_MONOTONIC, which beats are measured by.
+    fn nanoseconds(&self) -> u64 {
+        0
+    }
+    /// Does this node's own DNS server serve? The same answer as [`alive`]; as with [`Self::in_set`], the
+    /// kernel verifies it once.
+    #[inline(always)]
+    fn own_dns(&self) -> bool
+    where
+        Self: Sized,
+    {
+        alive(self)
+    }
     /// Is this backend in the set? The same answer as [`contains`], which is all that an
     /// implementation may do; it exists so that the kernel can verify the search once, as a function
     /// of its own, and not again at every place and on every path that asks.
@@ -82,6 +99,18 @@ impl<T: Beside> Tables for T {
     #[inline(always)]
     fn config(&self) -> ConfigRecord {
         self.tables().config()
+    }
+    #[inline(always)]
+    fn beat(&self, slot: usize) -> Beat {
+        self.tables().beat(slot)
+    }
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        self.tables().nanoseconds()
+    }
+    #[inline(always)]
+    fn own_dns(&self) -> bool {
+        self.tables().own_dns()
     }
     #[inline(always)]
     fn in_set(&self, set: SetWord, wanted: &SocketAddress) -> bool {

@@ -116,6 +116,11 @@ pub enum Verdict {
         /// Index into SERVICES.
         service: u32,
     },
+    /// The address is left alone: this node's own DNS server answers there.
+    OwnDns {
+        /// Index into SERVICES.
+        service: u32,
+    },
     /// The tables contradict each other (an extent outside the array, an endpoint of the other
     /// family). The audit repairs them; until then the address is left alone.
     Damaged {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use towpath_datapath::{
-    Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
+    Addr, AffinityKey, AffinityValue, BackendRecord, Beat, ChoiceKey, ChoiceValue, ConfigRecord,
     FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SetChoice,
     SetWord, SocketRecord, TotalCounters,
     decide::{
@@ -47,6 +47,9 @@ pub(crate) struct World {
     pub(crate) recycled: Cell<u32>,
     pub(crate) flows: Table,
     pub(crate) tallies: RefCell<Vec<Tally>>,
+    /// HEARTBEAT, and the clock.
+    pub(crate) beats: Cell<[Beat; 8]>,
+    pub(crate) nanoseconds: Cell<u64>,
     /// Socket storage finds no memory.
     pub(crate) no_memory: Cell<bool>,
 }
@@ -141,6 +144,12 @@ impl Tables for World {
     }
     fn config(&self) -> ConfigRecord {
         self.config
+    }
+    fn beat(&self, slot: usize) -> Beat {
+        self.beats.get()[slot]
+    }
+    fn nanoseconds(&self) -> u64 {
+        self.nanoseconds.get()
     }
 }
 
