@@ -219,8 +219,10 @@ impl<A: Area> Running for Runner<A> {
     fn problems(&self, out: &mut Vec<Problem>) {
         self.area.problems(out);
         let before = out.len();
+        // What found no room says itself what to do.
+        let action = if self.failure.is_some() { RETRY } else { "" };
         for (key, why) in self.ledger.failures() {
-            out.push(Problem::new(Code::WriteRefused, Some(key.clone()), "", why, RETRY));
+            out.push(Problem::new(Code::WriteRefused, Some(key.clone()), "", why, action));
         }
         // A write may fail that no object's change asked for: the first one, a repair, one for a device.
         let untold = self.failure.as_ref().filter(|_| out.len() == before);
