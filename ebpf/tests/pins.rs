@@ -36,6 +36,9 @@ fn plane(name: &str) -> (Plane, SocketAddr, String) {
     (plane, at_vip, backend.to_string())
 }
 
+/// Maps of a daemon that is only for sockets.
+const MAPS: usize = 12;
+
 fn heal(plane: &mut Plane) -> Result<Vec<String>, KernelError> {
     plane.kernel.as_mut().unwrap().programs.heal()
 }
@@ -73,7 +76,7 @@ fn maps_whose_pins_were_removed_are_pinned_again() {
     for pin in fs::read_dir(&maps).unwrap() {
         fs::remove_file(pin.unwrap().path()).unwrap();
     }
-    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(11));
+    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(MAPS));
     assert_eq!(heal(&mut plane), Ok(vec![]));
     restart(&mut plane);
     assert_eq!(tcp(at_vip).unwrap().0, backend);
@@ -109,7 +112,7 @@ fn a_pin_root_that_was_removed_is_made_and_locked_anew() {
     let (mut plane, at_vip, backend) = plane("gone");
     let settings = plane.bed.settings.clone();
     fs::remove_dir_all(&settings.pin_root).unwrap();
-    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(11 + 8));
+    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(MAPS + 8));
     assert_eq!(tcp(at_vip).unwrap().0, backend);
     for dir in [settings.pin_root.clone(), settings.maps_dir(), settings.links_dir()] {
         let lock = FlockArg::LockExclusiveNonblock;
@@ -131,7 +134,7 @@ fn links_of_a_pin_root_that_was_moved_come_back_and_are_never_there_twice() {
     let ids = link_ids(&settings.links_dir());
     let elsewhere = settings.pin_root.with_file_name("elsewhere");
     fs::rename(&settings.pin_root, &elsewhere).unwrap();
-    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(11), "maps are pinned anew");
+    assert_eq!(heal(&mut plane).map(|all| all.len()), Ok(MAPS), "maps are pinned anew");
     assert_eq!(link_ids(&settings.links_dir()), ids);
     assert_eq!(fs::read_dir(elsewhere.join("links")).unwrap().count(), 0);
     assert_eq!(tcp(at_vip).unwrap().0, backend);
