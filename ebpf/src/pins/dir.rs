@@ -81,9 +81,8 @@ impl PinDir {
     /// holds nothing that is not Towpath's.
     pub(crate) fn make(path: &Path, place: Place) -> Result<Self, Error> {
         // Clean-up may remove one that is not locked yet.
-        for _ in 0..3 {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.map_err(|e| Error::file("making", path, e))?;
+        for _ in 0..16 {
+            create(path).map_err(|e| Error::file("making", path, e))?;
             let dir = open(path)?.map(|dir| Self::lock(dir, path, place)).transpose()?.flatten();
             if let Some(dir) = dir {
                 let foreign = dir.entries()?.iter().any(|(_, own)| own.is_none());
@@ -141,6 +140,21 @@ impl PinDir {
     }
 }
 
+/// Makes the directory, and those above it. One that is there is a success, and so is one that was
+/// there and that another process removed before `create_dir_all` looked at what it had met: the
+/// caller finds it missing and asks again.
+fn create(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match fs::symlink_metadata(path) {
+                Ok(found) if !found.is_dir() => Err(error),
+                _ => Ok(()),
+            }
+        }
+        made => made,
+    }
+}
+
 /// Is a directory that may not be there yet in a bpffs?
 pub(crate) fn check_bpffs(path: &Path) -> Result<(), Error> {
     for existing in path.ancestors() {
@@ -172,4 +186,41 @@ fn mount_id(open: &File) -> io::Result<Option<String>> {
 /// A path that leads to what is open, and nowhere else (proc_pid_fd(5)).
 pub(crate) fn descriptor(open: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_another_process_removes_meanwhile_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pins");
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    // Either may lose to the other thread.
+                    let _ = fs::create_dir(&path);
+                    let _ = fs::remove_dir(&path);
+                }
+            });
+            let failed: Vec<_> = (0..20_000).filter_map(|_| create(&path).err()).collect();
+            stop.store(true, Ordering::Relaxed);
+            assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed.first());
+        });
+    }
+
+    #[test]
+    fn what_is_no_directory_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pins");
+        fs::write(&file, "").unwrap();
+        assert_eq!(create(&file).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
 }
