@@ -13,6 +13,7 @@ mod fields;
 pub mod ingress;
 mod ingress_class;
 mod kinds;
+pub mod names;
 mod namespace;
 mod nearest;
 pub mod network_policy;

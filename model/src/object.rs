@@ -49,7 +49,7 @@ impl fmt::Display for Key {
 /// What is kept of `metadata`.
 ///
 /// Equal when everything but the version is: the API server counts versions up for fields that
-/// that no area reads (a Node's heartbeats above all), and those are no changes.
+/// no area reads (a Node's heartbeats above all), and those are no changes.
 #[derive(Clone, Eq, Debug)]
 pub struct Meta {
     /// Namespace and name.

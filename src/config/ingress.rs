@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_saphyr::Spanned;
-use towpath_model::ObjectName;
+use towpath_model::{ObjectName, names::is_subdomain};
 
 use super::{Fault, features, layers::Layers};
 
@@ -98,12 +98,7 @@ fn lease(layers: &Layers<'_>, typed: Option<&Spanned<String>>, faults: &mut Vec<
         return LEASE.to_owned();
     };
     let name = &setting.value;
-    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
-    let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = name.as_bytes();
-    if !(bytes.iter().all(|c| inner(*c)) && ends(bytes.first()) && ends(bytes.last()))
-        || name.len() > 253
-    {
+    if !is_subdomain(name) {
         let action = format!("write small letters, digits, - and ., such as {LEASE}");
         faults.push(setting.fault("ingress.lease", "is no name of an object", action));
     }
@@ -201,6 +196,7 @@ mod tests {
             ("ingress: {defaultCertificate: b}", "ingress.defaultCertificate"),
             ("ingress: {publishService: a/b/c}", "ingress.publishService"),
             ("ingress: {lease: 'a/../b'}", "ingress.lease"),
+            ("ingress: {lease: 'a..b'}", "ingress.lease"),
             ("ingress: {lease: ''}", "ingress.lease"),
         ] {
             let why = resolved(text).unwrap_err();

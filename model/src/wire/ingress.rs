@@ -10,6 +10,7 @@ use serde::{
 use super::{
     map::{Texts, map, map_or_null, maps_or_null},
     meta::{Notes, WireMeta, shown},
+    status::LoadBalancer,
 };
 use crate::{
     Ingress, Kind, Problem,
@@ -40,14 +41,7 @@ pub(crate) struct WireIngress {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     #[serde(deserialize_with = "map_or_null")]
-    load_balancer: Option<LoadBalancer>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LoadBalancer {
-    #[serde(deserialize_with = "maps_or_null")]
-    ingress: Option<Vec<WirePublished>>,
+    load_balancer: Option<LoadBalancer<WirePublished>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

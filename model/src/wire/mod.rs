@@ -20,6 +20,7 @@ pub(crate) mod secret;
 pub(crate) mod service;
 pub(crate) mod service_cidr;
 pub(crate) mod slice;
+mod status;
 mod wrong_type;
 
 pub(crate) use address::readable_address;

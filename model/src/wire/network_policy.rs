@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Kind, NetworkPolicy, Problem,
+    names::is_subdomain,
     network_policy::{Operator, PolicyPeer, PolicyPort, PolicyRule, Requirement, Selector},
     service::Cidr,
 };
@@ -398,17 +399,6 @@ fn is_label_name(key: &str) -> bool {
         Some((prefix, name)) => is_word(name, 63) && is_subdomain(prefix),
         None => is_word(key, 63),
     }
-}
-
-fn is_subdomain(text: &str) -> bool {
-    let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let part = |part: &str| {
-        let bytes = part.as_bytes();
-        bytes.iter().all(|byte| lower(*byte) || *byte == b'-')
-            && bytes.first().is_some_and(|byte| lower(*byte))
-            && bytes.last().is_some_and(|byte| lower(*byte))
-    };
-    text.len() <= 253 && text.split('.').all(part)
 }
 
 /// Letters and digits, with `-`, `_` and `.` between them.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{
     map::{map, map_or_null, maps_or_null},
     meta::{Notes, WireMeta},
+    status::{Condition, ready},
 };
 use crate::{Kind, Node, Problem};
 
@@ -48,13 +49,6 @@ struct Status {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Condition {
-    r#type: Option<String>,
-    status: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct Address {
     r#type: Option<String>,
     address: Option<String>,
@@ -65,9 +59,6 @@ pub(crate) fn convert(wire: WireNode) -> Result<Node, Problem> {
     let mut notes = Notes::begin(Kind::Node, &metadata)?;
     let Status { addresses: wire, conditions } = status.unwrap_or_default();
     let (addresses, external) = addresses(wire, &mut notes);
-    let ready = |it: &Condition| {
-        it.r#type.as_deref() == Some("Ready") && it.status.as_deref() == Some("True")
-    };
     let taints = spec.and_then(|spec| spec.taints).unwrap_or_default();
     let doomed = |taint: &Taint| taint.key.as_deref() == Some("ToBeDeletedByClusterAutoscaler");
     let zone = metadata.label("topology.kubernetes.io/zone").filter(|zone| !zone.is_empty());
@@ -75,7 +66,7 @@ pub(crate) fn convert(wire: WireNode) -> Result<Node, Problem> {
         zone: zone.map(Into::into),
         addresses,
         external,
-        ready: conditions.is_some_and(|conditions| conditions.iter().any(ready)),
+        ready: ready(&conditions.unwrap_or_default()) == Some(true),
         going_away: metadata.deletion_timestamp.is_some() || taints.iter().any(doomed),
         meta: notes.finish(metadata),
     })

@@ -8,6 +8,7 @@ use super::{
     address::{Parsed, parse},
     map::{AllTexts, map, map_or_null, maps_or_null},
     meta::{WireMeta, protocol, shown},
+    status::{Condition, ready},
     wrong_type::explain,
 };
 use crate::{
@@ -113,13 +114,6 @@ struct PodIp {
     ip: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Condition {
-    r#type: Option<String>,
-    status: Option<String>,
-}
-
 /// Reads a Pod.
 ///
 /// # Errors
@@ -166,7 +160,6 @@ fn written(wire: WirePod) -> Result<Pod, Problem> {
     let name = ObjectName::new(namespace.unwrap_or("default"), name);
     let mut problems = Vec::new();
     let conditions = status.conditions.unwrap_or_default();
-    let ready = conditions.iter().find(|c| c.r#type.as_deref() == Some("Ready"));
     let set = |text: Option<String>| text.filter(|text| !text.is_empty());
     Ok(Pod {
         uid: metadata.uid.unwrap_or_default(),
@@ -174,7 +167,7 @@ fn written(wire: WirePod) -> Result<Pod, Problem> {
         node: set(spec.node_name),
         hostname: set(spec.hostname),
         subdomain: set(spec.subdomain),
-        ready: ready.is_none_or(|condition| condition.status.as_deref() == Some("True")),
+        ready: ready(&conditions).unwrap_or(true),
         terminating: metadata.deletion_timestamp.is_some(),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         ports: ports(spec.containers, spec.init_containers),

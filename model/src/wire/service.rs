@@ -12,6 +12,7 @@ use super::{
     address::readable_address,
     map::{map, map_or_null, maps_or_null},
     meta::{Notes, WireMeta, protocol, shown},
+    status::LoadBalancer,
 };
 use crate::{
     Family, Kind, Problem, Service,
@@ -84,14 +85,7 @@ struct Port {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     #[serde(deserialize_with = "map_or_null")]
-    load_balancer: Option<LoadBalancer>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct LoadBalancer {
-    #[serde(deserialize_with = "maps_or_null")]
-    ingress: Option<Vec<Ingress>>,
+    load_balancer: Option<LoadBalancer<Ingress>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{
     map::{map, map_or_null, maps_or_null},
     meta::{Notes, WireMeta, shown},
+    status::{Condition, ready},
 };
 use crate::{Kind, Problem, ServiceCIDR, service::Cidr};
 
@@ -32,13 +33,6 @@ struct Status {
     conditions: Option<Vec<Condition>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Condition {
-    r#type: Option<String>,
-    status: Option<String>,
-}
-
 pub(crate) fn convert(wire: WireServiceCIDR) -> Result<ServiceCIDR, Problem> {
     let WireServiceCIDR { metadata, spec, status } = wire;
     let mut notes = Notes::begin(Kind::ServiceCIDR, &metadata)?;
@@ -53,10 +47,9 @@ pub(crate) fn convert(wire: WireServiceCIDR) -> Result<ServiceCIDR, Problem> {
         }
     }
     let conditions = status.and_then(|status| status.conditions).unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition.r#type.as_deref() == Some("Ready"));
     Ok(ServiceCIDR {
         cidrs,
-        ready: ready.is_none_or(|condition| condition.status.as_deref() == Some("True")),
+        ready: ready(&conditions).unwrap_or(true),
         going_away: metadata.deletion_timestamp.is_some(),
         meta: notes.finish(metadata),
     })

@@ -1,6 +1,8 @@
 //! Names of objects. An API server refuses those that are no DNS names; in DNS, in logs and on a terminal
 //! they would be something else than a name.
 
+use towpath_model::names::is_label;
+
 use super::kinds::Wrong;
 
 /// Longest part of a name that is repeated in a problem.
@@ -25,16 +27,6 @@ pub(super) fn wrong(kind: &str, namespace: &str, name: &str, called: &str) -> Op
     };
     let why = format!("{kind} {called}: its {what} is no DNS name; it has no effect");
     Some(Wrong { why, action: action.to_owned() })
-}
-
-/// RFC 1123: letters, digits and, but at the ends, dashes.
-fn is_label(text: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    (1..=63).contains(&bytes.len())
-        && bytes.iter().all(|byte| letter(*byte) || *byte == b'-')
-        && bytes.first().is_some_and(|byte| letter(*byte))
-        && bytes.last().is_some_and(|byte| letter(*byte))
 }
 
 fn is_name(text: &str) -> bool {
