@@ -141,6 +141,18 @@ fn a_first_list_without_policies_opens_no_pod_before_a_second_agrees() {
 }
 
 #[test]
+fn lists_that_are_all_empty_open_nothing_at_once() {
+    let maps = isolating();
+    let before = maps.lock().image.clone();
+    let mut daemon = Daemon::over(&maps);
+    assert_eq!(daemon.lists(&[]).relist, needs());
+    assert_eq!(daemon.codes(), [Code::IsolationHeld]);
+    assert_eq!(maps.lock().image, before, "as it was found");
+    assert_eq!(daemon.lists(&[]).relist, [].into());
+    assert_eq!(maps.isolated(), 0, "a second list agrees");
+}
+
+#[test]
 fn a_second_list_that_has_the_policies_again_is_in_force() {
     let maps = isolating();
     let mut daemon = Daemon::over(&maps);

@@ -41,6 +41,13 @@ impl PolicyLayout {
             pods.of += 1;
             let Some((ingress, egress)) = planned.get(&record.identity) else {
                 pods.gone.insert(record.identity);
+                // Without any policy a device whose pod is not known is open.
+                for direction in [Direction::Ingress, Direction::Egress] {
+                    if !plan.any_policy() && record.word(direction).is_isolated() {
+                        isolation.of += 1;
+                        isolation.gone.insert((record.identity, direction));
+                    }
+                }
                 continue;
             };
             let both = [(Direction::Ingress, ingress), (Direction::Egress, egress)];
