@@ -1,8 +1,9 @@
-//! What the daemon keeps in its run directory over restarts. Only its owner may read it.
+//! What the daemon keeps in its run directory over restarts. Only its owner may read it. Files from elsewhere
+//! are read as carefully.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
@@ -36,6 +37,23 @@ pub fn is_copy(path: &Path) -> bool {
 /// When it cannot be made.
 pub fn directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Reads a file of at most so many bytes.
+///
+/// # Errors
+/// When it cannot be read, is no ordinary file, or is larger. A pipe is not waited for.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it is larger than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Writes a file beside and renames it, so that a crash never leaves half a file; for the owner only.

@@ -287,6 +287,8 @@ impl Server {
             if let Some(pulse) = heart.pulse() {
                 runtime.spawn(beat(pulse, Arc::clone(&shared), stopped.clone()));
             }
+            udp.set_read_timeout(Some(udp::LOOK))?;
+            let udp = Arc::new(udp);
             let pulse = heart.pulse();
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let runtime = runtime.clone();

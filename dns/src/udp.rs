@@ -17,19 +17,12 @@ const BUFFER: usize = 4096;
 
 /// Serves until stopped.
 pub(crate) fn serve(
-    socket: &UdpSocket,
+    socket: &Arc<UdpSocket>,
     shared: &Arc<Shared>,
     stopped: &watch::Receiver<bool>,
     mut pulse: Option<Box<dyn Pulse>>,
     runtime: &Handle,
 ) {
-    let replies = match (socket.set_read_timeout(Some(LOOK)), socket.try_clone()) {
-        (Ok(()), Ok(socket)) => Arc::new(socket),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "a DNS socket cannot be served");
-            return;
-        }
-    };
     let (mut message, mut out) = ([0; BUFFER], [0; BUFFER]);
     while !*stopped.borrow() {
         // After each message, and at least each time that none came: what does not get here does not serve.
@@ -53,7 +46,7 @@ pub(crate) fn serve(
             Turn::Reply(length) => send(socket, out.get(..length).unwrap_or_default(), client),
             Turn::Written(reply) => send(socket, &reply, client),
             Turn::Wait(waiting) => {
-                let (shared, replies) = (Arc::clone(shared), Arc::clone(&replies));
+                let (shared, replies) = (Arc::clone(shared), Arc::clone(socket));
                 runtime.spawn(async move {
                     if let Some(reply) = shared.wait(waiting).await {
                         send(&replies, &reply, client);

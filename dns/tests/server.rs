@@ -9,7 +9,7 @@ mod upstream;
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,8 +20,10 @@ use hickory_proto::{
     rr::{RecordType, rdata::opt::EdnsCode},
 };
 use socket2::{Domain, Socket, Type};
-use towpath_dns::{DnsMetrics, ForwardSettings, Forwarder, Limits, Listeners, NoHeart, Server};
-use towpath_zone::{PodRecords, Snapshot};
+use towpath_dns::{
+    DnsMetrics, ForwardSettings, Forwarder, Heart, Limits, Listeners, NoHeart, Pulse, Server,
+};
+use towpath_zone::{PodRecords, Snapshot, Zones};
 use upstream::{Act, Upstream};
 
 /// Attempts that end soon.
@@ -51,6 +53,15 @@ impl Bed {
     }
 
     fn with(upstreams: &[&Upstream], limits: Limits, settings: ForwardSettings) -> Self {
+        Self::beating(upstreams, limits, settings, &NoHeart)
+    }
+
+    fn beating(
+        upstreams: &[&Upstream],
+        limits: Limits,
+        settings: ForwardSettings,
+        heart: &dyn Heart,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -71,7 +82,7 @@ impl Bed {
             Arc::clone(&forwarder),
             metrics,
             limits,
-            &NoHeart,
+            heart,
             runtime.handle(),
         );
         let server = server.unwrap();
@@ -399,4 +410,55 @@ fn one_client_cannot_have_all_connections_nor_all_waiting_questions() {
     assert_eq!((code, dead.asked()), (ResponseCode::ServFail, 1));
     send(&mut other, &question("c.example", A, None));
     until(|| dead.asked() == 2);
+}
+
+/// Counts the beats of each thread; `None`: its life sign was given up.
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<Vec<Option<u64>>>>);
+
+struct One {
+    of: Counting,
+    at: usize,
+}
+
+impl Heart for Counting {
+    fn pulse(&self) -> Option<Box<dyn Pulse>> {
+        let mut all = self.0.lock().unwrap();
+        all.push(Some(0));
+        Some(Box::new(One { of: self.clone(), at: all.len() - 1 }))
+    }
+}
+
+impl Pulse for One {
+    fn beat(&mut self) {
+        *self.of.0.lock().unwrap()[self.at].as_mut().unwrap() += 1;
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.of.0.lock().unwrap()[self.at] = None;
+    }
+}
+
+#[test]
+fn each_thread_that_serves_beats_while_there_is_something_to_serve() {
+    let heart = Counting::default();
+    let bed = Bed::beating(&[], Limits::default(), soon(), &heart);
+    let beats = || heart.0.lock().unwrap().clone();
+    assert_eq!(beats().len(), 2, "one for UDP, one for the rest");
+    until(|| beats().iter().all(|beats| beats.is_some_and(|beats| beats > 2)));
+    // Nothing can be answered from a zone that was never filled: at most one beat was under way.
+    let empty = Zones::new(bed.zones.load().settings().clone()).unwrap().snapshot().clone();
+    bed.zones.store(Arc::new(empty));
+    let before = beats();
+    for _ in 0..3 {
+        bed.ask(WEB);
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let after = beats();
+    let more = |at: usize| after[at].unwrap() - before[at].unwrap();
+    assert!(more(0) <= 1 && more(1) <= 1, "{before:?} {after:?}");
+    drop(bed);
+    until(|| beats() == [None, None]);
 }

@@ -1,7 +1,6 @@
 //! HEARTBEAT: by it programs see whether this node's own DNS server serves.
 
 use std::{
-    io,
     mem::{offset_of, size_of},
     sync::{
         Arc,
@@ -28,7 +27,7 @@ pub struct Heartbeat {
 pub struct Pulse {
     of: Heartbeat,
     slot: usize,
-    last: u64,
+    beat: Beat,
 }
 
 impl Heartbeat {
@@ -43,7 +42,7 @@ impl Heartbeat {
     pub fn pulse(&self) -> Option<Pulse> {
         let free = |slot: &usize| self.taken.fetch_or(1 << slot, Ordering::AcqRel) & 1 << slot == 0;
         let slot = (0..HeartbeatRecord::BEATS).find(free)?;
-        Some(Pulse { of: self.clone(), slot, last: 0 })
+        Some(Pulse { of: self.clone(), slot, beat: Beat::default() })
     }
 
     /// `since` first: a beat is never new for a program that sees when it began as it was.
@@ -54,52 +53,18 @@ impl Heartbeat {
     }
 }
 
-/// `struct sched_attr` of `linux/sched/types.h`, in its first version.
-#[repr(C)]
-struct Attributes {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
-/// Asks the scheduler to run this thread soon after it wakes: what others wait for and what does little each
-/// time is not to queue behind what computes. A short slice (0.1 ms, Linux 6.12 and newer) needs no
-/// privilege; nice -10 besides needs CAP_SYS_NICE, and is done without where there is none.
-///
-/// # Errors
-/// When the kernel refuses both: the thread runs as before then.
-pub fn prompt() -> io::Result<()> {
-    schedule(-10).or_else(|_not_allowed| schedule(0))
-}
-
-fn schedule(nice: i32) -> io::Result<()> {
-    const { assert!(size_of::<Attributes>() == 48) };
-    let policy = 0; // SCHED_OTHER, as before
-    let (flags, priority, deadline, period) = (0, 0, 0, 0);
-    let (size, runtime) = (48, 100_000);
-    let attributes = Attributes { size, policy, flags, nice, priority, runtime, deadline, period };
-    // SAFETY: the structure lives until the call returns, and has the size that it says.
-    let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 impl Pulse {
     /// The thread serves now. Costs no system call (the clock is read in memory, a tick behind).
     pub fn beat(&mut self) {
         let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) else { return };
         let whole = u64::try_from(now.tv_sec()).unwrap_or_default().saturating_mul(1_000_000_000);
         let now = whole.saturating_add(u64::try_from(now.tv_nsec()).unwrap_or_default());
-        let at = self.slot * size_of::<Beat>();
-        if self.last == 0 || now.saturating_sub(self.last) >= STALE_AFTER {
-            self.of.map.store_word(0, at + offset_of!(Beat, since), now);
+        if self.beat.last == 0 || now.saturating_sub(self.beat.last) >= STALE_AFTER {
+            self.beat.since = now;
         }
-        self.of.map.store_word(0, at + offset_of!(Beat, last), now.max(1));
-        self.last = now.max(1);
+        self.beat.last = now.max(1);
+        // Both: another daemon that takes over clears all places.
+        self.of.store(self.slot, self.beat);
     }
 }
 

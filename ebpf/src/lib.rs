@@ -28,7 +28,7 @@ mod tables;
 
 pub use error::{Cleaned, Error};
 pub use grace::grace;
-pub use heartbeat::{Heartbeat, Pulse, prompt};
+pub use heartbeat::{Heartbeat, Pulse};
 pub use live::{AreaMaps, LiveImage, LiveMaps, MapsReader};
 pub use mapped::Mapped;
 pub use maps::{Hash, OpenMap};

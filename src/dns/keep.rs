@@ -2,8 +2,7 @@
 //! anything, with an API server or without one.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,7 +19,7 @@ use crate::state_file::{self, CLUSTER, DNS_ZONE};
 /// A zone is written no more often, and a large one more rarely.
 const REST: Duration = Duration::from_secs(10);
 const REST_OF_A_SERVICE: Duration = Duration::from_millis(1);
-/// A larger file is none of ours: 100,000 Services take some 20 MiB.
+/// A larger file is none of ours: a Service takes some hundred bytes, and each endpoint that has a name.
 const MOST: u64 = 256 << 20;
 
 /// What was written last, and when the next may be.
@@ -33,9 +32,7 @@ pub(super) struct Keeper {
 
 /// Which cluster this is, as far as it is remembered.
 fn cluster(run_dir: &Path) -> Option<String> {
-    let mut text = String::new();
-    let file = File::open(run_dir.join(CLUSTER)).ok()?;
-    file.take(256).read_to_string(&mut text).ok()?;
+    let text = String::from_utf8(state_file::read(&run_dir.join(CLUSTER), 256).ok()?).ok()?;
     let uid = text.trim();
     (!uid.is_empty()).then(|| uid.to_owned())
 }
@@ -47,17 +44,10 @@ enum ReadError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Zone(#[from] Unkept),
-    #[error("it is larger than 256 MiB")]
-    TooLarge,
 }
 
 fn read(run_dir: &Path, settings: &Settings) -> Result<Kept, ReadError> {
-    let file = File::open(run_dir.join(DNS_ZONE))?;
-    let mut bytes = Vec::new();
-    file.take(MOST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(ReadError::TooLarge);
-    }
+    let bytes = state_file::read(&run_dir.join(DNS_ZONE), MOST)?;
     Ok(read_kept(&bytes, settings, cluster(run_dir).as_deref())?)
 }
 

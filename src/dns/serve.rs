@@ -5,17 +5,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
-    io::{self, Read as _},
+    io,
     net::{IpAddr, SocketAddr},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use nix::fcntl::OFlag;
 use rtnetlink::Handle;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -26,14 +23,14 @@ use towpath_model::{Code, Event, Key, Kind, NodeFact, ObjectName, Problem};
 use towpath_zone::Snapshot;
 
 use super::{area::Wanted, heart::InKernel, keep::Keeper, routes};
-use crate::config::DnsConfig;
+use crate::{config::DnsConfig, state_file};
 
 /// The port of DNS.
 const PORT: u16 = 53;
 /// What failed is tried again, and `resolv.conf` is looked at, so often.
 const LOOK: Duration = Duration::from_secs(2);
 /// A list of servers is a page of text at most.
-const RESOLV_CONF_MAX: usize = 64 << 10;
+const RESOLV_CONF_MAX: u64 = 64 << 10;
 
 /// What serves DNS.
 pub struct Serving {
@@ -204,7 +201,7 @@ impl Serving {
         servers.retain(|server| !wanted.addresses.contains(&server.ip()));
         if self.config.upstreams.is_empty() {
             match read_bounded(path) {
-                Ok(text) if text.len() <= RESOLV_CONF_MAX => {
+                Ok(text) => {
                     let found = read_resolv_conf(&text, &wanted.addresses);
                     for address in found.looped {
                         let why = format!("nameserver {address} leads back to this server");
@@ -212,14 +209,9 @@ impl Serving {
                     }
                     servers = found.servers;
                 }
-                Ok(_) => {
-                    let why = "is longer than 64 KiB: servers stay as they were".to_owned();
-                    problem(why, "set dns.upstreams, or name a list of servers in dns.resolvConf");
-                    return problems;
-                }
                 Err(error) => {
                     let why = format!("cannot be read ({error}): servers stay as they were");
-                    problem(why, "set dns.upstreams, or make the file readable");
+                    problem(why, "set dns.upstreams, or name a list of servers in dns.resolvConf");
                     return problems;
                 }
             }
@@ -237,16 +229,10 @@ impl Serving {
     }
 }
 
-/// The text of a regular file, cut off after one byte too many.
+/// The text of an ordinary file.
 fn read_bounded(path: &Path) -> io::Result<String> {
-    // Opening a pipe would wait for a writer, and with it the daemon.
-    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut text = String::new();
-    file.take(RESOLV_CONF_MAX as u64 + 1).read_to_string(&mut text)?;
-    Ok(text)
+    let bytes = state_file::read(path, RESOLV_CONF_MAX)?;
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// From which address the node asks an address.

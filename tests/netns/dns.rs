@@ -175,9 +175,6 @@ fn a_server_that_is_frozen_or_dead_leaves_its_clients_to_the_other_endpoints() {
     assert_eq!(from_node(&bed), OTHER, "the node itself, too");
     bed.signal(0, Signal::SIGCONT);
     resolves(&bed, "who", OWN);
-    for _ in 0..10 {
-        assert_eq!(resolve(&bed, 1, "who", ""), OWN, "and it stays so");
-    }
     bed.kill(0);
     resolves(&bed, "who", OTHER);
     bed.start(0);

@@ -8,7 +8,7 @@ use std::{fmt::Write as _, net::IpAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use towpath_model::{ObjectName, Protocol, service::Cidr};
+use towpath_model::{ObjectName, Protocol, service::Cidr, why_unroutable};
 
 use crate::{
     Name, Settings, Snapshot, Zones,
@@ -161,6 +161,10 @@ pub fn read_kept(bytes: &[u8], settings: &Settings, cluster: Option<&str>) -> Re
         return Err(Unkept::Other("Service"));
     }
     let impossible = |what: &str| Unkept::Impossible(what.to_owned());
+    let served = &whole.place.addresses;
+    if served.len() > 2 || served.iter().any(|ip| why_unroutable(*ip).is_some()) {
+        return Err(impossible("an address that is served"));
+    }
     let mut zones = Zones::new(settings.clone()).ok_or_else(|| impossible("the domain"))?;
     for name in &whole.namespaces {
         let label = label(name).ok_or_else(|| impossible("the name of a namespace"))?;

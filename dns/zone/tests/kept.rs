@@ -92,6 +92,11 @@ fn what_no_object_leads_to_is_refused_also_with_a_digest_that_fits() {
         ("a dot in a label", Box::new(|z| z["namespaces"][0] = json!("a.b"))),
         ("bytes in a label", Box::new(|z| z["services"][0]["name"] = json!("a\u{0}b"))),
         ("no address", Box::new(|z| z["place"]["addresses"] = json!(["10.96.0"]))),
+        ("an address of all", Box::new(|z| z["place"]["addresses"] = json!(["0.0.0.0"]))),
+        ("loopback", Box::new(|z| z["place"]["addresses"] = json!(["127.0.0.1"]))),
+        ("too many addresses", {
+            Box::new(|z| z["place"]["addresses"] = json!(["10.96.0.1", "10.96.0.2", "fd00::1"]))
+        }),
         ("no block", Box::new(|z| z["blocks"] = json!(["10.96.0.0/33"]))),
         ("a host that is not there", port_hosts(json!([9]))),
         ("hosts out of order", port_hosts(json!([1, 0]))),

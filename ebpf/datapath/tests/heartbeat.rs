@@ -4,9 +4,9 @@
 
 mod support;
 
-use support::{POD, World, addr, at, tcp, udp};
+use support::{World, addr, at, tcp, udp};
 use towpath_datapath::{
-    Addr, Beat, Empty, FrontendKey, FrontendWord, SetWord,
+    Beat, Empty, FrontendKey, FrontendWord, SetWord,
     decide::{
         Action, BACK_AFTER, Call, Dispatch, STALE_AFTER, Verdict, alive, connect, dispatch,
         node::{Arrival, Masquerade, Origin},
@@ -47,7 +47,7 @@ fn freeze(world: &World) {
     world.nanoseconds.set(NOW + STALE_AFTER);
 }
 
-/// What a row is about, the beats (since, last), and whether the server serves.
+/// What a row is about, the beats (last, since), and whether the server serves.
 type Row<'a> = (&'static str, &'a [(u64, u64)], bool);
 
 #[test]
@@ -139,5 +139,4 @@ fn other_frontends_ask_no_heart() {
     let request = udp(Call::Send, "198.51.100.1", 53);
     let wanted = Action::Rewrite(at(OTHER, 5353));
     assert_eq!(connect(&world, &request, 0, 0).action(&request), wanted);
-    let _unused: (u64, Addr) = (POD, addr(VIP));
 }
