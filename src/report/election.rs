@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::Pace;
+use super::{Pace, ms};
 use crate::{clock::Millis, timestamp};
 
 /// Candidates that may all ask with every retry; more of them ask in turn.
@@ -93,6 +93,8 @@ impl Election {
         let renewed = object["spec"]["renewTime"].as_str().and_then(timestamp::read);
         let end = renewed.and_then(|at| at.checked_add(Duration::from_millis(lasts(&object))));
         let old = end.is_some_and(|end| end < wall);
+        // One that is not old by our clock: the clocks agree.
+        self.behind &= old;
         self.seen = Some(Seen { object, since, last: now, old });
     }
 
@@ -171,10 +173,6 @@ impl Election {
         let left = Duration::from_millis(seen.over_at().saturating_sub(now));
         usual.min(left.max(retry))
     }
-}
-
-fn ms(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]

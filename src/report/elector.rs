@@ -9,7 +9,7 @@ use tokio::{sync::watch, time};
 use super::{
     Board, ReportMetrics,
     election::{Election, Step},
-    right_missing,
+    lookup, right_missing,
 };
 use crate::{
     backoff::Backoff,
@@ -164,6 +164,24 @@ impl Elector {
     }
 }
 
+/// A Lease, as far as [`Election`] changes it in place.
 fn readable(body: &[u8]) -> Result<Value, CallError> {
-    serde_json::from_slice(body).map_err(|error| CallError::Unreached(error.to_string()))
+    let lease: Value = lookup::readable(body)?;
+    let fits = lease.is_object() && (lease["spec"].is_null() || lease["spec"].is_object());
+    fits.then_some(lease).ok_or_else(|| CallError::Unreached("the answer is no Lease".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_lease_is_an_error() {
+        for body in ["[]", "\"ok\"", "1", "null", "", r#"{"spec":"x"}"#, r#"{"spec":[]}"#] {
+            assert!(readable(body.as_bytes()).is_err(), "{body}");
+        }
+        for body in ["{}", r#"{"spec":null}"#, r#"{"spec":{"holderIdentity":5}}"#] {
+            assert!(readable(body.as_bytes()).is_ok(), "{body}");
+        }
+    }
 }

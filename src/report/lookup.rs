@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use towpath_model::{ObjectName, ingress::Published};
+use towpath_model::{ObjectName, ingress::Published, wire::ListMeta};
 
 use super::serving::ADDRESSES_MAX;
 use crate::source::kube::{CallError, Calls, escaped};
@@ -18,12 +18,6 @@ const PODS_MAX: usize = 20_000;
 struct Pods {
     metadata: ListMeta,
     items: Vec<Pod>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ListMeta {
-    r#continue: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,7 +76,7 @@ pub(super) async fn nodes_of_pods(
         let page: Pods = readable(&calls.get(&path).await?)?;
         let ready = page.items.into_iter().filter(Pod::is_ready);
         nodes.extend(ready.filter_map(|pod| pod.spec.node_name).map(|n| ObjectName::new("", &n)));
-        token = page.metadata.r#continue.unwrap_or_default();
+        token = page.metadata.r#continue;
         if token.is_empty() {
             break;
         }
@@ -138,7 +132,8 @@ pub(super) async fn addresses_of_service(
     Ok(addresses(readable(&calls.get(&path).await?)?))
 }
 
-/// As ingress-nginx's `--publish-service` reads it (`internal/ingress/status/status.go`): of a load
+/// As ingress-nginx's `--publish-service` reads it (`internal/ingress/status/status.go`), but that
+/// externalIPs count for a Service of type ClusterIP, too: of a load
 /// balancer its addresses or else names, and externalIPs; of other types externalIPs, or else the
 /// clusterIP; the name of an ExternalName.
 fn addresses(service: Service) -> Vec<Published> {
@@ -166,7 +161,7 @@ fn addresses(service: Service) -> Vec<Published> {
     all.into_iter().take(ADDRESSES_MAX).collect()
 }
 
-fn readable<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, CallError> {
+pub(super) fn readable<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, CallError> {
     serde_json::from_slice(body).map_err(|error| CallError::Unreached(error.to_string()))
 }
 

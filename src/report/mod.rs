@@ -31,7 +31,11 @@ pub use board::Board;
 pub use metrics::ReportMetrics;
 pub use reporter::Reporter;
 
-use crate::source::kube::CallError;
+use crate::{clock::Millis, source::kube::CallError};
+
+fn ms(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
 
 /// With manifests there is nothing that a status could be written to.
 pub const NO_STATUS: &str =

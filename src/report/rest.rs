@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use towpath_model::ObjectName;
 
+use super::ms;
 use crate::clock::Millis;
 
 /// After the first write: by then the watch has shown what became of it.
@@ -22,10 +23,6 @@ pub(super) struct Rests {
 struct Rest {
     until: Millis,
     length: Millis,
-}
-
-fn ms(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 impl Rests {

@@ -102,6 +102,11 @@ impl Seen {
         });
     }
 
+    /// What left was taken back: that ends our part in it, whatever is written there next.
+    pub(super) fn taken_back(&mut self, name: &ObjectName) {
+        self.left.remove(name);
+    }
+
     pub(super) const fn known_nodes(&self) -> &BTreeMap<ObjectName, Arc<Node>> {
         &self.nodes
     }
@@ -112,12 +117,13 @@ impl Seen {
     }
 
     /// The writes that are due, `max` of them at most: of Ingresses that are served, and of those that
-    /// left and still show exactly what is published here. `rests` says which are passed over.
+    /// left and still show exactly what is published here. `rests` says which are passed over. They go on
+    /// behind `after`, around: one whose write fails holds up no other for good.
     pub(super) fn due(
         &self,
         addresses: &[Published],
         rests: impl Fn(&ObjectName) -> bool,
-        max: usize,
+        (after, max): (Option<&ObjectName>, usize),
     ) -> Vec<Due> {
         // Nothing is ever taken back because no address is known.
         if addresses.is_empty() {
@@ -127,9 +133,14 @@ impl Seen {
         let served = served.map(|ingress| (ingress, true));
         let left = self.left.values().filter(|left| *left.now.published == *addresses);
         let left = left.map(|left| (&left.now, false));
-        let all = served.chain(left).filter(|(ingress, _)| !rests(&ingress.meta.name));
+        let due = served.chain(left).filter(|(ingress, _)| !rests(&ingress.meta.name));
+        let mut all: Vec<(&Arc<Ingress>, bool)> = due.collect();
+        all.sort_by_key(|(ingress, _)| {
+            let name = &ingress.meta.name;
+            (after.is_some_and(|after| name <= after), name)
+        });
         let due = |(ingress, publish)| Due { ingress: Arc::clone(ingress), publish };
-        all.take(max).map(due).collect()
+        all.into_iter().take(max).map(due).collect()
     }
 }
 

@@ -74,6 +74,10 @@ impl Serving {
         (shown, families): (&BTreeSet<Published>, Families),
         (now, hold): (Millis, Millis),
     ) {
+        // Nothing was noted yet: what Ingresses show is not known either.
+        if known.is_empty() {
+            return;
+        }
         if !std::mem::replace(&mut self.begun, true) {
             let shows = |node: &Node| addresses_of(node, families).any(|it| shown.contains(&it));
             let held = known.iter().filter(|(_, node)| shows(node));

@@ -15,6 +15,7 @@ use towpath_model::{
 use super::{
     Board, Pace, ReportMetrics,
     lookup::{addresses_of_service, nodes_of_pods},
+    ms,
     reporter::Publish,
     rest::Rests,
     right_missing,
@@ -61,6 +62,8 @@ struct Term {
     looks_at: Millis,
     adopted: Adopted,
     rests: Rests,
+    /// The Ingress that was tried last.
+    tried: Option<ObjectName>,
     backoff: Backoff,
 }
 
@@ -89,6 +92,7 @@ impl Writer {
             looks_at: 0,
             adopted: Adopted::default(),
             rests: Rests::default(),
+            tried: None,
             backoff: Backoff::new(self.pace.retry, Duration::from_secs(30)),
         };
         loop {
@@ -101,7 +105,8 @@ impl Writer {
             let settled = self.adopt(&mut term, now);
             let wakes = [Some(term.looks_at), settled, term.rests.sweep(now)];
             let rests = |name: &ObjectName| term.rests.holds(name, now);
-            let due = self.board.lock().due(term.adopted.addresses(), rests, BATCH);
+            let next = (term.tried.as_ref(), BATCH);
+            let due = self.board.lock().due(term.adopted.addresses(), rests, next);
             if due.is_empty() {
                 let next = wakes.into_iter().flatten().min().unwrap_or(Millis::MAX);
                 let wait = Duration::from_millis(next.saturating_sub(self.clock.now_ms()));
@@ -112,6 +117,7 @@ impl Writer {
                 if !*leads.borrow() {
                     return;
                 }
+                term.tried = Some(due.name().clone());
                 let Err(error) = self.write(&mut term, &due).await else {
                     sleep(self.pace.write).await;
                     continue;
@@ -182,6 +188,9 @@ impl Writer {
                 term.backoff.reset();
                 self.health.note(NOTE, Vec::new());
                 if let Some(result) = result {
+                    if !due.publish {
+                        self.board.lock().taken_back(due.name());
+                    }
                     self.metrics.wrote(result);
                     tracing::debug!(ingress = %due.name(), result, "the status of an Ingress");
                 }
@@ -265,8 +274,4 @@ fn nothing_to_publish(name: &ObjectName, absent: bool) -> Problem {
     let why = format!("it {state}; the statuses of Ingresses stay as they are");
     let action = "give it an address, or name another Service in ingress.publishService";
     Problem::new(Code::NothingToPublish, Some(key), "", &why, action)
-}
-
-fn ms(duration: Duration) -> Millis {
-    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }

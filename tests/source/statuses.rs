@@ -302,8 +302,11 @@ async fn a_leader_that_ends_lets_go_of_the_lease_and_clears_nothing() {
 async fn conflicts_and_an_api_server_that_is_away_only_delay() {
     let cluster = Cluster::new(&[ingress("one", "towpath")]);
     cluster.until_shown("one", &NODES).await;
-    cluster.api.faults().conflicts(3);
+    cluster.api.faults().conflicts(u64::MAX);
     cluster.put("two", "towpath");
+    let conflict = |write: &Write| write.status == 409 && write.path.ends_with("/status");
+    cluster.until("a conflict", |cluster| cluster.api.writes().iter().any(conflict)).await;
+    cluster.api.faults().conflicts(0);
     cluster.until_shown("two", &NODES).await;
     cluster.api.faults().away(true);
     cluster.put("three", "towpath");

@@ -61,7 +61,7 @@ impl Bed {
 
     /// The writes that are due: `+name`, or `-name` to take back.
     fn due(&self, ips: &[&str]) -> String {
-        let due = self.seen.due(&set(ips), |_| false, usize::MAX);
+        let due = self.seen.due(&set(ips), |_| false, (None, usize::MAX));
         let word =
             |due: &Due| format!("{}{} ", if due.publish { "+" } else { "-" }, due.name().name);
         due.iter().map(word).collect()
@@ -79,7 +79,15 @@ fn what_differs_is_written_and_what_is_equal_is_not() {
     bed.put("d", "4", "theirs", &["192.0.2.1"]);
     bed.put("e", "5", "ours", &["10.0.0.1", "10.0.0.1", "10.0.0.2"]);
     assert_eq!(bed.due(&US), "+a +c +e ");
-    assert_eq!(bed.seen.due(&set(&US), |name| &*name.name == "a", 1)[0].name().name.as_ref(), "c");
+    assert_eq!(
+        bed.seen.due(&set(&US), |name| &*name.name == "a", (None, 1))[0].name().name.as_ref(),
+        "c"
+    );
+    let behind = |name: &str| {
+        let after = ObjectName::new("n", name);
+        bed.seen.due(&set(&US), |_| false, (Some(&after), 1))[0].name().name.to_string()
+    };
+    assert_eq!([behind("a"), behind("c"), behind("e")], ["c", "e", "a"], "around");
     assert_eq!(bed.due(&[]), "", "no address is known: nothing is taken back");
     bed.delete("a");
     assert_eq!(bed.due(&US), "+c +e ");
@@ -134,8 +142,8 @@ fn a_write_is_for_the_object_that_was_seen() {
     bed.put("a", "1", "ours", &US);
     bed.put("b", "2", "ours", &[]);
     bed.put("a", "1", "theirs", &US);
-    let due = bed.seen.due(&set(&US), |_| false, 9);
-    let [publish, back] = &due[..] else { panic!("{due:?}") };
+    let due = bed.seen.due(&set(&US), |_| false, (None, 9));
+    let [back, publish] = &due[..] else { panic!("{due:?}") };
     let fresh = |uid: &str, class: &str, ips: &[&str]| {
         let mut other = Bed::new();
         other.put("x", uid, class, ips);
@@ -165,7 +173,7 @@ proptest! {
             }
         }
         let before: Vec<_> = bed.store.view().ingresses().cloned().collect();
-        let due = bed.seen.due(&set(&US), |_| false, usize::MAX);
+        let due = bed.seen.due(&set(&US), |_| false, (None, usize::MAX));
         for due in &due {
             prop_assert!(due.is_of(&due.ingress));
             let class = due.ingress.class.clone().unwrap();

@@ -76,7 +76,7 @@ impl Faults {
     pub fn too_many(&self, requests: u64) {
         self.too_many.store(requests, Ordering::Relaxed);
     }
-    /// Answers so many writes with 409.
+    /// Answers so many writes of statuses with 409.
     pub fn conflicts(&self, writes: u64) {
         self.conflicts.store(writes, Ordering::Relaxed);
     }

@@ -112,7 +112,7 @@ async fn write(
     };
     let bytes = collected.to_bytes();
     let object = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
-    let response = if shared.faults.has_conflict() {
+    let response = if path.ends_with("/status") && shared.faults.has_conflict() {
         refusal(&Refusal::Modified)
     } else {
         written(&method, target, object.clone(), shared)
