@@ -45,7 +45,7 @@ pub(super) enum PortWanted<'a> {
 impl<'a> Wanted<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, NotUnderstood> {
         let (rest, protocol) = protocol(text);
-        if let Ok(ip) = rest.parse() {
+        if let Some(ip) = address(rest) {
             return Ok(Self { host: Host::Address(ip), port: None, protocol });
         }
         let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -57,13 +57,18 @@ impl<'a> Wanted<'a> {
             },
         };
         let port = port.map(|port| read_port(text, port)).transpose()?;
-        let host = match host.parse() {
-            Ok(ip) => Host::Address(ip),
-            Err(_name) if is_name(host) => Host::Name(host),
-            Err(_name) => return Err(unknown(text)),
+        let host = match address(host) {
+            Some(ip) => Host::Address(ip),
+            None if is_name(host) => Host::Name(host),
+            None => return Err(unknown(text)),
         };
         Ok(Self { host, port, protocol })
     }
+}
+
+/// An IPv4 address that is written as one of IPv6 is an IPv4 address: sockets connect to it.
+fn address(text: &str) -> Option<IpAddr> {
+    Some(text.parse::<IpAddr>().ok()?.to_canonical())
 }
 
 fn protocol(text: &str) -> (&str, Option<Protocol>) {

@@ -129,9 +129,6 @@ impl<'a> World<'a> {
             ));
             party.name.clone_from(&party.node);
         }
-        if pod.state().finished {
-            party.notes.push("the pod has ended".to_owned());
-        }
         party
     }
 
@@ -150,7 +147,10 @@ impl<'a> World<'a> {
         let owner = self.view.nodes().find(|node| node.addresses.contains(&ip));
         let own = |node: &&Arc<Node>| *node.meta.name.name == *self.own();
         let is_own = owner.as_ref().is_some_and(own);
-        if is_own || ip.is_loopback() || self.view.local_addresses().contains(&ip) {
+        // Where this node's DNS server answers, at the Service's own address.
+        let dns = self.view.answers_dns().and_then(|name| self.view.service(name));
+        let is_dns = dns.is_some_and(|service| service.cluster_ips.contains(&ip));
+        if is_own || is_dns || ip.is_loopback() || self.view.local_addresses().contains(&ip) {
             return only(Kind::Host, Some(self.own()), Some(self.own()));
         }
         if let Some(other) = owner {
@@ -158,7 +158,8 @@ impl<'a> World<'a> {
             return only(Kind::Node, Some(name), Some(name));
         }
         let own_device = self.view.pod_devices().iter().any(|one| one.addresses.contains(&ip));
-        if let Some(node) = own_device.then(|| self.own()).or(node) {
+        let node = own_device.then(|| self.own()).or(node);
+        if let Some(node) = node.or_else(|| self.endpoint_node(ip)) {
             return only(Kind::Pod(None), None, Some(node));
         }
         let mut outside = only(Kind::Outside, None, None);
@@ -173,7 +174,7 @@ impl<'a> World<'a> {
     }
 
     /// The node of an endpoint with this address, whichever Service's. Work: all endpoints.
-    pub(super) fn endpoint_node(&self, ip: IpAddr) -> Option<&'a str> {
+    fn endpoint_node(&self, ip: IpAddr) -> Option<&'a str> {
         let endpoints = self.view.slices().flat_map(|slice| &slice.endpoints);
         endpoints.filter(|one| one.addr == ip).find_map(|one| one.node.as_deref())
     }
@@ -184,7 +185,8 @@ impl<'a> World<'a> {
             return Ok(self.host());
         }
         if let Ok(ip) = text.trim_matches(['[', ']']).parse() {
-            return Ok(self.elsewhere(self.at(ip, self.endpoint_node(ip))));
+            let ip: IpAddr = ip;
+            return Ok(self.elsewhere(self.at(ip.to_canonical(), None)));
         }
         if !is_name(text) {
             return Err(NotUnderstood::new(
@@ -193,6 +195,10 @@ impl<'a> World<'a> {
             ));
         }
         let pod = self.named_pod(text)?.ok_or_else(|| self.no_pod(text))?;
+        if pod.state().finished {
+            let why = format!("pod {} has ended: it begins nothing any more", pod.name);
+            return Err(NotUnderstood::new(why, "ask for one that runs"));
+        }
         if pod.ips().next().is_none() {
             let why = format!("pod {} has no address yet: it can begin nothing", pod.name);
             return Err(NotUnderstood::new(why, "wait until it has started"));

@@ -65,6 +65,14 @@ pub(super) fn route(
             reply.result = result(Outcome::Unknown, why, "switch it on, or ask what serves them");
             return reply;
         }
+        Fate::Untouched
+            if matches!(source.kind, Kind::Outside)
+                && matches!(world.at(to.ip(), None).kind, Kind::Node) =>
+        {
+            let why = "the node with that address decides";
+            reply.result = result(Outcome::Unknown, why, "ask the daemon of that node");
+            return reply;
+        }
         Fate::Led(backends) => backends,
         Fate::Untouched => vec![direct()],
     };
@@ -82,11 +90,7 @@ fn destination(
     protocol: Protocol,
 ) -> DestinationReply {
     let (ip, port) = (backend.at.ip(), backend.at.port());
-    let node = match &backend.node {
-        Some(node) => Some(node.as_str()),
-        None => world.endpoint_node(ip),
-    };
-    let party = world.at(ip, node);
+    let party = world.at(ip, backend.node.as_deref());
     let mut reply = DestinationReply {
         address: ip.to_string(),
         port,
@@ -139,10 +143,11 @@ fn ingress(
             .any(Direction::Ingress)
             .then(|| unknown(party, "its labels are not known here: ask the daemon of its node"));
     };
-    let own_node = pod.node.as_deref() == Some(world.own());
-    if matches!(source.kind, Kind::Host) && own_node {
+    let beside = pod.node.is_some() && pod.node.as_deref() == source.node.as_deref();
+    if matches!(source.kind, Kind::Host | Kind::Node) && beside {
         let mut hop = unknown(party, "the node itself begins it: no policy judges that");
-        (hop.outcome, hop.here) = (Outcome::Passes, true);
+        hop.here = pod.node.as_deref() == Some(world.own());
+        hop.outcome = Outcome::Passes;
         return Some(hop);
     }
     let v4 = asked.to.is_ipv4();

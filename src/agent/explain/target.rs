@@ -43,6 +43,10 @@ pub(super) fn resolve<'a>(
     };
     match find(world, source, wanted.host)? {
         Found::Address(ip) => plain(None, vec![ip]),
+        Found::Pod(pod) if pod.state().finished => Err(NotUnderstood::new(
+            format!("pod {} has ended: nothing reaches it", pod.name),
+            "ask for one that runs",
+        )),
         Found::Pod(pod) if pod.ips().next().is_none() => Err(NotUnderstood::new(
             format!("pod {} has no address yet: nothing reaches it", pod.name),
             "wait until it has started",

@@ -128,6 +128,9 @@ fn without_policies_what_services_do_decides() {
         ("web", "nothing.shop.svc.cluster.local:80", Dies, "there is no such name"),
         ("web", "198.51.100.7:443", Passes, "198.51.100.7:443"),
         ("198.51.100.7", "10.96.0.9:80", Passes, "10.1.1.2:8080"),
+        ("web", "[::ffff:10.96.0.9]:80", Passes, "10.1.1.2:8080"),
+        ("::ffff:10.1.0.2", "10.96.0.9:80", Passes, "10.1.1.2:8080"),
+        ("198.51.100.7", "192.168.0.11:30080", Unknown, "the node with that address decides"),
         ("192.168.0.11", "10.96.0.9:80", Passes, "10.1.1.2:8080"),
     ];
     table(&shop(), rows);
@@ -145,6 +148,12 @@ fn policies_at_both_ends_decide_and_are_named() {
                   { from: [{ ipBlock: { cidr: 198.51.100.0/24 } }] }] }",
     );
     text += &policy("other", "quiet", "{ podSelector: {}, policyTypes: [Egress] }");
+    text += &policy(
+        "shop",
+        "api",
+        "{ podSelector: { matchLabels: { app: api } } , policyTypes: [Ingress], \
+                    ingress: [{ from: [{ namespaceSelector: {} }] }] }",
+    );
     let rows: &[Row] = &[
         ("shop/api", "10.1.0.3:8080", Passes, "10.1.0.3:8080"),
         (
@@ -157,6 +166,7 @@ fn policies_at_both_ends_decide_and_are_named() {
         ("web", "10.1.0.3:80", Passes, ""),
         ("host", "10.1.0.3:9999", Passes, ""),
         ("192.168.0.11", "10.1.0.3:8080", Dies, "ingress of pod shop/db"),
+        ("192.168.0.11", "10.1.1.2:8080", Passes, "10.1.1.2:8080"),
         ("198.51.100.7", "10.1.0.3:1", Passes, ""),
         ("198.51.101.7", "10.1.0.3:1", Dies, "ingress of pod shop/db"),
         ("shop/agent", "10.1.0.3:1", Passes, ""),

@@ -215,6 +215,9 @@ impl<'a> Router<'a> {
         let facts = port.map(|port| endpoints(&self.view, port, (set, remote), &used));
         let mut all: Vec<EndpointReply> = facts.into_iter().flatten().map(reply).collect();
         let more = all.len().saturating_sub(ENDPOINTS_MAX);
+        if told.set.is_none() {
+            all.iter_mut().for_each(|one| "no set was asked".clone_into(&mut one.why));
+        }
         // Those that are used, and then why others are not.
         all.sort_by_key(|endpoint| !endpoint.used);
         all.truncate(ENDPOINTS_MAX);
@@ -337,6 +340,8 @@ fn ends(
             let why = format!("Service {name}, port {}: {}: refused", hop.port, hop.why);
             Fate::Dies(why, action.to_owned())
         }
+        // This node's own DNS server answers at the address itself.
+        Answer::Left { .. } if frontend.flags & FrontendWord::OWN_DNS != 0 => Fate::Untouched,
         Answer::Left { .. } if frontend.flags & FrontendWord::SOURCE_RANGES == 0 => {
             let why = format!(
                 "Service {name}, port {}: {}: no usable endpoint there",
