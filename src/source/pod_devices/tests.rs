@@ -96,3 +96,18 @@ fn devices_of_pods_are_followed_and_others_are_told_apart() {
     .join()
     .unwrap();
 }
+
+#[tokio::test]
+async fn only_a_namespace_that_is_gone_has_no_addresses() {
+    let (mut connection, handle, _messages) = rtnetlink::new_connection().unwrap();
+    connection.socket_mut().socket_mut().set_netlink_get_strict_chk(true).unwrap();
+    let connection = tokio::spawn(connection);
+    // No namespace has this number here.
+    let gone = addresses(&handle, 4_242).await;
+    assert_eq!(gone_or(gone).unwrap(), BTreeMap::new());
+    for errno in [libc::ENOBUFS, libc::EACCES, libc::EINTR] {
+        let failed = gone_or::<()>(Err(io::Error::from_raw_os_error(errno)));
+        assert_eq!(failed.unwrap_err().raw_os_error(), Some(errno));
+    }
+    connection.abort();
+}
