@@ -136,7 +136,7 @@ pub struct ServicePort {
     pub port: u16,
     /// nodePort, 0 for none.
     pub node_port: u16,
-    /// targetPort: only the synthesis of slices reads it.
+    /// targetPort: the synthesis of slices reads it, and what policies say of DNS.
     pub target: TargetPort,
 }
 

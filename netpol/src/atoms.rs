@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use towpath_model::{
-    Namespace, Pod, Protocol,
+    Namespace, Protocol,
     network_policy::{PolicyPeer, Selector},
     service::Cidr,
 };
+
+use crate::peer::Peer;
 
 /// Number of an atom: the same for the same content as long as any ruleset uses it.
 pub type AtomId = u32;
@@ -59,16 +61,16 @@ impl Atom {
         }
     }
 
-    /// Does it select this pod? A namespace that is not known is in no selection.
-    pub(crate) fn selects(&self, pod: &Pod, namespace: Option<&Namespace>) -> bool {
+    /// Does it select this peer? A namespace that is not known is in no selection.
+    pub(crate) fn selects(&self, peer: &impl Peer, namespace: Option<&Namespace>) -> bool {
         let Self::Pods { scope, pods } = self else { return false };
         let in_scope = match scope {
-            Scope::Own(name) => *name == pod.name.namespace,
+            Scope::Own(name) => name == peer.namespace(),
             Scope::Matching(selector) => {
                 namespace.is_some_and(|namespace| selector.matches(|label| namespace.label(label)))
             }
         };
-        in_scope && pods.matches(|label| pod.label(label))
+        in_scope && pods.matches(|label| peer.label(label))
     }
 }
 

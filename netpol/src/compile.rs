@@ -6,13 +6,14 @@ use std::{
 };
 
 use towpath_model::{
-    NetworkPolicy, ObjectName, Pod, Protocol,
+    NetworkPolicy, ObjectName, Pod,
     network_policy::{PolicyPort, PolicyRule},
 };
 
 use crate::{
     Atom, AtomId, Ports, Rule, Ruleset,
     atoms::{Numbers, PortName},
+    peer::Peer as _,
 };
 
 /// Rulesets of a pod, by direction; `None`: not isolated.
@@ -130,7 +131,7 @@ impl Compiler<'_> {
                         all.insert(Ports::Range { protocol, first, last });
                     }
                     (PolicyPort::Named { protocol, name }, Some(pod)) => {
-                        all.extend(named(pod, *protocol, name).map(|port| Ports::Range {
+                        all.extend(pod.named(*protocol, name).map(|port| Ports::Range {
                             protocol: *protocol,
                             first: port,
                             last: port,
@@ -146,12 +147,6 @@ impl Compiler<'_> {
         });
         Rule { peers, ports }
     }
-}
-
-/// Ports of a pod that have this name.
-pub(crate) fn named(pod: &Pod, protocol: Protocol, name: &str) -> impl Iterator<Item = u16> {
-    let ports = pod.template.ports.iter();
-    ports.filter(move |port| port.protocol == protocol && port.name == *name).map(|port| port.port)
 }
 
 fn forget_unused(compiled: &BTreeMap<ObjectName, Isolation>, vocabulary: &mut Vocabulary) {

@@ -10,7 +10,6 @@ use crate::{
     Allowed, PolicyPlan, Rule, Ruleset, Signature,
     blocks::Blocks,
     compile::{Vocabulary, alone},
-    plan::signature,
 };
 
 /// May this pod get (or send) this, from (or to) that address?
@@ -146,9 +145,8 @@ impl PolicyPlan {
     /// What the other end is to these words.
     fn peer(&self, view: &View<'_>, vocabulary: &Vocabulary, ip: IpAddr) -> Signature {
         let blocks = Blocks::of(vocabulary.atoms.iter());
-        let owner = self.owner(ip, view);
-        let known = owner.and_then(|pod| signature(vocabulary, &blocks, pod, ip, view));
-        known.unwrap_or_else(|| Signature { atoms: blocks.at(ip).to_vec(), named: Vec::new() })
+        let known = self.known(vocabulary, &blocks, ip, view);
+        known.unwrap_or_else(|| Signature { atoms: blocks.at(ip).to_vec(), ..Signature::default() })
     }
 }
 

@@ -12,6 +12,7 @@ mod blocks;
 mod compile;
 mod explain;
 mod layout;
+mod peer;
 mod plan;
 mod rulesets;
 

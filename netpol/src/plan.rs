@@ -11,7 +11,8 @@ use towpath_model::{Change, Changes, Namespace, NetworkPolicy, ObjectName, Pod, 
 use crate::{
     Atom, Ruleset, Scope, Signature,
     blocks::Blocks,
-    compile::{Isolation, Vocabulary, compile, named},
+    compile::{Isolation, Vocabulary, compile},
+    peer::{OwnDns, Peer},
 };
 
 /// More namespaces than this are not watched one by one.
@@ -29,6 +30,7 @@ pub struct PolicyPlan {
     /// Addresses that are more than their blocks say.
     pub(crate) peers: BTreeMap<IpAddr, Signature>,
     any_policy: bool,
+    dns: OwnDns,
 }
 
 /// What is different.
@@ -98,6 +100,7 @@ impl PolicyPlan {
             }
             recompile |= was_local.as_ref() != self.local.get(name);
         }
+        touched.extend(self.dns.follow(&changes.services));
         let mut all_peers = !changes.namespaces.is_empty();
         if recompile {
             let before = (self.vocabulary.clone(), self.isolation.clone());
@@ -114,6 +117,7 @@ impl PolicyPlan {
         if all_peers {
             touched.extend(self.owners.keys());
             touched.extend(self.peers.keys());
+            touched.extend(self.dns.addresses());
         }
         for ip in touched {
             if self.refresh(ip, view) {
@@ -123,10 +127,11 @@ impl PolicyPlan {
         delta
     }
 
-    /// Everything anew, over what is known now.
+    /// Everything anew, over what is known now. `dns`: the Service at whose addresses this node answers
+    /// DNS itself.
     #[must_use]
-    pub fn from_scratch(view: &View<'_>) -> Self {
-        let mut plan = Self::default();
+    pub fn from_scratch(view: &View<'_>, dns: Option<&ObjectName>) -> Self {
+        let mut plan = Self { dns: OwnDns::of(dns, view), ..Self::default() };
         for pod in view.pods() {
             for ip in pod.ips().filter(|_| is_peer(pod)) {
                 plan.owners.entry(ip).or_default().insert(pod.name.clone());
@@ -138,7 +143,8 @@ impl PolicyPlan {
         plan.isolation = compile(&plan.local, view.network_policies(), &mut plan.vocabulary);
         plan.any_policy = view.network_policies().len() > 0;
         plan.blocks = Blocks::of(plan.vocabulary.atoms.iter());
-        let ips: Vec<IpAddr> = plan.owners.keys().copied().collect();
+        let ips = plan.owners.keys().chain(plan.dns.addresses());
+        let ips: Vec<IpAddr> = ips.copied().collect();
         for ip in ips {
             plan.refresh(ip, view);
         }
@@ -153,14 +159,27 @@ impl PolicyPlan {
 
     /// Judges an address anew; true when its signature is another one.
     fn refresh(&mut self, ip: IpAddr, view: &View<'_>) -> bool {
-        let of = |pod: &Arc<Pod>| signature(&self.vocabulary, &self.blocks, pod, ip, view);
-        let signature = self.owner(ip, view).and_then(of);
-        match signature {
+        match self.known(&self.vocabulary, &self.blocks, ip, view) {
             Some(signature) => {
                 let before = self.peers.insert(ip, signature);
                 before.as_ref() != self.peers.get(&ip)
             }
             None => self.peers.remove(&ip).is_some(),
+        }
+    }
+
+    /// What an address is to a vocabulary; `None`: no more than what the blocks say.
+    pub(crate) fn known(
+        &self,
+        vocabulary: &Vocabulary,
+        blocks: &Blocks,
+        ip: IpAddr,
+        view: &View<'_>,
+    ) -> Option<Signature> {
+        match (self.owner(ip, view), self.dns.at(ip)) {
+            (Some(pod), _) => signature(vocabulary, blocks, &**pod, ip, view),
+            (None, Some(service)) => signature(vocabulary, blocks, service, ip, view),
+            (None, None) => None,
         }
     }
 
@@ -240,33 +259,34 @@ impl PolicyPlan {
     }
 }
 
-/// What an address of this pod is to a vocabulary; `None` when it is no more than what the blocks say.
-pub(crate) fn signature(
+/// What an address of this peer is to a vocabulary; `None` when it is no more than what the blocks say.
+fn signature(
     vocabulary: &Vocabulary,
     blocks: &Blocks,
-    pod: &Pod,
+    peer: &impl Peer,
     ip: IpAddr,
     view: &View<'_>,
 ) -> Option<Signature> {
-    let namespace = namespace_of(pod, view);
-    let selects = |(atom, id): (&Atom, u32)| atom.selects(pod, namespace).then_some(id);
+    let namespace = namespace_of(peer, view);
+    let selects = |(atom, id): (&Atom, u32)| atom.selects(peer, namespace).then_some(id);
     let mut atoms: Vec<u32> = vocabulary.atoms.iter().filter_map(selects).collect();
     let mut ports = Vec::new();
     for ((protocol, name), id) in vocabulary.names.iter() {
-        ports.extend(named(pod, *protocol, name).map(|port| (id, *protocol, port)));
+        ports.extend(peer.named(*protocol, name).map(|port| (id, *protocol, port)));
     }
-    if atoms.is_empty() && ports.is_empty() {
+    let stands_for = peer.stands_for();
+    if atoms.is_empty() && ports.is_empty() && stands_for.is_empty() {
         return None;
     }
     atoms.extend_from_slice(blocks.at(ip));
     atoms.sort_unstable();
     ports.sort_unstable();
     ports.dedup();
-    Some(Signature { atoms, named: ports })
+    Some(Signature { atoms, named: ports, stands_for })
 }
 
-fn namespace_of<'a>(pod: &Pod, view: &View<'a>) -> Option<&'a Namespace> {
-    let name = ObjectName { namespace: "".into(), name: Arc::clone(&pod.name.namespace) };
+fn namespace_of<'a>(peer: &impl Peer, view: &View<'a>) -> Option<&'a Namespace> {
+    let name = ObjectName { namespace: "".into(), name: Arc::clone(peer.namespace()) };
     view.namespace(&name).map(|namespace| &**namespace)
 }
 

@@ -45,13 +45,16 @@ pub struct Signature {
     pub atoms: Vec<AtomId>,
     /// Its named ports that rulesets ask for: number of the name, protocol, port.
     pub named: Vec<(u32, Protocol, u16)>,
+    /// Its ports that stand for others: protocol, the port that rules are about, the one that packets
+    /// have. What the first is allowed, the second is too.
+    pub stands_for: Vec<(Protocol, u16, u16)>,
 }
 
 impl Signature {
     /// Matched by nothing?
     #[must_use]
     pub const fn is_world(&self) -> bool {
-        self.atoms.is_empty() && self.named.is_empty()
+        self.atoms.is_empty() && self.named.is_empty() && self.stands_for.is_empty()
     }
 }
 
@@ -105,6 +108,14 @@ impl Ruleset {
                 }
             }
         }
+        for (protocol, listens, asked) in &signature.stands_for {
+            let within = |(known, first, last): &(Protocol, u16, u16)| {
+                known == protocol && (*first..=*last).contains(listens)
+            };
+            if ranges.iter().any(within) {
+                ranges.insert((*protocol, *asked, *asked));
+            }
+        }
         Allowed { anything: false, ranges: merged(ranges) }
     }
 }
@@ -147,7 +158,16 @@ mod tests {
             ],
         };
         let of = |atoms: &[AtomId], named: &[(u32, Protocol, u16)]| {
-            let signature = Signature { atoms: atoms.to_vec(), named: named.to_vec() };
+            let stands_for = vec![(Protocol::Tcp, 85, 8_053), (Protocol::Udp, 85, 8_053)];
+            let signature =
+                Signature { atoms: atoms.to_vec(), named: named.to_vec(), ..Signature::default() };
+            let behind = Signature { stands_for, ..signature.clone() };
+            let mut wanted = ruleset.allowed(&signature);
+            if wanted.holds(Some((Protocol::Tcp, 85))) && !wanted.anything {
+                let at = wanted.ranges.partition_point(|one| *one < (Protocol::Tcp, 8_053, 0));
+                wanted.ranges.insert(at, (Protocol::Tcp, 8_053, 8_053));
+            }
+            assert_eq!(ruleset.allowed(&behind), wanted, "as the port that it stands for");
             ruleset.allowed(&signature)
         };
         let tcp = |first, last| (Protocol::Tcp, first, last);

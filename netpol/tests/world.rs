@@ -36,7 +36,7 @@ proptest! {
                 }
             }
             // From scratch, over empty maps: the same verdicts.
-            let plan = PolicyPlan::from_scratch(&cluster.store.view());
+            let plan = PolicyPlan::from_scratch(&cluster.store.view(), Some(&dns_name()));
             let delta = PolicyDelta {
                 peers: questions().iter().map(|(_, peer, _)| *peer).collect(),
                 pods: true,

@@ -106,7 +106,9 @@ pub(super) fn start(
     let (dns, serving) =
         dns.map_or((None, None), |(dns, serving)| (Some(Runner::new(dns)), Some(serving)));
     let policies = opened.policy.as_ref().map(LiveMaps::reader);
-    let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), at_pods)).transpose()?;
+    let own_dns = config.dns.as_ref().map(|dns| dns.service.clone());
+    let policy = opened.policy.map(|maps| Policy::new(Box::new(maps), at_pods, own_dns));
+    let policy = policy.transpose()?;
     let packets = match opened.packets {
         Some(maps) => {
             Some(packets::build(maps, at_node, &metrics.packets, &mut |name, sweeper| {

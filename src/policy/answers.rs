@@ -78,10 +78,10 @@ pub struct Judge<'a> {
 pub struct Planned(PolicyPlan);
 
 impl Planned {
-    /// From what is known.
+    /// From what is known. `dns`: the Service at whose addresses nodes answer DNS themselves.
     #[must_use]
-    pub fn of(view: &View<'_>) -> Self {
-        Self(PolicyPlan::from_scratch(view))
+    pub fn of(view: &View<'_>, dns: Option<&ObjectName>) -> Self {
+        Self(PolicyPlan::from_scratch(view, dns))
     }
 
     /// A judge that knows no kernel.

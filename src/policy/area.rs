@@ -41,6 +41,9 @@ impl PolicyKernel for towpath_ebpf::LiveMaps<PolicyImage> {
 /// NetworkPolicy: what this node wants enforced, and what the kernel holds of it.
 pub struct Policy {
     kernel: Box<dyn PolicyKernel>,
+    needs: Vec<Stream>,
+    /// The Service at whose addresses this node answers DNS itself.
+    dns: Option<ObjectName>,
     plan: PolicyPlan,
     layout: PolicyLayout,
     bindings: Bindings,
@@ -59,20 +62,25 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Over what the kernel holds now, and has in force at devices.
+    /// Over what the kernel holds now, and has in force at devices. `dns`: the Service at whose
+    /// addresses this node answers DNS itself, if it does; then Services are needed too.
     ///
     /// # Errors
     /// When the kernel cannot be read.
     pub fn new(
         mut kernel: Box<dyn PolicyKernel>,
         attachments: Attachments,
+        dns: Option<ObjectName>,
     ) -> Result<Self, KernelError> {
         let image = kernel.read()?;
         let (pods, peers) = (image.pods.len(), image.peers.len());
         tracing::info!(pods, peers, "what the kernel holds of policies was adopted");
         let bindings = Bindings::new();
+        let services = dns.is_some().then_some(Stream::all(Kind::Service));
         Ok(Self {
             kernel,
+            needs: NEEDS.iter().cloned().chain(services).collect(),
+            dns,
             plan: PolicyPlan::default(),
             layout: PolicyLayout::adopt(image),
             bindings,
@@ -182,7 +190,7 @@ impl Area for Policy {
     const NAME: &'static str = "policy";
 
     fn needs(&self) -> &[Stream] {
-        &NEEDS
+        &self.needs
     }
 
     fn attachments(&self) -> Attachments {
@@ -200,7 +208,7 @@ impl Area for Policy {
             let delta = self.plan.update(view, changes);
             self.delta.absorb(delta);
         } else {
-            self.plan = PolicyPlan::from_scratch(view);
+            self.plan = PolicyPlan::from_scratch(view, self.dns.as_ref());
             self.delta.absorb(self.plan.everything());
             let (policies, atoms) = (view.network_policies().len(), self.plan.atoms());
             tracing::info!(policies, atoms, "everything was listed: policies planned");
@@ -242,7 +250,7 @@ impl Area for Policy {
 
     fn repair(&mut self, view: &View<'_>, _clock: &dyn Clock) -> Result<(), Failure> {
         let image = self.kernel.read().map_err(|error| Failure(error.to_string()))?;
-        self.plan = PolicyPlan::from_scratch(view);
+        self.plan = PolicyPlan::from_scratch(view, self.dns.as_ref());
         self.layout = PolicyLayout::adopt(image);
         self.delta = self.plan.everything();
         self.bind(view);

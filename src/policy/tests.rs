@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use towpath_image::{
     Applied, Attachments, Batch, FakeKernel, Kernel, KernelError, PolicyCapacities, PolicyImage,
     PolicyOp,
-    datapath::policy::{DeviceWord, Direction, DirectionWord, PolicyCounters},
+    datapath::{
+        decide::forward,
+        policy::{DeviceWord, Direction, DirectionWord, PolicyCounters},
+    },
 };
 use towpath_model::{Code, Event, Kind, ObjectName, Protocol, Store, Stream, decode};
 
@@ -60,26 +63,27 @@ struct Daemon {
 
 impl Daemon {
     fn over(maps: &Maps) -> Self {
-        let area = Policy::new(Box::new(maps.clone()), Attachments::new()).unwrap();
+        let dns = Some(ObjectName::new("kube-system", "kube-dns"));
+        let area = Policy::new(Box::new(maps.clone()), Attachments::new(), dns).unwrap();
         Self { store: Store::new("n"), area, clock: ManualClock::default() }
     }
 
     /// A list of every kind that is needed.
     fn lists(&mut self, objects: &[(Kind, Value)]) -> Planned {
-        for stream in &NEEDS {
+        for stream in self.area.needs().to_vec() {
             self.store.feed(Event::Init(stream.clone()));
             for (_, object) in objects.iter().filter(|(kind, _)| *kind == stream.kind) {
                 let decoded = decode(stream.kind, object.to_string().as_bytes()).unwrap();
                 self.store.feed(Event::Apply(decoded));
             }
-            self.store.feed(Event::InitDone(stream.clone()));
+            self.store.feed(Event::InitDone(stream));
         }
         self.turn()
     }
 
     fn turn(&mut self) -> Planned {
         let (view, changes) = self.store.commit();
-        let synced = view.synced(&NEEDS).unwrap();
+        let synced = view.synced(self.area.needs()).unwrap();
         let planned = self.area.plan(&view, &changes, &synced, &self.clock);
         for _ in 0..6 {
             assert_eq!(self.area.publish(&synced, &self.clock).failure, None);
@@ -208,4 +212,47 @@ fn where_the_maps_say_something_else_it_cannot_be_told() {
     held.devices.clear();
     let told = hop(&held, Direction::Egress);
     assert!(told.outcome == Outcome::Unknown && told.why.contains("TP7002"), "{}", told.why);
+}
+
+#[test]
+fn where_this_node_answers_dns_its_address_is_judged_as_the_services_pods() {
+    let maps = Maps::new();
+    let mut objects = pods(1);
+    let to = json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } },
+                      "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } } }]);
+    let spec = json!({ "podSelector": {}, "policyTypes": ["Egress"],
+        "egress": [{ "to": to, "ports": [{ "port": 53, "protocol": "UDP" }] }] });
+    let policy = json!({ "metadata": { "namespace": "d", "name": "dns" }, "spec": spec });
+    objects.push((Kind::NetworkPolicy, policy));
+    objects.push((Kind::Namespace, json!({ "metadata": { "name": "kube-system" } })));
+    let service = |address: &str| {
+        json!({ "metadata": { "namespace": "kube-system", "name": "kube-dns" },
+            "spec": { "clusterIP": address, "clusterIPs": [address],
+                "selector": { "k8s-app": "kube-dns" },
+                "ports": [{ "name": "dns", "protocol": "UDP", "port": 53, "targetPort": 53 }] } })
+    };
+    let mut daemon = Daemon::over(&maps);
+    let other = json!({ "metadata": { "namespace": "d", "name": "web" },
+        "spec": { "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+            "selector": { "k8s-app": "kube-dns" }, "ports": [{ "port": 53, "protocol": "UDP" }] } });
+    objects.push((Kind::Service, service("10.96.0.10")));
+    objects.push((Kind::Service, other));
+    daemon.lists(&objects);
+    let passes = |address: &str, port: u16| {
+        let held = maps.lock().image.clone();
+        let pod = held.pods.values().next().unwrap();
+        let peer = address.parse::<std::net::IpAddr>().unwrap().into();
+        forward(&held, pod.word(Direction::Egress), &peer, 17, Some(port.to_be())).passes()
+    };
+    assert!(passes("10.96.0.10", 53), "where DNS is answered");
+    assert!(!passes("10.96.0.10", 54) && !passes("10.96.0.9", 53), "and nothing else");
+    let decoded = decode(Kind::Service, service("10.96.0.11").to_string().as_bytes()).unwrap();
+    daemon.store.feed(Event::Apply(decoded));
+    daemon.turn();
+    assert!(passes("10.96.0.11", 53) && !passes("10.96.0.10", 53), "the address moved");
+    // Pods have the address in their resolv.conf as long as they live.
+    let name = ObjectName::new("kube-system", "kube-dns");
+    daemon.store.feed(Event::Delete(Kind::Service, name));
+    daemon.turn();
+    assert!(passes("10.96.0.11", 53));
 }

@@ -7,7 +7,10 @@ use std::{
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use towpath_testbed::{Host, objects::slice};
+use towpath_testbed::{
+    Host,
+    objects::{network_policy, pod, slice},
+};
 
 use crate::support::{Bed, service};
 
@@ -16,6 +19,10 @@ const VIP: &str = "10.96.0.10";
 
 /// A bed whose first node answers DNS itself; the Service has no endpoint.
 fn bed() -> Bed {
+    bed_with("dns: on")
+}
+
+fn bed_with(features: &str) -> Bed {
     let mut bed = Bed::new();
     for name in ["default", "kube-system"] {
         let namespace =
@@ -26,11 +33,13 @@ fn bed() -> Bed {
         { "name": "dns", "protocol": "UDP", "port": 53 },
         { "name": "dns-tcp", "protocol": "TCP", "port": 53 },
     ]);
-    let mut dns = service("kube-dns", VIP, json!({ "ports": ports }));
+    let selector = json!({ "k8s-app": "kube-dns" });
+    let mut dns = service("kube-dns", VIP, json!({ "ports": ports, "selector": selector }));
     dns["metadata"]["namespace"] = "kube-system".into();
     bed.api.put(dns).unwrap();
     bed.api.put(service("web", "10.96.7.1", json!({}))).unwrap();
-    std::fs::write(bed.config(), "features: {dns: on}\ndns: {upstreams: ['192.0.2.1']}\n").unwrap();
+    let config = format!("features: {{{features}}}\ndns: {{upstreams: ['192.0.2.1']}}\n");
+    std::fs::write(bed.config(), config).unwrap();
     bed.kill(0);
     bed.start(0);
     bed.ready(0);
@@ -88,6 +97,46 @@ fn pods_resolve_names_of_the_cluster_on_their_own_node() {
     bed.api.put(slice("db", false, &[("t", "TCP", 80)], &[bed.at(0, 2)])).unwrap();
     let second = bed.cluster.pod(0, 2).v4().to_string();
     resolves(&bed, "db", &second);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_policy_that_allows_the_pods_of_dns_allows_the_nodes_own_server() {
+    let bed = bed_with("dns: on, networkPolicy: on");
+    let host = bed.cluster.pod(0, 0);
+    let node = &bed.cluster.nodes[0].host.name;
+    bed.api.put(pod(host, node, "default", "client", &json!({}))).unwrap();
+    // One question, which waits for a second.
+    let asked = |options: &str| resolve(&bed, 0, "web.default.svc.cluster.local.", options);
+    let becomes = |what: &str, wanted: &str| {
+        let udp = "timeout:1 attempts:1";
+        bed.until(&format!("{what}: {wanted:?}"), || asked(udp) == wanted);
+        // The resolver's time-out is none of a connection that is not answered.
+        if !wanted.is_empty() {
+            let tcp = format!("{udp} use-vc");
+            assert_eq!(asked(&tcp), wanted, "{what}, over TCP");
+        }
+    };
+    let allow = |to: &serde_json::Value| {
+        let ports = json!([{ "port": 53, "protocol": "UDP" }, { "port": 53, "protocol": "TCP" }]);
+        let spec = json!({ "podSelector": {}, "policyTypes": ["Egress"],
+            "egress": [{ "to": [to], "ports": ports }] });
+        bed.api.put(network_policy("default", "dns", &spec)).unwrap();
+    };
+    let pods = |app: &str| {
+        let namespace = json!({ "kubernetes.io/metadata.name": "kube-system" });
+        json!({ "namespaceSelector": { "matchLabels": namespace },
+            "podSelector": { "matchLabels": { "k8s-app": app } } })
+    };
+    becomes("without a policy", "10.96.7.1");
+    allow(&pods("other"));
+    becomes("a policy that allows other pods", "");
+    allow(&pods("kube-dns"));
+    becomes("one that allows the pods of DNS", "10.96.7.1");
+    allow(&json!({ "ipBlock": { "cidr": "10.96.0.11/32" } }));
+    becomes("one that allows another address", "");
+    allow(&json!({ "ipBlock": { "cidr": format!("{VIP}/32") } }));
+    becomes("one that allows the address of DNS", "10.96.7.1");
 }
 
 #[test]

@@ -206,8 +206,8 @@ mod tests {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     // Either may lose to the other thread.
-                    let _ = fs::create_dir(&path);
-                    let _ = fs::remove_dir(&path);
+                    let _made = fs::create_dir(&path);
+                    let _removed = fs::remove_dir(&path);
                 }
             });
             let failed: Vec<_> = (0..20_000).filter_map(|_| create(&path).err()).collect();

@@ -12,7 +12,7 @@ mod selectors;
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use rules::{Verdict, Why, judge};
 
@@ -25,6 +25,8 @@ pub struct World {
     pub pods: Vec<Value>,
     /// NetworkPolicies of the whole cluster.
     pub policies: Vec<Value>,
+    /// The Service at whose addresses nodes answer DNS themselves: those are what its pods are.
+    pub dns: Option<Value>,
 }
 
 /// Which end of a connection is judged.
@@ -67,15 +69,43 @@ impl World {
 
     /// The pod that has an address: not one of the node's network, not one that has ended. Of two,
     /// the one that stays (no deletion timestamp), then the ready one, then the later name.
-    pub(crate) fn pod_at(&self, ip: IpAddr) -> Option<&Value> {
+    pub(crate) fn pod_at(&self, ip: IpAddr) -> Option<Value> {
         let has = |pod: &&Value| {
             pod["spec"]["hostNetwork"] != true && !has_ended(pod) && addresses(pod).contains(&ip)
         };
-        self.pods.iter().filter(has).max_by_key(|pod| {
+        let pod = self.pods.iter().filter(has).max_by_key(|pod| {
             let stays = pod["metadata"]["deletionTimestamp"].is_null();
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
             (stays, is_ready(pod), (namespace_of(pod), name))
-        })
+        });
+        pod.cloned().or_else(|| self.dns_at(ip))
+    }
+
+    /// The DNS Service, where this is an address of it.
+    pub(crate) fn service_at(&self, ip: IpAddr) -> Option<&Value> {
+        let listed = |service: &&Value| {
+            let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
+            all.filter_map(|text| text.as_str()?.parse().ok()).any(|one: IpAddr| one == ip)
+        };
+        self.dns.as_ref().filter(listed)
+    }
+
+    /// A pod that the DNS Service would select, with the ports that it would have names for.
+    fn dns_at(&self, ip: IpAddr) -> Option<Value> {
+        let service = self.service_at(ip)?;
+        let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
+        let named = ports.into_iter().filter(|port| port["targetPort"].is_string()).map(|port| {
+            json!({ "name": port["targetPort"], "containerPort": port["port"],
+                "protocol": port["protocol"] })
+        });
+        let labels = match &service["spec"]["selector"] {
+            Value::Null => json!({ "k8s-app": "kube-dns" }),
+            selector => selector.clone(),
+        };
+        Some(json!({
+            "metadata": { "namespace": namespace_of(service), "labels": labels },
+            "spec": { "containers": [{ "ports": named.collect::<Vec<_>>() }] },
+        }))
     }
 }
 

@@ -107,11 +107,11 @@ fn is_peer(world: &World, own: &str, peer: &Value, ip: IpAddr) -> bool {
         (None, namespaces, pods) => {
             let Some(pod) = world.pod_at(ip) else { return false };
             let in_namespace = match namespaces {
-                None => namespace_of(pod) == own,
-                Some(selector) => namespace_labels(world, namespace_of(pod))
+                None => namespace_of(&pod) == own,
+                Some(selector) => namespace_labels(world, namespace_of(&pod))
                     .is_some_and(|labels| selectors::matches(selector, &labels)),
             };
-            in_namespace && pods.is_none_or(|selector| selectors::matches(selector, &labels(pod)))
+            in_namespace && pods.is_none_or(|selector| selectors::matches(selector, &labels(&pod)))
         }
     }
 }
@@ -135,7 +135,28 @@ fn is_port(world: &World, probe: &Probe<'_>, pod: &Value, entry: &Value) -> bool
     if wanted != protocol {
         return false;
     }
-    let number = i64::from(number);
+    let mut numbers = vec![i64::from(number)];
+    // Nothing begins a connection at such an address: of what comes in it does not matter.
+    if let Some(service) = world.service_at(probe.peer) {
+        numbers.extend(behind(service, protocol, number));
+    }
+    numbers.into_iter().any(|number| is_number(world, probe, pod, entry, (protocol, number)))
+}
+
+/// The number of the port that pods of a Service have for one of it.
+fn behind(service: &Value, protocol: &str, number: u16) -> Option<i64> {
+    let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let is = |port: &&Value| port["protocol"] == protocol && port["port"] == number;
+    ports.find(is)?["targetPort"].as_i64()
+}
+
+fn is_number(
+    world: &World,
+    probe: &Probe<'_>,
+    pod: &Value,
+    entry: &Value,
+    (protocol, number): (&str, i64),
+) -> bool {
     match (&entry["port"], &entry["endPort"]) {
         (Value::Null, Value::Null) => true,
         (Value::Number(first), Value::Null) => first.as_i64() == Some(number),
@@ -146,10 +167,10 @@ fn is_port(world: &World, probe: &Probe<'_>, pod: &Value, entry: &Value) -> bool
         (Value::String(name), Value::Null) => {
             // The destination knows what the name means: this pod, or the peer.
             let destination = match probe.direction {
-                Direction::Ingress => Some(pod),
+                Direction::Ingress => Some(pod.clone()),
                 Direction::Egress => world.pod_at(probe.peer),
             };
-            destination.is_some_and(|pod| has_port(pod, name, protocol, number))
+            destination.is_some_and(|pod| has_port(&pod, name, protocol, number))
         }
         _ => false,
     }

@@ -365,7 +365,7 @@ fn identity(key: &PodKey) -> u64 {
 /// The blocks, by the place of their addresses among the mapped ones. IPv4 addresses are inside of
 /// `::/0` there, but not in the API: a block of their own keeps them apart.
 fn regions(plan: &PolicyPlan) -> BTreeMap<BlockKey, Signature> {
-    let signature = |atoms: &Vec<u32>| Signature { atoms: atoms.clone(), named: Vec::new() };
+    let signature = |atoms: &Vec<u32>| Signature { atoms: atoms.clone(), ..Signature::default() };
     let regions = plan.blocks.regions.iter();
     let mut regions: BTreeMap<BlockKey, Signature> =
         regions.map(|(cidr, atoms)| (key_of(cidr), signature(atoms))).collect();

@@ -33,15 +33,16 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn new() -> Self {
         let mut store = Store::new(NODE);
-        for kind in [Kind::Pod, Kind::Namespace, Kind::NetworkPolicy] {
+        for kind in [Kind::Pod, Kind::Namespace, Kind::NetworkPolicy, Kind::Service] {
             store.feed(Event::Init(Stream::all(kind)));
             store.feed(Event::InitDone(Stream::all(kind)));
         }
+        let plan = PolicyPlan::from_scratch(&store.view(), Some(&dns_name()));
         let image = PolicyImage::with_capacities(PolicyCapacities::default());
         Self {
             world: World::default(),
             store,
-            plan: PolicyPlan::default(),
+            plan,
             layout: PolicyLayout::adopt(image.clone()),
             kernel: FakeKernel::over(image),
             now: 0,
@@ -152,7 +153,8 @@ pub(crate) fn questions() -> Vec<(towpath_netpol_oracle::Direction, IpAddr, Carr
         }
     }
     peers.extend(
-        ["192.0.2.1", "10.0.3.9", "2001:db8::1"].map(|text| text.parse::<IpAddr>().unwrap()),
+        ["192.0.2.1", "10.0.3.9", "2001:db8::1", "10.0.2.99", "fd00:1::63"]
+            .map(|text| text.parse::<IpAddr>().unwrap()),
     );
     let mut carried = vec![Carried::Other, Carried::Port("SCTP", 80)];
     for port in PORTS {
@@ -167,6 +169,26 @@ pub(crate) fn questions() -> Vec<(towpath_netpol_oracle::Direction, IpAddr, Carr
         }
     }
     all
+}
+
+pub(crate) fn dns_name() -> ObjectName {
+    ObjectName::new("y", "kube-dns")
+}
+
+/// The Service of DNS: pods of which label, and which ports they have for 80 and 79.
+pub(crate) fn dns(label: u8, port: u8) -> Value {
+    let target = [json!(80), json!(81), json!("web"), json!(8080)][usize::from(port % 4)].clone();
+    let mut service = json!({
+        "metadata": { "namespace": "y", "name": "kube-dns" },
+        "spec": { "clusterIP": "10.0.2.99", "clusterIPs": ["10.0.2.99", "fd00:1::63"],
+            "selector": { "app": format!("v{label}") }, "ports": [
+                { "name": "a", "protocol": "UDP", "port": 80, "targetPort": target },
+                { "name": "b", "protocol": "TCP", "port": 79, "targetPort": 79 } ] },
+    });
+    if label == 0 {
+        service["spec"].as_object_mut().unwrap().remove("selector");
+    }
+    service
 }
 
 pub(crate) fn addresses(namespace: usize, pod: usize) -> [String; 2] {
@@ -281,6 +303,8 @@ pub(crate) enum Step {
     NoPod(usize, usize),
     Namespace(usize, u8),
     NoNamespace(usize),
+    /// The Service of DNS, as [`dns`] makes it.
+    Dns(u8, u8),
 }
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
@@ -292,6 +316,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..3, 0usize..4).prop_map(|(namespace, at)| Step::NoPod(namespace, at)),
         1 => (0usize..3, 0u8..4).prop_map(|(at, label)| Step::Namespace(at, label)),
         1 => (0usize..3).prop_map(Step::NoNamespace),
+        2 => (0u8..4, 0u8..4).prop_map(|(label, port)| Step::Dns(label, port)),
     ]
 }
 
@@ -306,6 +331,12 @@ impl Cluster {
             Step::NoPod(namespace, at) => self.delete(Kind::Pod, NAMESPACES[*namespace], PODS[*at]),
             Step::Namespace(at, label) => self.put(Kind::Namespace, &namespace(*at, *label)),
             Step::NoNamespace(at) => self.delete(Kind::Namespace, "", NAMESPACES[*at]),
+            Step::Dns(label, port) => {
+                let service = dns(*label, *port);
+                let decoded = decode(Kind::Service, service.to_string().as_bytes()).unwrap();
+                self.store.feed(Event::Apply(decoded));
+                self.world.dns = Some(service);
+            }
         }
     }
 
@@ -318,6 +349,7 @@ impl Cluster {
                 cluster.put(Kind::Pod, &pod(at, number, (label, label, 0)));
             }
         }
+        cluster.take(&Step::Dns(1, 1));
         cluster
     }
 }

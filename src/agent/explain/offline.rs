@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use towpath_model::{Kind, Problem, Store, Stream};
+use towpath_model::{Event, Kind, NodeFact, ObjectName, Problem, Store, Stream};
 
 use super::{HOST, answer, party::World};
 use crate::{
@@ -49,10 +49,12 @@ pub fn explain_manifests(
         // Nothing is asked again: what is there was read.
         let _relist = store.feed(event);
     }
+    let own_dns = ObjectName::new("kube-system", "kube-dns");
+    store.feed(Event::Local(NodeFact::AnswersDns(Some(own_dns.clone()))));
     let (view, _changes) = store.commit();
     let services = services::Planned::of(&view, ProxyConfig::default());
-    let policies = policy::Planned::of(&view);
     let names = Names::of(&view, DOMAIN);
+    let policies = policy::Planned::of(&view, Some(&own_dns));
     let world = World {
         view,
         router: services.router(view),

@@ -196,7 +196,8 @@ fn a_pod_that_may_not_ask_dns_has_no_address_to_connect_to() {
                 egress: [{ to: [{ podSelector: {} }] }] }";
     let rows: &[Row] = &[
         ("web", "api", Passes, "10.1.1.2:8080"),
-        ("web", "kube-dns.kube-system:53/udp", Passes, "10.1.1.5:53"),
+        // This node answers itself; endpoints are asked where it does not.
+        ("web", "kube-dns.kube-system:53/udp", Passes, "it arrives at 10.96.0.53:53"),
     ];
     table(&text, rows);
     text += &policy("shop", "only", only);
@@ -208,6 +209,17 @@ fn a_pod_that_may_not_ask_dns_has_no_address_to_connect_to() {
             "the cluster's DNS (kube-system/kube-dns) cannot be asked: egress of pod shop/web",
         ),
         ("web", "10.96.0.9:80", Passes, "10.1.1.2:8080"),
+    ];
+    table(&text, rows);
+    // Rules that allow the Service's pods allow its address.
+    let dns = "{ podSelector: { matchLabels: { app: web } }, policyTypes: [Egress], \
+                egress: [{ to: [{ namespaceSelector: {}, podSelector: { matchLabels: { app: dns } } }], \
+                ports: [{ port: 53, protocol: UDP }] }] }";
+    text += &policy("shop", "dns", dns);
+    let rows: &[Row] = &[
+        ("web", "api", Passes, "10.1.1.2:8080"),
+        ("web", "kube-dns.kube-system:53/udp", Passes, "it arrives at 10.96.0.53:53"),
+        ("shop/db", "10.96.0.53:53/udp", Passes, "it arrives at 10.96.0.53:53"),
     ];
     table(&text, rows);
 }
