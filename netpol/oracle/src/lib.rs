@@ -7,12 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod dns;
 mod rules;
 mod selectors;
 
 use std::net::IpAddr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use rules::{Verdict, Why, judge};
 
@@ -79,33 +80,6 @@ impl World {
             (stays, is_ready(pod), (namespace_of(pod), name))
         });
         pod.cloned().or_else(|| self.dns_at(ip))
-    }
-
-    /// The DNS Service, where this is an address of it.
-    pub(crate) fn service_at(&self, ip: IpAddr) -> Option<&Value> {
-        let listed = |service: &&Value| {
-            let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-            all.filter_map(|text| text.as_str()?.parse().ok()).any(|one: IpAddr| one == ip)
-        };
-        self.dns.as_ref().filter(listed)
-    }
-
-    /// A pod that the DNS Service would select, with the ports that it would have names for.
-    fn dns_at(&self, ip: IpAddr) -> Option<Value> {
-        let service = self.service_at(ip)?;
-        let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
-        let named = ports.into_iter().filter(|port| port["targetPort"].is_string()).map(|port| {
-            json!({ "name": port["targetPort"], "containerPort": port["port"],
-                "protocol": port["protocol"] })
-        });
-        let labels = match &service["spec"]["selector"] {
-            Value::Null => json!({ "k8s-app": "kube-dns" }),
-            selector => selector.clone(),
-        };
-        Some(json!({
-            "metadata": { "namespace": namespace_of(service), "labels": labels },
-            "spec": { "containers": [{ "ports": named.collect::<Vec<_>>() }] },
-        }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use crate::{Carried, Direction, Probe, World, blocks, has_ended, namespace_of, selectors};
+use crate::{Carried, Direction, Probe, World, blocks, dns, has_ended, namespace_of, selectors};
 
 /// The answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,16 +138,9 @@ fn is_port(world: &World, probe: &Probe<'_>, pod: &Value, entry: &Value) -> bool
     let mut numbers = vec![i64::from(number)];
     // Nothing begins a connection at such an address: of what comes in it does not matter.
     if let Some(service) = world.service_at(probe.peer) {
-        numbers.extend(behind(service, protocol, number));
+        numbers.extend(dns::behind(service, protocol, number));
     }
     numbers.into_iter().any(|number| is_number(world, probe, pod, entry, (protocol, number)))
-}
-
-/// The number of the port that pods of a Service have for one of it.
-fn behind(service: &Value, protocol: &str, number: u16) -> Option<i64> {
-    let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let is = |port: &&Value| port["protocol"] == protocol && port["port"] == number;
-    ports.find(is)?["targetPort"].as_i64()
 }
 
 fn is_number(
