@@ -102,6 +102,9 @@ codes! {
     NothingToAllocate 2014 "No address or port is left to allocate."
         "The object has no address or port. Write one into it, or delete objects that are not \
          needed."
+    ManifestNotKept 2015 "What a file of manifests holds cannot be kept over a restart."
+        "What is in force stays. A daemon that starts while the file is broken takes away what the \
+         file brought: make room in the run directory, or make it writable."
 
     ServiceNotServed 3001 "A Service, or a part of it, asks for what is not served."
         "Everything else of the Service is served. The text says which part is not, and what to \

@@ -36,13 +36,27 @@ pub(super) const WRITER_MAX: Duration = Duration::from_secs(10);
 
 /// What tells one version of a file from the next. The change time is part of it: a file that was
 /// made readable, or was moved here, may have kept its modification time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Stamp {
     inode: u64,
     length: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
+
+impl Stamp {
+    fn of(found: &fs::Metadata) -> Self {
+        Self {
+            inode: found.ino(),
+            length: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+/// Directories, by device and inode.
+type Directories = BTreeMap<PathBuf, (u64, u64)>;
 
 /// A file as it was read.
 #[derive(Debug, Default)]
@@ -80,8 +94,8 @@ pub(super) enum Scan {
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
-    /// Device and inode of the directory that was read.
-    was: Option<(u64, u64)>,
+    /// The directories that were read.
+    was: Directories,
     kept: Kept,
     /// Copies of files that went while no daemon ran are gone.
     swept: bool,
@@ -91,19 +105,22 @@ pub(super) struct Files {
     kinds: BTreeSet<Kind>,
     /// What there is too much of.
     beyond: Vec<Problem>,
+    /// Why the file that was read last could not be kept over a restart.
+    unkept: Option<Problem>,
 }
 
 impl Files {
     pub(super) const fn new(dir: PathBuf, kept: Kept) -> Self {
         Self {
             dir,
-            was: None,
+            was: Directories::new(),
             kept,
             swept: false,
             known: BTreeMap::new(),
             problem: None,
             kinds: BTreeSet::new(),
             beyond: Vec::new(),
+            unkept: None,
         }
     }
 
@@ -131,7 +148,7 @@ impl Files {
             let known = self.problem.replace(problem(&self.dir, &wrong.why, &wrong.action));
             return if known.is_some() { Scan::Same } else { Scan::Read { more: false } };
         }
-        self.was = found.own;
+        self.was = std::mem::take(&mut found.directories);
         let mended = self.problem.take().is_some();
         self.beyond = found.beyond(&self.dir);
         let (ready, unsettled) = self.changes(&found.files, now, written);
@@ -157,7 +174,8 @@ impl Files {
             let first = known.stamp.is_none();
             let (documents, problem) = match result {
                 Ok(documents) => {
-                    self.kept.keep(&path, &documents);
+                    let kept = self.kept.keep(&path, &documents);
+                    self.unkept = kept.err().map(|error| not_kept(&path, &error));
                     (Some(documents), None)
                 }
                 Err(wrong) => {
@@ -184,15 +202,25 @@ impl Files {
                 action: "make it readable again; what it last held stays in force".to_owned(),
             });
         }
+        let unmounted = self.was.iter().find(|(dir, id)| {
+            let is_another = found.directories.get(*dir).is_some_and(|now| now != *id);
+            is_another && self.held(dir) && !found.files.keys().any(|path| path.starts_with(dir))
+        });
         // An unmounted directory is there, and empty. One that was replaced on purpose holds a file.
-        let another = self.was.is_some() && self.was != found.own;
-        let held = self.known.values().any(|known| known.stamp.is_some());
-        (another && held && found.files.is_empty()).then(|| Wrong {
-            why: "is another directory than before, and holds no manifest".to_owned(),
-            action: "mount it again, or put a file there, which may be empty; what it last held \
+        unmounted.map(|(dir, _)| Wrong {
+            why: format!(
+                "{} is another directory than before, and holds no manifest",
+                dir.display()
+            ),
+            action: "mount it again, or put a file there, which may be empty; what was last read \
                      stays in force"
                 .to_owned(),
         })
+    }
+
+    /// Is something known of a file below?
+    fn held(&self, dir: &Path) -> bool {
+        self.known.iter().any(|(path, known)| known.stamp.is_some() && path.starts_with(dir))
     }
 
     /// What may be read now, and since when the oldest change has waited that may not.
@@ -242,7 +270,7 @@ impl Files {
     /// What could not be read.
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
         let files = self.known.values().filter_map(|known| known.problem.as_ref());
-        self.problem.iter().chain(&self.beyond).chain(files)
+        self.problem.iter().chain(&self.unkept).chain(&self.beyond).chain(files)
     }
 }
 
@@ -250,10 +278,9 @@ impl Files {
 #[derive(Default)]
 struct Found {
     files: BTreeMap<PathBuf, Stamp>,
-    /// Device and inode of the first directory.
-    own: Option<(u64, u64)>,
+    directories: Directories,
     /// Device and inode of the directories that were looked at: links may lead in circles.
-    directories: HashSet<(u64, u64)>,
+    looked_at: HashSet<(u64, u64)>,
     /// Files and directories beyond what is looked at: the first of each.
     first_beyond: [Option<PathBuf>; 2],
 }
@@ -263,15 +290,15 @@ impl Found {
     fn list(&mut self, dir: &Path) -> io::Result<()> {
         let own = fs::metadata(dir)?;
         let own = (own.dev(), own.ino());
-        self.own.get_or_insert(own);
-        if self.directories.contains(&own) {
+        if self.looked_at.contains(&own) {
             return Ok(());
         }
-        if self.directories.len() == DIRECTORIES_MAX {
+        if self.looked_at.len() == DIRECTORIES_MAX {
             self.first_beyond[1].get_or_insert_with(|| dir.to_owned());
             return Ok(());
         }
-        self.directories.insert(own);
+        self.looked_at.insert(own);
+        self.directories.insert(dir.to_owned(), own);
         let mut entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
         entries.sort_by_key(fs::DirEntry::path);
         for entry in entries {
@@ -280,21 +307,22 @@ impl Found {
             if name.starts_with(['.', '#']) || name.ends_with('~') {
                 continue;
             }
-            // Follows links: a ConfigMap's files are links to links.
-            let Ok(metadata) = fs::metadata(&path) else { continue };
-            if metadata.is_dir() {
-                self.list(&path)?;
-            } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
+            // Follows links: a ConfigMap's files are links to links. What is there and leads nowhere is
+            // not gone: reading it says why it cannot be read.
+            let stamp = match fs::metadata(&path) {
+                Ok(found) if found.is_dir() => {
+                    self.list(&path)?;
+                    continue;
+                }
+                Ok(found) => Stamp::of(&found),
+                Err(_) if fs::symlink_metadata(&path).is_ok() => Stamp::default(),
+                Err(_gone) => continue,
+            };
+            if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
                 if self.files.len() == FILES_MAX {
                     self.first_beyond[0].get_or_insert(path);
                     continue;
                 }
-                let stamp = Stamp {
-                    inode: metadata.ino(),
-                    length: metadata.len(),
-                    modified: (metadata.mtime(), metadata.mtime_nsec()),
-                    changed: (metadata.ctime(), metadata.ctime_nsec()),
-                };
                 self.files.insert(path, stamp);
             }
         }
@@ -376,6 +404,15 @@ fn what_matters(document: Value, wanted: &BTreeSet<Kind>) -> Option<Value> {
             }))
         }
     }
+}
+
+fn not_kept(path: &Path, error: &io::Error) -> Problem {
+    let why = format!(
+        "what it holds cannot be kept over a restart ({error}): a daemon that starts while the file is \
+         broken takes away what the file brought"
+    );
+    let action = "make room in the run directory, or make it writable";
+    Problem::new(Code::ManifestNotKept, None, &path.display().to_string(), &why, action)
 }
 
 /// A problem of a file.

@@ -67,16 +67,12 @@ impl Kept {
     }
 
     /// What the file holds now, but for Secrets: no key is ever written to the disk.
-    pub(super) fn keep(&self, path: &Path, documents: &[Value]) {
-        let Some(file) = self.file(path) else { return };
+    pub(super) fn keep(&self, path: &Path, documents: &[Value]) -> io::Result<()> {
+        let Some(file) = self.file(path) else { return Ok(()) };
         let open = documents.iter().filter(|document| document["kind"] != "Secret");
         let copy = Copy { path: path.to_owned(), documents: open.cloned().collect() };
-        let kept = serde_json::to_vec(&copy)
-            .map_err(io::Error::other)
-            .and_then(|text| state_file::write(&file, &text));
-        if let Err(error) = kept {
-            tracing::warn!(path = %path.display(), %error, "cannot be kept over a restart");
-        }
+        let text = serde_json::to_vec(&copy).map_err(io::Error::other)?;
+        state_file::write(&file, &text)
     }
 
     /// These files are all there are. Copies of others are of files that went while no daemon ran: a

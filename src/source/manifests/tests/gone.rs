@@ -127,3 +127,65 @@ async fn the_copy_of_a_file_that_went_while_no_daemon_ran_brings_nothing_back() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_link_that_leads_nowhere_any_more_keeps_what_it_led_to() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (path, real) = (dir.path().join("web.yaml"), run.path().join("real.yaml"));
+    fs::write(&real, SERVICE).unwrap();
+    std::os::unix::fs::symlink(&real, &path).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("one endpoint", |s, _| endpoints(s, "web") == 1).await;
+    let away = run.path().join("away.yaml");
+    fs::rename(&real, &away).unwrap();
+    bed.until("a problem, and the endpoint", |s, problems| {
+        endpoints(s, "web") == 1 && problems.iter().any(|p| p.contains("web.yaml"))
+    })
+    .await;
+    // Also a daemon that starts now.
+    drop(bed);
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("the endpoint as it was", |s, _| endpoints(s, "web") == 1).await;
+    fs::rename(&away, &real).unwrap();
+    bed.until("no problem", |s, problems| endpoints(s, "web") == 1 && problems.is_empty()).await;
+    fs::remove_file(&path).unwrap();
+    bed.until("nothing: the link itself is gone", |s, _| ip(s, "web").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_directory_below_that_is_unmounted_keeps_what_it_held() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let below = dir.path().join("shop");
+    fs::create_dir(&below).unwrap();
+    fs::write(below.join("web.yaml"), SERVICE).unwrap();
+    fs::write(dir.path().join("more.yaml"), SERVICE.replace("web", "api")).unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("both", |s, _| endpoints(s, "web") == 1 && endpoints(s, "api") == 1).await;
+    let mounted = run.path().join("mounted");
+    fs::rename(&below, &mounted).unwrap();
+    fs::create_dir(&below).unwrap();
+    bed.until("a problem, and both", |s, problems| {
+        let said = |p: &String| p.contains("shop is another directory than before");
+        endpoints(s, "web") == 1 && endpoints(s, "api") == 1 && problems.iter().any(said)
+    })
+    .await;
+    // One that was replaced on purpose holds a file; one that is gone is gone.
+    fs::write(below.join("empty.yaml"), "").unwrap();
+    bed.until("one of them", |s, problems| {
+        ip(s, "web").is_none() && endpoints(s, "api") == 1 && problems.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_over_a_restart_is_a_problem() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("web.yaml"), SERVICE).unwrap();
+    fs::write(run.path().join("manifests"), "not a directory").unwrap();
+    let mut bed = Bed::start(dir.path(), run.path());
+    bed.until("one endpoint, and a problem", |s, problems| {
+        let said = |p: &String| p.contains("cannot be kept over a restart");
+        endpoints(s, "web") == 1 && problems.iter().any(said)
+    })
+    .await;
+}
