@@ -8,8 +8,6 @@ use towpath_model::{
     service::Cidr,
 };
 
-use crate::peer::Peer;
-
 /// Number of an atom: the same for the same content as long as any ruleset uses it.
 pub type AtomId = u32;
 
@@ -61,16 +59,17 @@ impl Atom {
         }
     }
 
-    /// Does it select this peer? A namespace that is not known is in no selection.
-    pub(crate) fn selects(&self, peer: &impl Peer, namespace: Option<&Namespace>) -> bool {
-        let Self::Pods { scope, pods } = self else { return false };
-        let in_scope = match scope {
-            Scope::Own(name) => name == peer.namespace(),
+    /// Whom it selects of this namespace; `None`: none of it. A namespace that is not known is in no
+    /// selection.
+    pub(crate) fn about(&self, name: &str, namespace: Option<&Namespace>) -> Option<&Selector> {
+        let Self::Pods { scope, pods } = self else { return None };
+        let is_in_scope = match scope {
+            Scope::Own(own) => **own == *name,
             Scope::Matching(selector) => {
                 namespace.is_some_and(|namespace| selector.matches(|label| namespace.label(label)))
             }
         };
-        in_scope && pods.matches(|label| peer.label(label))
+        is_in_scope.then_some(pods)
     }
 }
 

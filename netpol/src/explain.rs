@@ -10,6 +10,7 @@ use crate::{
     Allowed, PolicyPlan, Rule, Ruleset, Signature,
     blocks::Blocks,
     compile::{Vocabulary, alone},
+    words::Words,
 };
 
 /// May this pod get (or send) this, from (or to) that address?
@@ -145,8 +146,9 @@ impl PolicyPlan {
     /// What the other end is to these words.
     fn peer(&self, view: &View<'_>, vocabulary: &Vocabulary, ip: IpAddr) -> Signature {
         let blocks = Blocks::of(vocabulary.atoms.iter());
-        let known = self.known(vocabulary, &blocks, ip, view);
-        known.unwrap_or_else(|| Signature { atoms: blocks.at(ip).to_vec(), ..Signature::default() })
+        let known = self.known(&mut Words::new(vocabulary, &blocks, view), ip);
+        let of_blocks = || Signature { atoms: blocks.at(ip).to_vec(), ..Signature::default() };
+        known.map_or_else(of_blocks, |known| (*known).clone())
     }
 }
 

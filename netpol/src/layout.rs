@@ -106,7 +106,8 @@ impl PolicyLayout {
         bindings: &Bindings,
         now: Millis,
     ) -> (Batch<PolicyOp>, Option<Refused>) {
-        self.touched.extend(delta.peers);
+        let mut delta = delta;
+        self.touched.append(&mut delta.peers);
         self.stale |= delta.pods || delta.blocks;
         self.blocks_stale |= delta.blocks;
         for number in self.retired.rested(now) {

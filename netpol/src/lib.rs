@@ -7,6 +7,7 @@
 //! order the maps are written so that every packet is judged by the old policies or by the new ones.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod atoms;
 mod blocks;
 mod compile;
@@ -15,6 +16,7 @@ mod layout;
 mod peer;
 mod plan;
 mod rulesets;
+mod words;
 
 pub use atoms::{Atom, AtomId, Scope};
 pub use explain::{Isolating, Lacks, Question, Why};

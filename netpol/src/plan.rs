@@ -10,9 +10,11 @@ use towpath_model::{Change, Changes, Namespace, NetworkPolicy, ObjectName, Pod, 
 
 use crate::{
     Atom, Ruleset, Scope, Signature,
+    addresses::Addresses,
     blocks::Blocks,
     compile::{Isolation, Vocabulary, compile},
-    peer::{OwnDns, Peer},
+    peer::OwnDns,
+    words::Words,
 };
 
 /// More namespaces than this are not watched one by one.
@@ -25,10 +27,7 @@ pub struct PolicyPlan {
     isolation: BTreeMap<ObjectName, Isolation>,
     vocabulary: Vocabulary,
     pub(crate) blocks: Blocks,
-    /// Pods that an address is said to be of.
-    owners: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
-    /// Addresses that are more than their blocks say.
-    pub(crate) peers: BTreeMap<IpAddr, Signature>,
+    pub(crate) addresses: Addresses,
     any_policy: bool,
     dns: OwnDns,
 }
@@ -47,7 +46,8 @@ pub struct PolicyDelta {
 impl PolicyDelta {
     /// Takes a later one in.
     pub fn absorb(&mut self, later: Self) {
-        self.peers.extend(later.peers);
+        let mut later = later;
+        self.peers.append(&mut later.peers);
         self.pods |= later.pods;
         self.blocks |= later.blocks;
     }
@@ -82,17 +82,14 @@ impl PolicyPlan {
         let mut recompile = !changes.network_policies.is_empty();
         for Change { name, old, new } in &changes.pods {
             for ip in old.iter().filter(|pod| is_peer(pod)).flat_map(|pod| pod.ips()) {
-                if let Some(owners) = self.owners.get_mut(&ip) {
-                    owners.remove(name);
-                    if owners.is_empty() {
-                        self.owners.remove(&ip);
-                    }
-                }
+                self.addresses.take(ip, name);
                 touched.insert(ip);
             }
-            for ip in new.iter().filter(|pod| is_peer(pod)).flat_map(|pod| pod.ips()) {
-                self.owners.entry(ip).or_default().insert(name.clone());
-                touched.insert(ip);
+            for pod in new.iter().filter(|pod| is_peer(pod)) {
+                for ip in pod.ips() {
+                    self.addresses.put(ip, pod);
+                    touched.insert(ip);
+                }
             }
             let was_local = self.local.remove(name);
             if let Some(pod) = new.as_ref().filter(|pod| is_local(pod, view)) {
@@ -101,7 +98,7 @@ impl PolicyPlan {
             recompile |= was_local.as_ref() != self.local.get(name);
         }
         touched.extend(self.dns.follow(&changes.services));
-        let mut all_peers = !changes.namespaces.is_empty();
+        let mut all_peers = false;
         if recompile {
             let before = (self.vocabulary.clone(), self.isolation.clone());
             self.isolation = compile(&self.local, view.network_policies(), &mut self.vocabulary);
@@ -115,16 +112,27 @@ impl PolicyPlan {
             }
         }
         if all_peers {
-            touched.extend(self.owners.keys());
-            touched.extend(self.peers.keys());
-            touched.extend(self.dns.addresses());
+            delta.peers = self.judge_all(view).into_iter().collect();
         }
+        touched.extend(self.of_namespaces(view, &changes.namespaces));
+        let mut words = Words::new(&self.vocabulary, &self.blocks, view);
         for ip in touched {
-            if self.refresh(ip, view) {
+            if self.addresses.judge(ip, &mut words, &self.dns) {
                 delta.peers.insert(ip);
             }
         }
         delta
+    }
+
+    /// The addresses of which a namespace decides what they are.
+    fn of_namespaces(&self, view: &View<'_>, changes: &[Change<Namespace>]) -> Vec<IpAddr> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let names: BTreeSet<&str> = changes.iter().map(|change| &*change.name.name).collect();
+        let pods = view.pods().filter(|pod| names.contains(&*pod.name.namespace));
+        let pods = pods.flat_map(|pod| pod.ips());
+        pods.chain(self.dns.addresses().iter().copied()).collect()
     }
 
     /// Everything anew, over what is known now. `dns`: the Service at whose addresses this node answers
@@ -134,7 +142,7 @@ impl PolicyPlan {
         let mut plan = Self { dns: OwnDns::of(dns, view), ..Self::default() };
         for pod in view.pods() {
             for ip in pod.ips().filter(|_| is_peer(pod)) {
-                plan.owners.entry(ip).or_default().insert(pod.name.clone());
+                plan.addresses.put(ip, pod);
             }
             if is_local(pod, view) {
                 plan.local.insert(pod.name.clone(), Arc::clone(pod));
@@ -143,42 +151,30 @@ impl PolicyPlan {
         plan.isolation = compile(&plan.local, view.network_policies(), &mut plan.vocabulary);
         plan.any_policy = view.network_policies().len() > 0;
         plan.blocks = Blocks::of(plan.vocabulary.atoms.iter());
-        let ips = plan.owners.keys().chain(plan.dns.addresses());
-        let ips: Vec<IpAddr> = ips.copied().collect();
-        for ip in ips {
-            plan.refresh(ip, view);
-        }
+        plan.judge_all(view);
         plan
     }
 
     /// All that is wanted, as a difference from nothing.
     #[must_use]
     pub fn everything(&self) -> PolicyDelta {
-        PolicyDelta { peers: self.peers.keys().copied().collect(), pods: true, blocks: true }
-    }
-
-    /// Judges an address anew; true when its signature is another one.
-    fn refresh(&mut self, ip: IpAddr, view: &View<'_>) -> bool {
-        match self.known(&self.vocabulary, &self.blocks, ip, view) {
-            Some(signature) => {
-                let before = self.peers.insert(ip, signature);
-                before.as_ref() != self.peers.get(&ip)
-            }
-            None => self.peers.remove(&ip).is_some(),
+        PolicyDelta {
+            peers: self.addresses.peers().map(|(ip, _)| ip).collect(),
+            pods: true,
+            blocks: true,
         }
     }
 
+    fn judge_all(&mut self, view: &View<'_>) -> Vec<IpAddr> {
+        let mut words = Words::new(&self.vocabulary, &self.blocks, view);
+        self.addresses.judge_all(&mut words, &self.dns)
+    }
+
     /// What an address is to a vocabulary; `None`: no more than what the blocks say.
-    pub(crate) fn known(
-        &self,
-        vocabulary: &Vocabulary,
-        blocks: &Blocks,
-        ip: IpAddr,
-        view: &View<'_>,
-    ) -> Option<Signature> {
-        match (self.owner(ip, view), self.dns.at(ip)) {
-            (Some(pod), _) => signature(vocabulary, blocks, &**pod, ip, view),
-            (None, Some(service)) => signature(vocabulary, blocks, service, ip, view),
+    pub(crate) fn known(&self, words: &mut Words<'_>, ip: IpAddr) -> Option<Arc<Signature>> {
+        match (self.addresses.owner(ip), self.dns.at(ip)) {
+            (Some(pod), _) => words.of_pod(pod, ip),
+            (None, Some(service)) => words.of(service, ip),
             (None, None) => None,
         }
     }
@@ -186,9 +182,8 @@ impl PolicyPlan {
     /// The pod that an address belongs to. Of two, the one that stays, then the ready one, then the
     /// later name.
     #[must_use]
-    pub fn owner<'a>(&self, ip: IpAddr, view: &View<'a>) -> Option<&'a Arc<Pod>> {
-        let owners = self.owners.get(&ip)?.iter().filter_map(|name| view.pod(name));
-        owners.max_by_key(|pod| (!pod.state().terminating, pod.state().ready, pod.name.clone()))
+    pub fn owner(&self, ip: IpAddr) -> Option<&Arc<Pod>> {
+        self.addresses.owner(ip)
     }
 
     /// The pods of this node, with what isolates them.
@@ -257,37 +252,6 @@ impl PolicyPlan {
             false => PodsWanted::Of(wanted),
         }
     }
-}
-
-/// What an address of this peer is to a vocabulary; `None` when it is no more than what the blocks say.
-fn signature(
-    vocabulary: &Vocabulary,
-    blocks: &Blocks,
-    peer: &impl Peer,
-    ip: IpAddr,
-    view: &View<'_>,
-) -> Option<Signature> {
-    let namespace = namespace_of(peer, view);
-    let selects = |(atom, id): (&Atom, u32)| atom.selects(peer, namespace).then_some(id);
-    let mut atoms: Vec<u32> = vocabulary.atoms.iter().filter_map(selects).collect();
-    let mut ports = Vec::new();
-    for ((protocol, name), id) in vocabulary.names.iter() {
-        ports.extend(peer.named(*protocol, name).map(|port| (id, *protocol, port)));
-    }
-    let stands_for = peer.stands_for();
-    if atoms.is_empty() && ports.is_empty() && stands_for.is_empty() {
-        return None;
-    }
-    atoms.extend_from_slice(blocks.at(ip));
-    atoms.sort_unstable();
-    ports.sort_unstable();
-    ports.dedup();
-    Some(Signature { atoms, named: ports, stands_for })
-}
-
-fn namespace_of<'a>(peer: &impl Peer, view: &View<'a>) -> Option<&'a Namespace> {
-    let name = ObjectName { namespace: "".into(), name: Arc::clone(peer.namespace()) };
-    view.namespace(&name).map(|namespace| &**namespace)
 }
 
 /// May its addresses be its own? Those of a finished pod may be another's by now (a reuse of which

@@ -131,7 +131,7 @@ impl<'a> Judge<'a> {
     /// The pod that an address belongs to, of those that are known.
     #[must_use]
     pub fn pod_at(&self, ip: IpAddr) -> Option<&'a Arc<Pod>> {
-        self.plan.owner(ip, &self.view)
+        self.plan.owner(ip)
     }
 
     /// Is there a policy that could isolate some pod in this direction?

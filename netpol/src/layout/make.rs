@@ -24,7 +24,7 @@ use crate::{Allowed, LocalPod, PolicyPlan, Ruleset, Signature};
 /// What a change needs, before anything of it is written.
 struct Change {
     pods: BTreeMap<PodKey, Isolated>,
-    peers: BTreeMap<IpAddr, Option<Signature>>,
+    peers: BTreeMap<IpAddr, Option<Arc<Signature>>>,
     blocks: Option<BTreeMap<BlockKey, Signature>>,
     rulesets: BTreeSet<Arc<Ruleset>>,
     signatures: BTreeSet<Signature>,
@@ -53,8 +53,11 @@ impl PolicyLayout {
         if let Some(blocks) = &change.blocks {
             self.write_blocks(blocks, side, ops);
         }
+        let mut classes = BTreeMap::new();
         for (ip, signature) in &change.peers {
-            let class = signature.as_ref().map_or(CLASS_OF_BLOCKS, |one| self.class(one));
+            let class = signature.as_ref().map_or(CLASS_OF_BLOCKS, |one| {
+                *classes.entry(Arc::as_ptr(one)).or_insert_with(|| self.class(one))
+            });
             self.write_peer(*ip, class, change.flip.then_some(side), ops);
         }
         self.side = side;
@@ -73,19 +76,24 @@ impl PolicyLayout {
         let pods: BTreeMap<PodKey, Isolated> = plan.pods().map(keyed).collect();
         let both = pods.values().flat_map(|(ingress, egress)| [ingress, egress]);
         let live: BTreeSet<Arc<Ruleset>> = both.flatten().cloned().collect();
-        let mut touched: BTreeSet<IpAddr> = self.touched.clone();
+        let mut found: BTreeSet<IpAddr> = BTreeSet::new();
         if self.foreign {
-            touched.extend(self.image.peers.keys().map(|addr| IpAddr::from(*addr)));
-            touched.extend(plan.peers.keys());
+            found.extend(self.image.peers.keys().map(|addr| IpAddr::from(*addr)));
+            found.extend(plan.addresses.peers().map(|(ip, _)| ip));
         }
-        let peers: BTreeMap<IpAddr, Option<Signature>> =
-            touched.into_iter().map(|ip| (ip, plan.peers.get(&ip).cloned())).collect();
+        let of = |ip: IpAddr| (ip, plan.addresses.signature(ip).cloned());
+        let peers: BTreeMap<IpAddr, Option<Arc<Signature>>> =
+            self.touched.union(&found).copied().map(of).collect();
         let renew_blocks = self.blocks_stale || self.foreign;
         let blocks = renew_blocks.then(|| regions(plan));
         let changed = |(key, isolated): (&PodKey, &Isolated)| {
             self.pods.get(key).is_some_and(|(_, known)| known != isolated)
         };
-        let needed = peers.values().flatten().chain(blocks.iter().flat_map(BTreeMap::values));
+        // Addresses share what they are: each is looked at once, by its place.
+        let mut seen = BTreeSet::new();
+        let of_pods = peers.values().flatten().filter(|one| seen.insert(Arc::as_ptr(one)));
+        let of_pods = of_pods.map(|one| &**one);
+        let needed = of_pods.chain(blocks.iter().flat_map(BTreeMap::values));
         let signatures: BTreeSet<Signature> = needed
             .filter(|one| !one.is_world() && !self.signatures.contains_key(one))
             .cloned()
@@ -124,8 +132,9 @@ impl PolicyLayout {
         let caps = self.image.capacities;
         let full = |map, capacity| Err(Refused { map, capacity });
         let fresh = |ip: &&IpAddr| !self.image.peers.contains_key(&Addr::from(**ip));
-        let peers = change.peers.keys().filter(fresh).count();
-        if self.image.peers.len() + peers > caps.peers as usize {
+        let room = (caps.peers as usize).saturating_sub(self.image.peers.len());
+        // Most often there is room for all of them, also where some are known.
+        if change.peers.len() > room && change.peers.keys().filter(fresh).count() > room {
             return full(MapName::POLICY_PEERS, caps.peers);
         }
         let blocks = change.blocks.as_ref().map_or(0, BTreeMap::len);
