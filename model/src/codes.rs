@@ -199,6 +199,9 @@ codes! {
     NothingToPublish 8012 "The Service whose addresses Ingresses shall show has none, or is not there."
         "Requests are served, and statuses stay as they are. Give the Service an address, or name \
          another one in ingress.publishService."
+    ReferenceMissing 8013 "An object that an annotation names is not there, or lacks what is asked of it."
+        "What was read of it before stays in force; where nothing was, requests that need it are \
+         answered with 503. Make the object as the text says, or correct the annotation."
 }
 
 impl Code {

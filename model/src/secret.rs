@@ -1,4 +1,4 @@
-//! Secret, trimmed to a certificate and its key.
+//! Secret, trimmed to a certificate, its key and an authority.
 
 use std::fmt;
 
@@ -13,6 +13,8 @@ pub struct Secret {
     pub certificate: Box<[u8]>,
     /// `data["tls.key"]`: the private key in PEM; empty when absent.
     pub key: SecretBytes,
+    /// `data["ca.crt"]`: certificates of authorities in PEM; empty when absent.
+    pub authority: Box<[u8]>,
 }
 
 kept_by_meta!(Secret);

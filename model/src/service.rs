@@ -138,6 +138,20 @@ pub struct ServicePort {
     pub node_port: u16,
     /// targetPort: the synthesis of slices reads it, and what policies say of DNS.
     pub target: TargetPort,
+    /// appProtocol: only Ingress reads it.
+    pub app_protocol: AppProtocol,
+}
+
+/// `appProtocol`, as far as a proxy has to speak differently for it (KEP-3726, and the names of IANA).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum AppProtocol {
+    /// Absent, HTTP/1.1 and what is spoken over it (`kubernetes.io/ws`), or a protocol that is not known.
+    #[default]
+    Http,
+    /// HTTP/2 without TLS: `kubernetes.io/h2c`, `grpc`.
+    Http2,
+    /// HTTP/1.1 over TLS: `https`, `kubernetes.io/wss`.
+    Https,
 }
 
 /// `targetPort`.

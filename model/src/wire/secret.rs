@@ -32,6 +32,8 @@ struct Pair {
     certificate: Option<String>,
     #[serde(rename = "tls.key")]
     key: Option<String>,
+    #[serde(rename = "ca.crt")]
+    authority: Option<String>,
 }
 
 pub(crate) fn convert(wire: WireSecret) -> Result<Secret, Problem> {
@@ -57,7 +59,13 @@ pub(crate) fn convert(wire: WireSecret) -> Result<Secret, Problem> {
     };
     let certificate = entry("tls.crt", data.certificate, text.certificate);
     let key = entry("tls.key", data.key, text.key);
-    Ok(Secret { certificate: certificate.into(), key: key.into(), meta: notes.finish(metadata) })
+    let authority = entry("ca.crt", data.authority, text.authority);
+    Ok(Secret {
+        certificate: certificate.into(),
+        key: key.into(),
+        authority: authority.into(),
+        meta: notes.finish(metadata),
+    })
 }
 
 fn pair(json: Option<&RawValue>, field: &str, notes: &mut Notes) -> Pair {

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     Family, Kind, Problem, Service,
-    service::{Cidr, LoadBalancerIngress, ServicePort, ServiceType, TargetPort, TrafficPolicy},
+    service::{
+        AppProtocol, Cidr, LoadBalancerIngress, ServicePort, ServiceType, TargetPort, TrafficPolicy,
+    },
 };
 
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
@@ -79,6 +81,7 @@ struct Port {
     port: Option<i64>,
     node_port: Option<i64>,
     target_port: Option<Value>,
+    app_protocol: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -183,9 +186,19 @@ fn ports(wire: Vec<Port>, notes: &mut Notes) -> Vec<ServicePort> {
             .and_then(|number| notes.port(&field("nodePort"), number))
             .unwrap_or(0);
         let target = target(port.target_port, number, &field("targetPort"), notes);
-        ports.push(ServicePort { name, protocol, port: number, node_port, target });
+        let app_protocol = app_protocol(port.app_protocol.as_deref());
+        ports.push(ServicePort { name, protocol, port: number, node_port, target, app_protocol });
     }
     ports
+}
+
+/// Names are compared as they are written: an API server keeps their case.
+fn app_protocol(text: Option<&str>) -> AppProtocol {
+    match text {
+        Some("kubernetes.io/h2c" | "grpc") => AppProtocol::Http2,
+        Some("https" | "kubernetes.io/wss") => AppProtocol::Https,
+        _ => AppProtocol::Http,
+    }
 }
 
 fn target(wire: Option<Value>, port: u16, field: &str, notes: &mut Notes) -> TargetPort {
