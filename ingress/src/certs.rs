@@ -14,7 +14,7 @@ use towpath_model::Secret;
 
 /// A chain and its key, ready to sign.
 #[derive(Clone, Debug)]
-pub struct Certificate(Arc<CertifiedKey>);
+pub struct Certificate(pub(crate) Arc<CertifiedKey>);
 
 /// Why a Secret is no certificate. Never says what it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum Unusable {
     /// The key is another certificate's.
     #[error("tls.key does not belong to the first certificate of tls.crt")]
     Mismatch,
+    /// No `ca.crt`, or something else than certificates in it.
+    #[error("ca.crt holds no certificates of authorities in PEM")]
+    Authority,
 }
 
 impl Certificate {

@@ -3,9 +3,12 @@
 use std::{net::SocketAddr, str};
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{self, Entry},
+    uri::{self, Authority, PathAndQuery, Scheme},
 };
+
+use crate::fail::Fail;
 
 /// Headers that speak of one connection (RFC 9110 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -107,6 +110,41 @@ pub(crate) fn forward(
         headers.insert(header::UPGRADE, protocol);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
+}
+
+/// Makes the request one of HTTP/2 to an endpoint, after [`forward`]. `endpoint`: stands for a host that
+/// the client did not say.
+pub(crate) fn for_http_2(
+    parts: &mut http::request::Parts,
+    tls: bool,
+    endpoint: Option<&SocketAddr>,
+) -> Result<(), Fail> {
+    let host = parts.headers.remove(header::HOST).filter(|host| !host.is_empty());
+    let host = match (host, endpoint) {
+        (Some(host), _) => Authority::try_from(host.as_bytes()).ok(),
+        (None, endpoint) => endpoint.and_then(|at| Authority::try_from(at.to_string()).ok()),
+    };
+    let mut uri = uri::Parts::default();
+    uri.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(host.ok_or(Fail(StatusCode::BAD_REQUEST, "bad_host"))?);
+    let target = parts.uri.path_and_query().cloned();
+    uri.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let bad_path = |_error| Fail(StatusCode::BAD_REQUEST, "bad_path");
+    parts.uri = Uri::from_parts(uri).map_err(bad_path)?;
+    parts.version = Version::HTTP_2;
+    // gRPC's servers want it, and trailers are passed on.
+    parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    Ok(())
+}
+
+/// Is it a call of gRPC? Its clients speak nothing but HTTP/2; gRPC-Web is HTTP with a body of its own.
+pub(crate) fn is_grpc(request: &Request<impl Sized>) -> bool {
+    let of_type = |request: &Request<_>| {
+        let said = request.headers().get(header::CONTENT_TYPE);
+        let rest = said.and_then(|said| said.as_bytes().strip_prefix(b"application/grpc"));
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    };
+    request.version() == Version::HTTP_2 && of_type(request)
 }
 
 /// HTTP/2 may cut a Cookie into several (RFC 9113 8.2.3), HTTP/1.1 may not.

@@ -1,4 +1,4 @@
-//! Serves a table of routes: TLS, HTTP/1.1 and HTTP/2 towards clients, HTTP/1.1 towards endpoints.
+//! Serves a table of routes: TLS, HTTP/1.1 and HTTP/2 towards clients and endpoints.
 //!
 //! One thread a worker, with a runtime, listeners (`SO_REUSEPORT`) and upstream connections of its own:
 //! no lock and no wake-up between cores on the way of a request. A change of routes, certificates or
@@ -7,11 +7,14 @@
 
 mod body;
 mod certs;
+mod connect;
+mod connector;
 mod exchange;
 mod fail;
 mod guard;
 mod guarded;
 mod head;
+mod local;
 mod metrics;
 mod pool;
 mod proxy;
@@ -22,6 +25,7 @@ mod upstream;
 mod worker;
 
 pub use certs::{CertStore, Certificate, Unusable};
+pub use connector::{Connector, Connectors};
 pub use guard::{FIELDS_MAX, Guard, HEAD_MAX, Passed, Violation};
 pub use metrics::{IngressMetrics, Register};
 pub use snapshots::Snapshots;

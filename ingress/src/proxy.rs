@@ -14,11 +14,13 @@ use http::{
     uri::{Authority, PathAndQuery},
 };
 use hyper::{body::Incoming, upgrade};
-use towpath_route::{Found, Policy, Route, Slot, Target, normalise, request_host};
+use rustls::pki_types::ServerName;
+use towpath_route::{Found, Policy, Protocol, Route, Slot, Target, normalise, request_host};
 
 use crate::{
-    Snapshots,
+    Connector, Snapshots,
     body::Body,
+    connect::Peer,
     exchange::{Exchange, Moved},
     fail::Fail,
     guard::FIELDS_MAX,
@@ -31,10 +33,13 @@ use crate::{
 };
 
 const TARGET_MAX: usize = 8 << 10;
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
 /// What a worker has for itself.
 pub(crate) struct Worker {
     pub(crate) snapshots: Arc<Snapshots>,
+    /// How TLS to endpoints is made where a route asks for nothing else.
+    pub(crate) usual_tls: Connector,
     pub(crate) pool: Rc<Pool>,
     /// Which endpoint of a backend is next.
     pub(crate) turns: RefCell<HashMap<Slot, usize>>,
@@ -57,6 +62,7 @@ pub(crate) struct Connection {
 /// Where a request goes, and what holds for it.
 struct Way {
     endpoints: Vec<SocketAddr>,
+    peer: Peer,
     policy: Arc<Policy>,
 }
 
@@ -68,11 +74,13 @@ impl Connection {
         self.moved.touch();
         let metrics = &self.worker.metrics;
         let wants_tunnel = head::wanted_upgrade(&request).is_some();
+        let grpc = head::is_grpc(&request);
         let id = self.worker.request_id();
         let result = self.serve(request, id.clone()).await;
+        let failed = result.as_ref().err().map(|fail| fail.0);
         let mut response = result.unwrap_or_else(|fail| {
             metrics.failed(fail.1);
-            let mut response = fail.response();
+            let mut response = if grpc { fail.grpc() } else { fail.response() };
             response.headers_mut().insert("x-request-id", id);
             response
         });
@@ -80,7 +88,7 @@ impl Connection {
             let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             self.fate.set(if tunnel { Fate::Tunnel } else { Fate::Refused });
         }
-        metrics.answered(response.status());
+        metrics.answered(failed.unwrap_or_else(|| response.status()));
         let headers = response.headers_mut();
         headers.entry(header::SERVER).or_insert(HeaderValue::from_static("towpath"));
         Ok(response)
@@ -100,21 +108,27 @@ impl Connection {
         if way.policy.body_max.zip(length).is_some_and(|(max, length)| length > max) {
             return Err(Fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
         }
-        let upgrade = head::wanted_upgrade(&request);
+        let http_2 = way.peer.http_2;
+        // An endpoint of HTTP/2 has no other protocol to change to.
+        let upgrade = head::wanted_upgrade(&request).filter(|_| !http_2);
         let tunnel = upgrade.is_some().then(|| upgrade::on(&mut request));
         let exchange = Exchange::new(self.moved.clone());
         let (mut parts, incoming) = request.into_parts();
         let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
         head::forward(&mut parts.headers, host, self.from, id, upgrade);
-        parts.uri = origin_form(&parts.uri);
-        parts.version = Version::HTTP_11;
         let body = Body::request(incoming, way.policy.body_max, &exchange);
-        if length.is_none() && !hyper::body::Body::is_end_stream(&body) {
-            // Also where hyper would send none: a GET may have a body.
-            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        if http_2 {
+            head::for_http_2(&mut parts, way.peer.tls.is_some(), way.endpoints.first())?;
+        } else {
+            parts.uri = origin_form(&parts.uri);
+            parts.version = Version::HTTP_11;
+            if length.is_none() && !hyper::body::Body::is_end_stream(&body) {
+                // Also where hyper would send none: a GET may have a body.
+                parts.headers.insert(header::TRANSFER_ENCODING, CHUNKED);
+            }
         }
         let request = Request::from_parts(parts, body);
-        let sent = upstream::send(&self.worker, way.endpoints, request, &exchange).await;
+        let sent = upstream::send(&self.worker, way.endpoints, way.peer, request, &exchange).await;
         let (mut response, lease) = sent.map_err(|fail| match exchange.is_over() {
             true => Fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             false => fail,
@@ -169,12 +183,12 @@ impl Connection {
         if route.to_https && !self.from.secure && !solver && !name.is_empty() {
             return Ok(Err(self.worker.to_https(&name, uri)));
         }
-        self.worker.way(route).map(Ok)
+        self.worker.way(route, &name, self.from.secure).map(Ok)
     }
 }
 
 impl Worker {
-    fn way(&self, route: &Route) -> Result<Way, Fail> {
+    fn way(&self, route: &Route, host: &str, secure: bool) -> Result<Way, Fail> {
         let unavailable = |reason| Fail(StatusCode::SERVICE_UNAVAILABLE, reason);
         let slot = match route.target {
             Target::Service(slot) => slot,
@@ -193,7 +207,35 @@ impl Worker {
         let first = *turn % set.endpoints.len().max(1);
         let (before, after) = set.endpoints.split_at_checked(first).unwrap_or_default();
         let endpoints = after.iter().chain(before).copied().take(3).collect();
-        Ok(Way { endpoints, policy: Arc::clone(&route.policy) })
+        let protocol = route.policy.protocol.unwrap_or(set.protocol);
+        let peer = self.peer(protocol, &route.policy, host, secure)?;
+        Ok(Way { endpoints, peer, policy: Arc::clone(&route.policy) })
+    }
+
+    /// How the endpoints of a route are spoken to. `secure`: the request came over TLS.
+    fn peer(
+        &self,
+        protocol: Protocol,
+        policy: &Policy,
+        host: &str,
+        secure: bool,
+    ) -> Result<Peer, Fail> {
+        let http_2 = protocol.is_http_2();
+        if !protocol.is_tls(secure) {
+            return Ok(Peer { http_2, tls: None, name: None });
+        }
+        let tls = match &policy.tls {
+            None => self.usual_tls.clone(),
+            Some(tls) => {
+                let known = self.snapshots.connectors.load().get(tls).cloned();
+                known.ok_or(Fail(StatusCode::SERVICE_UNAVAILABLE, "no_upstream_tls"))?
+            }
+        };
+        // A host that is no name can be neither verified nor told.
+        let name = || ServerName::try_from(host.to_owned());
+        let name = tls.is_by_host().then(name).transpose();
+        let name = name.map_err(|_error| Fail(StatusCode::BAD_GATEWAY, "upstream_tls"))?;
+        Ok(Peer { http_2, tls: Some(tls), name })
     }
 
     /// Forgets connections that waited too long, and backends that are gone.

@@ -1,6 +1,6 @@
 //! Connections of clients.
 
-use std::{cell::Cell, future::Future, io, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -20,6 +20,7 @@ use crate::{
     guard::HEAD_MAX,
     guarded::{Guarded, Told},
     head::From,
+    local::Local,
     metrics::{IngressMetrics, Limit},
     proxy::{Connection, Worker},
 };
@@ -35,20 +36,6 @@ const PREFACE: &[u8] = b"PRI ";
 /// [`PIECE_MAX`]: a client that sends no more of it costs next to nothing.
 const PIECE: Duration = Duration::from_millis(10);
 const PIECE_MAX: Duration = Duration::from_secs(5);
-
-/// Runs futures of hyper on the worker's own thread.
-#[derive(Clone)]
-struct Local;
-
-impl<F> hyper::rt::Executor<F> for Local
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
 
 /// Counts a connection as open for as long as it lives, however it ends.
 pub(crate) struct Open {

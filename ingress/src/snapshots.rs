@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use towpath_route::{EndpointSets, RouteTable};
 
-use crate::CertStore;
+use crate::{CertStore, Connectors};
 
-/// Three snapshots, each swapped apart: endpoints change far more often than routes.
+/// Snapshots, each swapped apart: endpoints change far more often than routes.
 #[derive(Debug, Default)]
 pub struct Snapshots {
     /// Which request goes where. Published after the endpoint sets that it names.
@@ -16,4 +16,7 @@ pub struct Snapshots {
     pub sets: ArcSwap<EndpointSets>,
     /// Which certificate each host has.
     pub certs: Arc<ArcSwap<CertStore>>,
+    /// How TLS to endpoints is made where a route asks for more than what is usual. Published before the
+    /// table that asks for it.
+    pub connectors: ArcSwap<Connectors>,
 }

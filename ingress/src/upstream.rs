@@ -1,27 +1,23 @@
 //! Sends a request to an endpoint.
 
-use std::{net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+use std::{error::Error as _, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use hyper::{
-    body::{Body as _, Incoming},
-    client::conn::http1,
-};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{sleep_until, timeout},
-};
+use hyper::body::{Body as _, Incoming};
+use tokio::time::sleep_until;
 
 use crate::{
-    body::Body, exchange::Exchange, fail::Fail, head::is_idempotent, pool::Lease, proxy::Worker,
+    body::Body,
+    connect::{Peer, open},
+    exchange::Exchange,
+    fail::Fail,
+    head::is_idempotent,
+    pool::{Lease, Sender},
+    proxy::Worker,
 };
 
-const CONNECT: Duration = Duration::from_secs(5);
 /// From the last part of the request to the head of its answer, as nginx's `proxy_read_timeout`.
 const FIRST_BYTE: Duration = Duration::from_secs(60);
-/// Largest head of an answer; nginx's 4 KiB are a common cause of errors with large cookies.
-const HEAD_MAX: usize = 64 << 10;
 const TRIES: usize = 3;
 
 /// Sends it to the first of `endpoints` that takes it. A request is sent again only where none of it can
@@ -29,22 +25,21 @@ const TRIES: usize = 3;
 pub(crate) async fn send(
     worker: &Worker,
     endpoints: Vec<SocketAddr>,
+    peer: Peer,
     mut request: Request<Body>,
     exchange: &Exchange,
 ) -> Result<(Response<Incoming>, Lease), Fail> {
     let mut last = Fail(StatusCode::BAD_GATEWAY, "connect_refused");
     let (pool, metrics) = (&worker.pool, &worker.metrics);
     for endpoint in endpoints.into_iter().take(TRIES) {
+        let key = peer.key(endpoint);
         // A connection that waited may have closed meanwhile: then a new one to the same endpoint.
         for fresh in [false, true] {
-            let sender = match pool.take(endpoint).filter(|_| !fresh) {
+            let sender = match pool.take(key, &peer.name).filter(|_| !fresh) {
                 Some(sender) => sender,
                 None if !fresh => continue,
-                None => match connect(endpoint).await {
-                    Ok(sender) => {
-                        metrics.upstream_connections.inc();
-                        sender
-                    }
+                None => match open(worker, endpoint, &peer).await {
+                    Ok(sender) => sender,
                     Err(fail) => {
                         last = fail;
                         break;
@@ -53,8 +48,8 @@ pub(crate) async fn send(
             };
             match attempt(sender, request, !fresh, exchange).await {
                 Ok((response, sender)) => {
-                    let lease = Lease { pool: Rc::clone(pool), endpoint, sender };
-                    return Ok((response, lease));
+                    let (pool, name) = (Rc::clone(pool), peer.name);
+                    return Ok((response, Lease { pool, key, name, sender }));
                 }
                 Err((Some(unsent), fail)) => {
                     metrics.retries.inc();
@@ -67,43 +62,36 @@ pub(crate) async fn send(
     Err(last)
 }
 
-async fn connect(endpoint: SocketAddr) -> Result<http1::SendRequest<Body>, Fail> {
-    let timed_out = Fail(StatusCode::GATEWAY_TIMEOUT, "connect_timeout");
-    let refused = Fail(StatusCode::BAD_GATEWAY, "connect_refused");
-    let connected = timeout(CONNECT, TcpStream::connect(endpoint)).await;
-    let stream = connected.map_err(|_elapsed| timed_out)?.map_err(|_error| refused)?;
-    // Without it small writes would wait for acknowledgements; a socket that lacks it works.
-    let _set = stream.set_nodelay(true);
-    let io = TokioIo::new(stream);
-    let mut builder = http1::Builder::new();
-    let handshake = builder.max_buf_size(HEAD_MAX).handshake(io);
-    let (sender, connection) = handshake.await.map_err(|_error| refused)?;
-    tokio::task::spawn_local(async move {
-        // How it ended is seen by the request that used it.
-        let _ended = connection.with_upgrades().await;
-    });
-    Ok(sender)
-}
-
 type Failed = (Option<Request<Body>>, Fail);
 
 /// The request comes back where it may be sent again.
 async fn attempt(
-    mut sender: http1::SendRequest<Body>,
+    mut sender: Sender,
     request: Request<Body>,
     reused: bool,
     exchange: &Exchange,
-) -> Result<(Response<Incoming>, http1::SendRequest<Body>), Failed> {
+) -> Result<(Response<Incoming>, Sender), Failed> {
     let closed = Fail(StatusCode::BAD_GATEWAY, "upstream_closed");
-    if sender.ready().await.is_err() {
+    let (ready, many) = match &mut sender {
+        Sender::One(sender) => (sender.ready().await, false),
+        Sender::Many(stream) => (stream.sender.ready().await, true),
+    };
+    if ready.is_err() {
         return Err((Some(request), closed));
     }
-    let again = (reused && request.body().is_end_stream() && is_idempotent(request.method()))
-        .then(|| copy(&request));
+    let reused = reused && is_idempotent(request.method());
+    // Of HTTP/2 any request can be refused unseen.
+    let again = (request.body().is_end_stream() && (reused || many)).then(|| copy(&request));
     exchange.touch();
     let timed_out = Fail(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout");
     let answered = {
-        let mut sending = pin!(sender.try_send_request(request));
+        let sending = async {
+            match &mut sender {
+                Sender::One(sender) => sender.try_send_request(request).await,
+                Sender::Many(stream) => stream.sender.try_send_request(request).await,
+            }
+        };
+        let mut sending = pin!(sending);
         loop {
             tokio::select! {
                 answered = sending.as_mut() => break answered,
@@ -118,14 +106,24 @@ async fn attempt(
     };
     match answered {
         Ok(response) => Ok((response, sender)),
-        Err(mut error) => Err((error.take_message().or(again), closed)),
+        Err(mut error) => {
+            let again = again.filter(|_| reused || is_refused(error.error()));
+            Err((error.take_message().or(again), closed))
+        }
     }
+}
+
+/// An endpoint that refuses a stream has acted upon nothing of it (RFC 9113 8.7).
+fn is_refused(error: &hyper::Error) -> bool {
+    let reason = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    reason.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM)
 }
 
 fn copy(request: &Request<Body>) -> Request<Body> {
     let mut copy = Request::new(Body::Text(None));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
 }

@@ -14,7 +14,12 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::watch, task::LocalSet};
 
-use crate::{IngressMetrics, Snapshots, certs::Resolver, pool::Pool, proxy::Worker, serve::accept};
+use towpath_route::EndpointTls;
+
+use crate::{
+    Connector, IngressMetrics, Snapshots, Unusable, certs::Resolver, pool::Pool, proxy::Worker,
+    serve::accept,
+};
 
 const BACKLOG: i32 = 4096;
 const SWEEP: Duration = Duration::from_secs(2);
@@ -72,6 +77,9 @@ pub enum EngineError {
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// TLS to endpoints cannot be set up.
+    #[error("TLS to endpoints: {0}")]
+    EndpointTls(#[from] Unusable),
     /// No thread.
     #[error("cannot start a worker: {0}")]
     Thread(#[source] io::Error),
@@ -97,6 +105,8 @@ impl Engine {
         metrics: &Arc<IngressMetrics>,
     ) -> Result<Self, EngineError> {
         let tls = Arc::new(server_config(snapshots)?);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let usual = Connector::new(&EndpointTls::default(), None, &provider)?;
         let (stop, stopped) = watch::channel(false);
         let addresses = listeners.iter().map(|listeners| listeners.address).collect();
         let mut threads = Vec::new();
@@ -108,9 +118,10 @@ impl Engine {
             let own = own.collect();
             let (settings, snapshots) = (settings.clone(), Arc::clone(snapshots));
             let (stopped, metrics) = (stopped.clone(), Arc::clone(metrics));
+            let usual = usual.clone();
             let thread = thread::Builder::new()
                 .name(format!("ingress-{number}"))
-                .spawn(move || run(number, &settings, (snapshots, metrics), own, stopped))
+                .spawn(move || run(number, &settings, (snapshots, usual, metrics), own, stopped))
                 .map_err(EngineError::Thread)?;
             threads.push(thread);
         }
@@ -171,7 +182,7 @@ type Listening = (std::net::TcpListener, Option<Arc<rustls::ServerConfig>>);
 fn run(
     number: usize,
     settings: &EngineSettings,
-    (snapshots, metrics): (Arc<Snapshots>, Arc<IngressMetrics>),
+    (snapshots, usual, metrics): (Arc<Snapshots>, Connector, Arc<IngressMetrics>),
     listeners: Vec<Listening>,
     stop: watch::Receiver<bool>,
 ) {
@@ -186,6 +197,7 @@ fn run(
     local.block_on(&runtime, async move {
         let worker = Rc::new(Worker {
             snapshots,
+            usual_tls: usual,
             pool: Rc::new(Pool::default()),
             turns: RefCell::new(HashMap::new()),
             id: (settings.seed.wrapping_add(number as u64), Cell::new(0)),

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use bed::{Bed, ask, read_head};
+use bed::{Bed, ask, certificates::secret, read_head};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
@@ -20,7 +20,7 @@ use rcgen::{CertifiedKey, KeyPair};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName};
 use serde_json::json;
 use towpath_ingress::{CertStore, Certificate, Unusable};
-use towpath_model::{Kind, Object, Secret, decode};
+use towpath_model::Kind;
 
 /// A certificate for these names that is its own authority.
 fn made_for(names: &[&str]) -> (Certificate, CertifiedKey<KeyPair>) {
@@ -29,15 +29,6 @@ fn made_for(names: &[&str]) -> (Certificate, CertifiedKey<KeyPair>) {
     let secret = secret(&pair.cert.pem(), &pair.signing_key.serialize_pem());
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     (Certificate::read(&secret, &provider).unwrap(), pair)
-}
-
-fn secret(chain: &str, key: &str) -> Secret {
-    let object = json!({ "metadata": { "name": "s", "namespace": "n" }, "type": "kubernetes.io/tls",
-        "stringData": { "tls.crt": chain, "tls.key": key } });
-    match decode(Kind::Secret, object.to_string().as_bytes()).unwrap() {
-        Object::Secret(secret) => Arc::unwrap_or_clone(secret),
-        other => unreachable!("{other:?}"),
-    }
 }
 
 /// A client that trusts these.

@@ -1,13 +1,16 @@
 //! Ingress as an area of the loop: objects into snapshots.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
-use towpath_ingress::{CertStore, Snapshots};
+use towpath_ingress::{CertStore, Connectors, Snapshots};
 use towpath_model::{Changes, Key, Kind, Problem, Synced, View};
 use towpath_route::{EndpointSets, NEEDS, RoutePlan, RouteTable};
 
-use super::certificates::Certificates;
+use super::{certificates::Certificates, endpoint_tls::EndpointTlsSecrets};
 use crate::{
     clock::{Clock, Millis, Now},
     reconcile::{Area, Failure, Outcome, Planned, Published, Stream},
@@ -24,8 +27,9 @@ pub struct Ingress {
     plan: RoutePlan,
     planned: bool,
     certificates: Certificates,
+    endpoint_tls: EndpointTlsSecrets,
     /// What is to be published; `None`: what was.
-    store: Option<Arc<CertStore>>,
+    store: Option<(Arc<CertStore>, Arc<Connectors>)>,
     listed: bool,
     snapshots: Arc<Snapshots>,
     /// What was in force before, kept for one publish more: the last reader of a large table must not be
@@ -42,7 +46,7 @@ pub struct Ingress {
 impl Ingress {
     pub(super) fn new(
         plan: RoutePlan,
-        certificates: Certificates,
+        (certificates, endpoint_tls): (Certificates, EndpointTlsSecrets),
         snapshots: Arc<Snapshots>,
         ready: watch::Sender<bool>,
         serving: Arc<Mutex<Vec<Problem>>>,
@@ -53,6 +57,7 @@ impl Ingress {
             plan,
             planned: false,
             certificates,
+            endpoint_tls,
             store: None,
             listed: false,
             snapshots,
@@ -66,6 +71,19 @@ impl Ingress {
 
     fn is_ready(&self) -> bool {
         *self.ready.borrow()
+    }
+
+    /// The Secrets that are named somewhere.
+    fn streams(&self) -> BTreeSet<Stream> {
+        let mut streams = self.certificates.streams(self.plan.certificates());
+        streams.extend(EndpointTlsSecrets::streams(self.plan.endpoint_tls()));
+        streams
+    }
+
+    fn read_secrets(&mut self, view: &View<'_>) {
+        let certificates = self.certificates.update(view, self.plan.certificates());
+        let connectors = self.endpoint_tls.update(view, self.plan.endpoint_tls());
+        self.store = Some((Arc::new(certificates), Arc::new(connectors)));
     }
 }
 
@@ -88,15 +106,14 @@ impl Area for Ingress {
         if let Some(board) = &self.board {
             board.note(view, changes_since, &update.touched, &update.gone);
         }
-        let wishes = Arc::clone(self.plan.certificates());
         let mut planned = Planned::default();
-        if update.certificates.is_some() || !self.planned {
-            planned.streams = Some(self.certificates.streams(&wishes));
+        if update.certificates.is_some() || update.endpoint_tls || !self.planned {
+            planned.streams = Some(self.streams());
         }
         let secrets = !changes.secrets.is_empty() || !changes.listed.is_empty();
         if secrets || planned.streams.is_some() {
-            self.store = Some(Arc::new(self.certificates.update(view, &wishes)));
-            self.listed = self.certificates.are_listed(view, &wishes);
+            self.read_secrets(view);
+            self.listed = self.streams().iter().all(|stream| view.listed(stream));
         }
         self.planned = true;
         let key = |name| Key { kind: Kind::Ingress, name };
@@ -109,8 +126,9 @@ impl Area for Ingress {
         // In the one safe order: a table names no slot before its set is there, and no host before its
         // certificate.
         let sets = self.snapshots.sets.swap(Arc::clone(self.plan.sets()));
-        if let Some(store) = self.store.take() {
-            self.snapshots.certs.store(store);
+        if let Some((certificates, connectors)) = self.store.take() {
+            self.snapshots.certs.store(certificates);
+            self.snapshots.connectors.store(connectors);
         }
         let table = self.snapshots.table.swap(Arc::clone(self.plan.table()));
         self.before = Some((table, sets));
@@ -127,7 +145,7 @@ impl Area for Ingress {
         if let Some(board) = &self.board {
             board.note(view, None, &update.touched, &update.gone);
         }
-        self.store = Some(Arc::new(self.certificates.update(view, self.plan.certificates())));
+        self.read_secrets(view);
         Ok(())
     }
 
@@ -138,6 +156,7 @@ impl Area for Ingress {
     fn problems(&self, out: &mut Vec<Problem>) {
         self.plan.problems(out);
         out.extend(self.certificates.problems().iter().cloned());
+        out.extend(self.endpoint_tls.problems().iter().cloned());
         out.extend(self.serving.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use towpath_ingress::{Certificate, IngressMetrics, Snapshots};
 use towpath_route::{RoutePlan, Settings};
 
-use super::{Ingress, Serving, certificates::Certificates};
+use super::{Ingress, Serving, certificates::Certificates, endpoint_tls::EndpointTlsSecrets};
 use crate::{config::IngressConfig, report::Board};
 
 /// The area, and what serves. `infer_default_class`: no API server's admission writes the default class
@@ -32,6 +32,7 @@ pub fn build(
     };
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let own = self_signed(&provider).context("making a certificate for unknown names")?;
+    let endpoint_tls = EndpointTlsSecrets::new(provider.clone());
     let certificates = Certificates::new(provider, config.default_certificate.clone(), own);
     let snapshots: Arc<Snapshots> = Arc::default();
     let (ready, begin) = watch::channel(false);
@@ -44,7 +45,8 @@ pub fn build(
         problems: Arc::clone(&problems),
     };
     let plan = RoutePlan::new(settings);
-    Ok((Ingress::new(plan, certificates, snapshots, ready, problems, board), serving))
+    let secrets = (certificates, endpoint_tls);
+    Ok((Ingress::new(plan, secrets, snapshots, ready, problems, board), serving))
 }
 
 /// For handshakes whose name no host has: they come to an answer of HTTP, as users of other controllers

@@ -37,7 +37,8 @@ struct Held {
 
 /// Why a Secret has no certificate now.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wrong {
+pub(super) enum Wrong {
+    /// There is none of this name.
     Absent,
     Unusable(Unusable),
 }
@@ -60,11 +61,6 @@ impl Certificates {
     /// Each of them has a stream of its own: no other Secret is ever read.
     pub(super) fn streams(&self, wishes: &Wishes) -> BTreeSet<Stream> {
         self.wanted(wishes).into_iter().map(stream).collect()
-    }
-
-    /// Is it known of each Secret whether it is there?
-    pub(super) fn are_listed(&self, view: &View<'_>, wishes: &Wishes) -> bool {
-        self.streams(wishes).iter().all(|stream| view.listed(stream))
     }
 
     /// What is to be served now.
@@ -145,11 +141,11 @@ impl Held {
     }
 }
 
-fn stream(name: ObjectName) -> Stream {
+pub(super) fn stream(name: ObjectName) -> Stream {
     Stream { kind: Kind::Secret, scope: Scope::Named(name) }
 }
 
-fn said(wrong: Wrong) -> String {
+pub(super) fn said(wrong: Wrong) -> String {
     match wrong {
         Wrong::Absent => "does not exist".to_owned(),
         Wrong::Unusable(why) => format!("cannot be used: {why}"),

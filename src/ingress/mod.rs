@@ -5,12 +5,14 @@
 //! | `build.rs` | out of the configuration |
 //! | `area.rs` | objects into the snapshots that the engine serves |
 //! | `certificates.rs` | Secrets into certificates; the last good one is kept |
+//! | `endpoint_tls.rs` | Secrets into TLS to endpoints |
 //! | `serve.rs` | addresses and ports, and the engine's start and end |
 //! | `metrics.rs` | what is counted |
 
 mod area;
 mod build;
 mod certificates;
+mod endpoint_tls;
 mod metrics;
 mod serve;
 

@@ -6,7 +6,12 @@ use std::sync::Arc;
 
 use towpath_model::{Code, Ingress, Key, Kind, Problem};
 
-use crate::{Policy, Settings};
+use crate::{Policy, Protocol, Settings};
+
+mod endpoint_tls;
+mod values;
+
+use values::{flag, size};
 
 /// Why a route is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +40,6 @@ const RESTRICTING: &[&str] = &[
 /// path or protocol would reach it.
 const CHANGING: &[&str] = &[
     "app-root",
-    "backend-protocol",
     "configuration-snippet",
     "fastcgi-",
     "permanent-redirect",
@@ -67,9 +71,6 @@ const IDLE: &[&str] = &[
     "websocket-services",
 ];
 
-/// ingress-nginx's default, which its users count on.
-const BODY_MAX: u64 = 1 << 20;
-
 /// What an Ingress's annotations come to.
 #[derive(Debug)]
 pub(crate) struct Read {
@@ -91,14 +92,19 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
         closed: None,
         canary: false,
     };
-    let mut policy = Policy { body_max: Some(BODY_MAX) };
+    let mut policy = Policy::default();
     for (name, value) in &ingress.annotations {
         let wrong = match &**name {
             "ssl-redirect" => flag(value, &mut read.ssl_redirect),
             "force-ssl-redirect" => flag(value, &mut read.force_ssl_redirect),
             "canary" => flag(value, &mut read.canary),
             "proxy-body-size" => size(value, &mut policy.body_max),
-            "backend-protocol" if value.eq_ignore_ascii_case("HTTP") => Ok(()),
+            "backend-protocol" if value.trim().eq_ignore_ascii_case("FCGI") => {
+                close(Refusal::Changes, name, ingress, &mut read.closed, problems);
+                Ok(())
+            }
+            "backend-protocol" => protocol(value, &mut policy.protocol),
+            name if name.starts_with(endpoint_tls::PREFIX) => Ok(()),
             // The switch that says no asks for nothing.
             _ if matches!(&**value, "" | "false" | "off") => Ok(()),
             name => {
@@ -115,8 +121,24 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
         let why = "a canary of another Ingress, which is not honoured: it gets no requests";
         problems.push(problem(ingress, "canary", Code::AnnotationIgnored, why, "remove it"));
     }
+    policy.tls = endpoint_tls::read(ingress, &mut read.closed, problems);
     read.policy = Arc::new(policy);
     read
+}
+
+/// As ingress-nginx, which compares without regard to case and takes HTTP for what it does not know.
+fn protocol(value: &str, into: &mut Option<Protocol>) -> Result<(), &'static str> {
+    const KNOWN: [(&str, Protocol); 5] = [
+        ("HTTP", Protocol::Http),
+        ("HTTPS", Protocol::Https),
+        ("GRPC", Protocol::Grpc),
+        ("GRPCS", Protocol::Grpcs),
+        ("AUTO_HTTP", Protocol::Auto),
+    ];
+    let known = KNOWN.iter().find(|(name, _)| value.trim().eq_ignore_ascii_case(name));
+    let (_, protocol) = known.ok_or("one of HTTP, HTTPS, GRPC, GRPCS, AUTO_HTTP")?;
+    *into = Some(*protocol);
+    Ok(())
 }
 
 fn other(name: &str, of: &Ingress, closed: &mut Option<Refusal>, problems: &mut Vec<Problem>) {
@@ -132,6 +154,17 @@ fn other(name: &str, of: &Ingress, closed: &mut Option<Refusal>, problems: &mut 
             return;
         }
     };
+    close(refusal, name, of, closed, problems);
+}
+
+/// Closes the routes of an Ingress, and says for which annotation.
+fn close(
+    refusal: Refusal,
+    name: &str,
+    of: &Ingress,
+    closed: &mut Option<Refusal>,
+    problems: &mut Vec<Problem>,
+) {
     // Of two reasons the graver one is named.
     if *closed != Some(Refusal::Restricts) {
         *closed = Some(refusal);
@@ -150,67 +183,4 @@ fn problem(of: &Ingress, name: &str, code: Code, why: &str, action: &str) -> Pro
     let prefix = towpath_model::ingress::ANNOTATION_PREFIX;
     let field = format!("metadata.annotations[{prefix}{name}]");
     Problem::new(code, Some(key), &field, why, action)
-}
-
-fn flag(value: &str, into: &mut bool) -> Result<(), &'static str> {
-    // As Go's ParseBool, which ingress-nginx reads with.
-    *into = match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-        _ => return Err("`true` or `false`"),
-    };
-    Ok(())
-}
-
-/// nginx's sizes: bytes, or with k, m or g; 0 is no limit.
-fn size(value: &str, into: &mut Option<u64>) -> Result<(), &'static str> {
-    const WANTED: &str = "a size such as `8m`";
-    let value = value.trim();
-    let (digits, unit) = match value.char_indices().next_back() {
-        Some((at, 'k' | 'K')) => (value.get(..at), 1 << 10),
-        Some((at, 'm' | 'M')) => (value.get(..at), 1 << 20),
-        Some((at, 'g' | 'G')) => (value.get(..at), 1 << 30),
-        _ => (Some(value), 1u64),
-    };
-    let digits = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let number: u64 = digits.and_then(|digits| digits.parse().ok()).ok_or(WANTED)?;
-    *into = match number.checked_mul(unit).ok_or(WANTED)? {
-        0 => None,
-        bytes => Some(bytes),
-    };
-    Ok(())
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { body_max: Some(BODY_MAX) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_nginxs() {
-        for (value, bytes) in [
-            ("8m", Some(Some(8 << 20))),
-            ("10", Some(Some(10))),
-            ("1K", Some(Some(1024))),
-            ("2g", Some(Some(2 << 30))),
-            ("0", Some(None)),
-            ("0m", Some(None)),
-            ("", None),
-            ("m", None),
-            ("-1", None),
-            ("+1", None),
-            ("1t", None),
-            ("99999999999999999999", None),
-            ("18446744073709551615g", None),
-        ] {
-            let mut read = Some(7);
-            let result = size(value, &mut read);
-            assert_eq!(result.ok().map(|()| read), bytes, "{value}");
-        }
-    }
 }

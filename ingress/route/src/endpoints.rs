@@ -22,6 +22,8 @@ pub struct EndpointSet {
     pub endpoints: Box<[SocketAddr]>,
     /// Why there is none.
     pub missing: Option<Missing>,
+    /// What `appProtocol` of the Service's port says is spoken there.
+    pub protocol: crate::Protocol,
 }
 
 /// Why a backend has no endpoint. All are answered with 503 and heal without a change of the Ingress.
@@ -72,7 +74,11 @@ impl FromIterator<(Slot, EndpointSet)> for EndpointSets {
 
 /// What a backend leads to now.
 pub(crate) fn compile(view: &View<'_>, backend: &BackendRef) -> EndpointSet {
-    let nothing = |missing| EndpointSet { endpoints: Box::default(), missing: Some(missing) };
+    let nothing = |missing| EndpointSet {
+        endpoints: Box::default(),
+        missing: Some(missing),
+        protocol: crate::Protocol::default(),
+    };
     let Some(service) = view.service(&backend.service) else { return nothing(Missing::Service) };
     if service.service_type == ServiceType::ExternalName {
         return nothing(Missing::ExternalName);
@@ -86,7 +92,7 @@ pub(crate) fn compile(view: &View<'_>, backend: &BackendRef) -> EndpointSet {
         let chosen = selected(view, backend, &port.name, family);
         if !chosen.is_empty() {
             let endpoints = chosen.into_iter().map(SocketAddr::from).collect();
-            return EndpointSet { endpoints, missing: None };
+            return EndpointSet { endpoints, missing: None, protocol: port.app_protocol.into() };
         }
     }
     nothing(Missing::Endpoints)

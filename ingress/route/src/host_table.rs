@@ -4,7 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use towpath_model::ObjectName;
 
-use crate::{Map, Refusal, Slot};
+use crate::{Map, Policy, Refusal, Slot};
 
 /// Where a request goes, and under which rules. Small: tables hold many.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,13 +38,6 @@ pub enum Target {
     Closed(Refusal),
     /// Nowhere: the rule names no Service. Answered with 503.
     NoBackend,
-}
-
-/// What annotations ask for and is honoured.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Policy {
-    /// Largest body of a request in bytes; `None`: any.
-    pub body_max: Option<u64>,
 }
 
 /// The routes of one host. `Exact` is by definition the longest match of its request, so a look into a

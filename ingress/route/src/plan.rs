@@ -9,8 +9,8 @@ use std::{
 use towpath_model::{Changes, Code, ObjectName, Problem, View};
 
 use crate::{
-    BackendRef, Certificates, EndpointSets, HostTable, Missing, Origin, Route, RouteTable,
-    Settings, Slot, Target, Wish,
+    BackendRef, Certificates, EndpointSets, EndpointTls, HostTable, Missing, Origin, Route,
+    RouteTable, Settings, Slot, Target, Wish,
     build::{Build, taken},
     class::{Age, Classes, age},
     endpoints,
@@ -25,6 +25,8 @@ mod told;
 pub struct RoutePlan {
     settings: Settings,
     classes: Classes,
+    /// How TLS to endpoints is made, with the Ingresses that ask for it so.
+    endpoint_tls: BTreeMap<Arc<EndpointTls>, BTreeSet<ObjectName>>,
     served: BTreeMap<ObjectName, Served>,
     /// The Ingresses that have a part in a host, the oldest first.
     by_host: BTreeMap<Box<str>, BTreeSet<Age>>,
@@ -55,6 +57,8 @@ pub struct Update {
     pub certificates: Option<Arc<Certificates>>,
     /// A new table.
     pub table: Option<Arc<RouteTable>>,
+    /// It is different how TLS to endpoints is to be made, or for which Ingresses.
+    pub endpoint_tls: bool,
     /// Ingresses that were read anew and are served.
     pub touched: BTreeSet<ObjectName>,
     /// Ingresses that are served no longer.
@@ -68,6 +72,7 @@ impl RoutePlan {
         Self {
             settings,
             classes: Classes::default(),
+            endpoint_tls: BTreeMap::new(),
             served: BTreeMap::new(),
             by_host: BTreeMap::new(),
             catch_alls: BTreeSet::new(),
@@ -135,6 +140,7 @@ impl RoutePlan {
             let was = self.served.remove(&name);
             if let Some(was) = &was {
                 let age = age(&was.ingress);
+                update.endpoint_tls |= self.asks_for_tls(was, false);
                 dirty.catch_all |= self.catch_alls.remove(&age);
                 for host in was.hosts() {
                     if let Some(ages) = self.by_host.get_mut(host) {
@@ -156,10 +162,26 @@ impl RoutePlan {
                 self.catch_alls.insert(age(ingress));
                 dirty.catch_all = true;
             }
+            update.endpoint_tls |= self.asks_for_tls(&served, true);
             self.served.insert(name.clone(), served);
             update.touched.insert(name);
         }
         dirty
+    }
+
+    /// Notes that an Ingress asks for its kind of TLS to endpoints, or does no more. Does it?
+    fn asks_for_tls(&mut self, served: &Served, asks: bool) -> bool {
+        let Some(tls) = &served.read.policy.tls else { return false };
+        let asking = self.endpoint_tls.entry(Arc::clone(tls)).or_default();
+        if asks {
+            asking.insert(served.name().clone());
+        } else {
+            asking.remove(served.name());
+        }
+        if asking.is_empty() {
+            self.endpoint_tls.remove(tls);
+        }
+        true
     }
 
     fn compile_host(

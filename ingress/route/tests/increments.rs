@@ -68,6 +68,10 @@ fn object(name: &str, written: &Written) -> Value {
     let mut object = ingress(name, &rules);
     object["metadata"]["creationTimestamp"] = json!(format!("202{}", written.created));
     object["spec"]["ingressClassName"] = json!(written.class);
+    if written.created > 0 {
+        let name = "nginx.ingress.kubernetes.io/proxy-ssl-name";
+        object["metadata"]["annotations"] = json!({ name: format!("n{}", written.created) });
+    }
     if let Some(service) = written.default {
         object["spec"]["defaultBackend"] = backend(SERVICES[service]);
     }
@@ -169,6 +173,7 @@ proptest! {
             problems.iter_mut().for_each(|list| list.sort());
             prop_assert_eq!(&problems[0], &problems[1]);
             prop_assert_eq!(cluster.plan.certificates(), scratch.certificates());
+            prop_assert_eq!(cluster.plan.endpoint_tls(), scratch.endpoint_tls());
             for host in ASKED_HOSTS {
                 for path in ASKED_PATHS {
                     let answer = cluster.ask(host, path);

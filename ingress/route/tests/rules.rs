@@ -7,39 +7,6 @@ use serde_json::{Value, json};
 use towpath_model::{Kind, ObjectName, ingress::BackendPort};
 use towpath_route::{BackendRef, Missing, Settings};
 
-fn with(ingresses: &[Value]) -> Cluster {
-    with_settings(Settings::default(), ingresses)
-}
-
-fn with_settings(settings: Settings, ingresses: &[Value]) -> Cluster {
-    let mut cluster = Cluster::new(settings);
-    for ingress in ingresses {
-        cluster.apply(Kind::Ingress, ingress);
-    }
-    cluster.update();
-    cluster
-}
-
-fn patched(mut object: Value, patch: &Value) -> Value {
-    fn merge(into: &mut Value, patch: &Value) {
-        match (into, patch) {
-            (Value::Object(into), Value::Object(patch)) => {
-                for (name, value) in patch {
-                    merge(into.entry(name.clone()).or_insert(Value::Null), value);
-                }
-            }
-            (into, patch) => *into = patch.clone(),
-        }
-    }
-    merge(&mut object, patch);
-    object
-}
-
-fn annotated(object: Value, name: &str, value: &str) -> Value {
-    let name = format!("nginx.ingress.kubernetes.io/{name}");
-    patched(object, &json!({ "metadata": { "annotations": { name: value } } }))
-}
-
 /// The table of the Ingress page of the Kubernetes documentation, row by row.
 #[test]
 fn the_path_table_of_the_documentation() {
@@ -348,36 +315,6 @@ fn a_backend_that_is_no_service_is_answered_with_503() {
     object["spec"]["rules"][0]["http"]["paths"][0]["backend"] =
         json!({ "resource": { "kind": "Bucket", "name": "x" } });
     assert_eq!(with(&[object]).ask("h.example", "/"), "503");
-}
-
-#[test]
-fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
-    let plain = || ingress("i", &[("h.example", "Prefix", "/", "a")]);
-    for (name, value, answer, problems) in [
-        ("auth-url", "http://x", "closed", 1),
-        ("auth-tls-secret", "n/s", "closed", 1),
-        ("whitelist-source-range", "10.0.0.0/8", "closed", 1),
-        ("satisfy", "any", "closed", 1),
-        ("enable-modsecurity", "true", "closed", 1),
-        ("enable-modsecurity", "false", "a", 0),
-        ("rewrite-target", "/", "closed", 1),
-        ("use-regex", "true", "closed", 1),
-        ("backend-protocol", "GRPC", "closed", 1),
-        ("backend-protocol", "HTTP", "a", 0),
-        ("server-snippet", "deny all;", "closed", 1),
-        ("canary", "true", "404", 1),
-        ("proxy-read-timeout", "3600", "a", 1),
-        ("enable-websockets", "true", "a", 0),
-        ("ssl-redirect", "perhaps", "a", 1),
-        ("proxy-body-size", "much", "a", 1),
-        ("proxy-body-size", "8m", "a", 0),
-    ] {
-        let cluster = with(&[annotated(plain(), name, value)]);
-        assert_eq!(cluster.ask("h.example", "/"), answer, "{name}");
-        let said = cluster.problems();
-        assert_eq!(said.len(), problems, "{name}: {said:?}");
-        assert!(said.iter().all(|problem| problem.contains(&format!("kubernetes.io/{name}]"))));
-    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! An engine on loopback, with backends that record what arrives.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod certificates;
+pub(crate) mod http_2;
+
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
@@ -12,10 +15,12 @@ use std::{
 
 use serde_json::{Value, json};
 use towpath_ingress::{
-    CertStore, Engine, EngineSettings, IngressMetrics, Listen, Listeners, Snapshots,
+    CertStore, Connector, Engine, EngineSettings, IngressMetrics, Listen, Listeners, Snapshots,
 };
-use towpath_model::{Event, Kind, ObjectName, Store, decode};
-use towpath_route::{EndpointSet, EndpointSets, Missing, NEEDS, RoutePlan, Settings, Target};
+use towpath_model::{Event, Kind, ObjectName, Secret, Store, decode};
+use towpath_route::{
+    EndpointSet, EndpointSets, Missing, NEEDS, Protocol, RoutePlan, Settings, Target,
+};
 
 /// Answers each request with 200, its name and the request's head; an upgrade with 101 and an echo. A
 /// request for `/wait` is answered once the gate is open.
@@ -32,7 +37,49 @@ struct Gate {
 }
 
 impl Backend {
+    /// The same over TLS. What each client said in its handshake is recorded before its requests.
+    pub(crate) fn over_tls(name: &str, config: &Arc<rustls::ServerConfig>) -> Self {
+        let config = Arc::clone(config);
+        Self::with(name, move |mut stream, name, recorded, gate| {
+            let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            while tls.is_handshaking() {
+                if tls.complete_io(&mut stream).is_err() {
+                    recorded.lock().unwrap().push("no handshake".to_owned());
+                    return;
+                }
+            }
+            let certificates = tls.peer_certificates().map_or(0, <[_]>::len);
+            let alpn = tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+            recorded.lock().unwrap().push(format!(
+                "hello sni={} alpn={} certificates={certificates}",
+                tls.server_name().unwrap_or("-"),
+                alpn.as_deref().unwrap_or("-"),
+            ));
+            echo(rustls::StreamOwned::new(tls, stream), name, recorded, gate);
+        })
+    }
+
+    /// One that is there already, and records elsewhere.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address, heads: Arc::default(), gate: Arc::default() }
+    }
+
+    /// Takes whatever comes for no request of HTTP/1.
+    pub(crate) fn refuses() -> Self {
+        Self::with("", |mut stream, _, _, _| {
+            let _begun = stream.read(&mut [0; 16]).unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+        })
+    }
+
     pub(crate) fn start(name: &str) -> Self {
+        Self::with(name, echo)
+    }
+
+    fn with(
+        name: &str,
+        serve: impl Fn(TcpStream, &str, &Mutex<Vec<String>>, &Gate) + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -41,8 +88,8 @@ impl Backend {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (recorded, opens) = (Arc::clone(&recorded), Arc::clone(&opens));
-                let name = name.clone();
-                thread::spawn(move || echo(stream.unwrap(), &name, &recorded, &opens));
+                let (name, serve) = (name.clone(), serve.clone());
+                thread::spawn(move || serve(stream.unwrap(), &name, &recorded, &opens));
             }
         });
         Self { address, heads, gate }
@@ -58,7 +105,12 @@ impl Backend {
     }
 }
 
-fn echo(mut stream: TcpStream, name: &str, recorded: &Mutex<Vec<String>>, gate: &Gate) {
+fn echo<S: std::io::Read + std::io::Write>(
+    mut stream: S,
+    name: &str,
+    recorded: &Mutex<Vec<String>>,
+    gate: &Gate,
+) {
     loop {
         let head = read_head(&mut stream);
         if head.is_empty() {
@@ -101,7 +153,7 @@ fn echo(mut stream: TcpStream, name: &str, recorded: &Mutex<Vec<String>>, gate: 
 }
 
 /// Up to the last chunk, without trailers.
-fn read_chunks(stream: &mut TcpStream) -> Option<()> {
+fn read_chunks(stream: &mut impl std::io::Read) -> Option<()> {
     loop {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
@@ -139,6 +191,10 @@ pub(crate) struct Bed {
     pub(crate) backends: BTreeMap<String, Vec<Backend>>,
     /// Addresses that nothing listens on come first in every set.
     pub(crate) dead: Vec<SocketAddr>,
+    /// What `appProtocol` says of every Service.
+    pub(crate) protocol: Protocol,
+    /// The Secret that annotations name, whatever its name.
+    pub(crate) secret: Option<Secret>,
     pub(crate) metrics: prometheus::Registry,
     pub(crate) engine: Engine,
 }
@@ -166,7 +222,18 @@ impl Bed {
         let engine = Engine::start(&engine, listeners.into(), &snapshots, &counted).unwrap();
         let plan = RoutePlan::new(settings);
         let backends = BTreeMap::from([("s".to_owned(), vec![Backend::start("s")])]);
-        Self { store, plan, snapshots, backends, dead: Vec::new(), metrics, engine }
+        let (protocol, secret) = (Protocol::default(), None);
+        Self {
+            store,
+            plan,
+            snapshots,
+            backends,
+            dead: Vec::new(),
+            protocol,
+            secret,
+            metrics,
+            engine,
+        }
     }
 
     pub(crate) fn backend(&self) -> &Backend {
@@ -206,8 +273,20 @@ impl Bed {
             let endpoints: Vec<_> =
                 self.dead.iter().copied().chain(backends.map(|backend| backend.address)).collect();
             let missing = endpoints.is_empty().then_some(Missing::Service);
-            sets.push((slot, EndpointSet { endpoints: endpoints.into(), missing }));
+            sets.push((
+                slot,
+                EndpointSet { endpoints: endpoints.into(), missing, protocol: self.protocol },
+            ));
         }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let connectors = self.plan.endpoint_tls().keys().filter_map(|tls| {
+            let secret = self.secret.as_ref().filter(|_| tls.secret.is_some());
+            let connector = Connector::new(tls, secret, &provider).ok();
+            connector
+                .filter(|_| tls.secret.is_none() || secret.is_some())
+                .map(|made| (Arc::clone(tls), made))
+        });
+        self.snapshots.connectors.store(Arc::new(connectors.collect()));
         self.snapshots.sets.store(Arc::new(sets.into_iter().collect::<EndpointSets>()));
         self.snapshots.table.store(table);
     }

@@ -129,7 +129,10 @@ pub(crate) const AREAS: &[Area] = &[
             target("towpath-model", "ingress"),
             all("towpath-route"),
             all("towpath-ingress"),
-            units("towpath", &["config::ingress", "ingress::certificates", "report::"]),
+            units(
+                "towpath",
+                &["config::ingress", "ingress::certificates", "ingress::endpoint_tls", "report::"],
+            ),
             Tests { package: "towpath", of: Of::Target("source"), named: &["statuses::"] },
             Tests {
                 package: "towpath",

@@ -1,11 +1,16 @@
 //! What a plan tells: its snapshots, and what is wrong.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use towpath_model::{Code, ObjectName, Problem};
 
 use super::RoutePlan;
-use crate::{BackendRef, Certificates, EndpointSets, Missing, RouteTable, Slot, read::Served};
+use crate::{
+    BackendRef, Certificates, EndpointSets, EndpointTls, Missing, RouteTable, Slot, read::Served,
+};
 
 impl RoutePlan {
     /// The table as it is wanted.
@@ -24,6 +29,12 @@ impl RoutePlan {
     #[must_use]
     pub const fn certificates(&self) -> &Arc<Certificates> {
         &self.certificates
+    }
+
+    /// How TLS to endpoints is to be made, with the Ingresses that ask for it so.
+    #[must_use]
+    pub const fn endpoint_tls(&self) -> &BTreeMap<Arc<EndpointTls>, BTreeSet<ObjectName>> {
+        &self.endpoint_tls
     }
 
     /// What a slot stands for.

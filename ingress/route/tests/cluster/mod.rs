@@ -139,3 +139,36 @@ pub(crate) fn ingress(name: &str, rules: &[(&str, &str, &str, &str)]) -> Value {
 pub(crate) fn backend(service: &str) -> Value {
     json!({ "service": { "name": service, "port": { "number": 80 } } })
 }
+
+pub(crate) fn with(ingresses: &[Value]) -> Cluster {
+    with_settings(Settings::default(), ingresses)
+}
+
+pub(crate) fn with_settings(settings: Settings, ingresses: &[Value]) -> Cluster {
+    let mut cluster = Cluster::new(settings);
+    for ingress in ingresses {
+        cluster.apply(Kind::Ingress, ingress);
+    }
+    cluster.update();
+    cluster
+}
+
+pub(crate) fn patched(mut object: Value, patch: &Value) -> Value {
+    fn merge(into: &mut Value, patch: &Value) {
+        match (into, patch) {
+            (Value::Object(into), Value::Object(patch)) => {
+                for (name, value) in patch {
+                    merge(into.entry(name.clone()).or_insert(Value::Null), value);
+                }
+            }
+            (into, patch) => *into = patch.clone(),
+        }
+    }
+    merge(&mut object, patch);
+    object
+}
+
+pub(crate) fn annotated(object: Value, name: &str, value: &str) -> Value {
+    let name = format!("nginx.ingress.kubernetes.io/{name}");
+    patched(object, &json!({ "metadata": { "annotations": { name: value } } }))
+}

@@ -1,0 +1,94 @@
+//! What holds for the requests of a route, as annotations ask for it.
+
+use std::sync::Arc;
+
+use towpath_model::{ObjectName, service::AppProtocol};
+
+/// ingress-nginx's default, which its users count on.
+const BODY_MAX: u64 = 1 << 20;
+
+/// What annotations ask for and is honoured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Largest body of a request in bytes; `None`: any.
+    pub body_max: Option<u64>,
+    /// What is spoken to endpoints, as the Ingress says it; `None`: as the Service's port says it.
+    pub protocol: Option<Protocol>,
+    /// How TLS to endpoints is made; `None`: with any certificate, naming no host.
+    pub tls: Option<Arc<EndpointTls>>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { body_max: Some(BODY_MAX), protocol: None, tls: None }
+    }
+}
+
+/// What is spoken to endpoints.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 without TLS, by prior knowledge.
+    Grpc,
+    /// HTTP/2 over TLS.
+    Grpcs,
+    /// HTTP/1.1 over TLS for requests that came over TLS, else HTTP/1.1.
+    Auto,
+}
+
+impl Protocol {
+    /// Is it HTTP/2?
+    #[must_use]
+    pub const fn is_http_2(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
+    }
+
+    /// Is it over TLS, for a request that came so (`secure`) or not?
+    #[must_use]
+    pub const fn is_tls(self, secure: bool) -> bool {
+        match self {
+            Self::Http | Self::Grpc => false,
+            Self::Https | Self::Grpcs => true,
+            Self::Auto => secure,
+        }
+    }
+}
+
+impl From<AppProtocol> for Protocol {
+    fn from(said: AppProtocol) -> Self {
+        match said {
+            AppProtocol::Http => Self::Http,
+            AppProtocol::Http2 => Self::Grpc,
+            AppProtocol::Https => Self::Https,
+        }
+    }
+}
+
+/// How TLS to endpoints is made.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct EndpointTls {
+    /// The Secret with this proxy's certificate, the authorities of the endpoints', or both.
+    pub secret: Option<ObjectName>,
+    /// An endpoint whose certificate is not of those authorities, or of another name, gets no request.
+    pub verify: bool,
+    /// The name that is verified and told; `None`: the host of the request.
+    pub name: Option<Box<str>>,
+    /// The name is told (SNI).
+    pub tell_name: bool,
+    /// Versions that are offered.
+    pub versions: TlsVersions,
+}
+
+/// Versions of TLS.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[expect(missing_docs, reason = "the variants are the versions' names")]
+pub enum TlsVersions {
+    #[default]
+    Both,
+    Only12,
+    Only13,
+}
