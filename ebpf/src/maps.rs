@@ -133,7 +133,8 @@ impl<K: Plain, V: Plain> Hash<K, V> {
         }
         let (done, error) = sys::update_batch(self.map.fd(), keys, values);
         let failure = error.map(|error| match error.raw_os_error() {
-            Some(libc::E2BIG) => KernelError::full(self.map.name, self.capacity()),
+            // A hash says the one, a trie the other.
+            Some(libc::E2BIG | libc::ENOSPC) => KernelError::full(self.map.name, self.capacity()),
             _ => self.map.failed("writing", &error),
         });
         (done, failure)

@@ -3,7 +3,7 @@
 use towpath_image::datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
     DeviceRecord, FrontendKey, FrontendWord, HeartbeatRecord, NodeAddressValue, PacketCounters,
-    PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+    PeerValue, RangeKey, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
     flow::{FlowEntry, Tuple},
     policy::{
         BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig, PolicyCounters,
@@ -33,7 +33,7 @@ macro_rules! plain {
 
 plain! {
     u32, u64, Addr, AffinityKey, AffinityValue, BackendRecord, ConfigRecord, ChoiceKey, ChoiceValue,
-    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord,
+    FrontendKey, FrontendWord, NodeAddressValue, PeerValue, RangeKey, ServiceCounters, ServiceRecord,
     HeartbeatRecord, SocketRecord, TotalCounters, BlockKey, BlockWord, DeviceWord, PeerWord, PodRecord, PolicyConfig,
     PolicyCounters, PolicyFlowKey, PolicyFlowValue, RowKey, RowRecord, RowWord,
     DeviceRecord, PacketCounters, FlowEntry, Tuple

@@ -12,7 +12,7 @@ use towpath_image::{
     Capacities, Counters, KernelError, MapName, Observed, ServiceImage, ServiceOp,
     datapath::{
         Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, HeartbeatRecord,
-        NodeAddressValue, PeerValue, ServiceCounters, ServiceRecord, TotalCounters,
+        NodeAddressValue, PeerValue, RangeKey, ServiceCounters, ServiceRecord, TotalCounters,
     },
 };
 
@@ -34,6 +34,7 @@ const RUN: usize = 8192;
 pub struct ServiceMaps {
     frontends: Hash<FrontendKey, FrontendWord>,
     node_addresses: Hash<Addr, NodeAddressValue>,
+    ranges: Hash<RangeKey, u32>,
     services: Mapped<ServiceRecord>,
     backends: Mapped<BackendRecord>,
     counters: Mapped<ServiceCounters>,
@@ -52,6 +53,7 @@ impl LiveImage for ServiceImage {
         Ok(ServiceMaps {
             frontends: maps.map(MapName::FRONTENDS)?.hash()?,
             node_addresses: maps.map(MapName::NODE_ADDRESSES)?.hash()?,
+            ranges: maps.map(MapName::SOURCE_RANGES)?.hash()?,
             services: maps.map(MapName::SERVICES)?.array()?,
             backends: maps.map(MapName::BACKENDS)?.array()?,
             counters: maps.map(MapName::COUNTERS)?.array()?,
@@ -71,6 +73,7 @@ impl LiveImage for ServiceImage {
         });
         image.frontends = maps.frontends.all()?.into_iter().collect();
         image.node_addresses = maps.node_addresses.all()?.into_iter().collect();
+        image.source_ranges = maps.ranges.all()?.into_iter().map(|(key, _)| key).collect();
         image.services = (0..maps.services.len())
             .filter_map(|index| Some((index, maps.services.get(index)?)))
             .filter(|(_, record)| record.identity != 0)
@@ -122,6 +125,8 @@ impl ServiceMaps {
                 self.node_addresses.put(&[*addr], &[*value]).1.map_or(Ok(()), Err)
             }
             ServiceOp::DeleteNodeAddress { addr } => self.node_addresses.delete(addr),
+            ServiceOp::PutRange { key } => self.ranges.put(&[*key], &[1]).1.map_or(Ok(()), Err),
+            ServiceOp::DeleteRange { key } => self.ranges.delete(key),
         }
     }
 

@@ -211,16 +211,21 @@ pub(crate) enum Tcx {
     Egress = 47,
 }
 
-/// A link of a program to a device, behind what is attached there (TCX, 6.6).
+/// BPF_F_BEFORE: without another program, before all.
+const BEFORE: u32 = 1 << 3;
+
+/// A link of a program to a device, before or behind what is attached there (TCX, 6.6).
 pub(crate) fn link_to_device(
     program: BorrowedFd<'_>,
     device: u32,
     end: Tcx,
+    first: bool,
 ) -> io::Result<OwnedFd> {
     let mut attr = LinkCreateAttr {
         prog_fd: fd_number(program),
         ifindex: device,
         attach_type: end as u32,
+        flags: if first { BEFORE } else { 0 },
         ..LinkCreateAttr::default()
     };
     // SAFETY: no pointers.

@@ -1,11 +1,11 @@
 //! The maps of every area, a row for each.
 
 use towpath_image::{
-    DEVICES_MAX, MapName,
+    DEVICES_MAX, MapName, SOURCE_RANGES_MAX,
     datapath::{
         Addr, AffinityKey, AffinityValue, BackendRecord, ChoiceKey, ChoiceValue, ConfigRecord,
         DeviceRecord, FrontendKey, FrontendWord, HeartbeatRecord, NodeAddressValue, PacketCounters,
-        PeerValue, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
+        PeerValue, RangeKey, ServiceCounters, ServiceRecord, SocketRecord, TotalCounters,
         flow::{FlowEntry, Tuple},
         policy::{
             BlockKey, BlockWord, DeviceWord, PORT_ELEMENTS, PeerWord, PodRecord, PolicyConfig,
@@ -56,6 +56,7 @@ pub(crate) const SERVICES: Table = Table {
         Row::hash::<Addr, NodeAddressValue>(MapName::NODE_ADDRESSES, |s| {
             s.capacities.node_addresses
         }),
+        Row::prefixes::<RangeKey, u32>(MapName::SOURCE_RANGES, |_| SOURCE_RANGES_MAX),
         Row::array::<ServiceCounters>(MapName::COUNTERS, |s| s.capacities.services),
         Row::single::<TotalCounters>(MapName::TOTALS).alone(),
         Row::lru::<AffinityKey, AffinityValue>(MapName::AFFINITY, |_| LRU_ELEMENTS).alone(),

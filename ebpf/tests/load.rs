@@ -259,7 +259,7 @@ fn maps_grow_under_connects_without_a_gap_and_keep_what_they_hold() {
         None,
         "there is room"
     );
-    assert_eq!(fs::read_dir(settings.maps_dir()).unwrap().count(), 12, "nothing is left beside");
+    assert_eq!(fs::read_dir(settings.maps_dir()).unwrap().count(), 13, "nothing is left beside");
 }
 
 #[test]

@@ -12,7 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use support::{net::Family, plane::Plane};
 use towpath_ebpf::{Swept, Verdict};
-use towpath_image::datapath::{Empty, FrontendWord, NodeAddressValue, PacketCounters, protocol};
+use towpath_image::{
+    ServiceOp,
+    datapath::{Empty, FrontendWord, NodeAddressValue, PacketCounters, RangeKey, protocol},
+};
 
 /// The loopback device, where every endpoint of a test is the node's own.
 const LO: u32 = 1;
@@ -174,7 +177,7 @@ fn nothing_to_a_frontend_goes_on_untranslated() {
     let mut plane = plane("packets-guard");
     let client: SocketAddr = "198.51.100.7:40000".parse().unwrap();
     let vip = |n| SocketAddr::new(Family::V4.vip(n), 80);
-    // No endpoint at all; none that the policy allows; source ranges.
+    // No endpoint at all; none that the policy allows; source ranges without a block.
     let refuse = plane.empty(Empty::Refuse);
     let none = plane.service_with(refuse, None);
     plane.cluster_ip(vip(1).ip(), 80, none, 0);
@@ -197,6 +200,44 @@ fn nothing_to_a_frontend_goes_on_untranslated() {
     let counted = counters(&plane);
     let reasons = (counted.refused, counted.answered, counted.no_local, counted.source_ranges);
     assert_eq!(reasons, (1, 1, 1, 1));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn source_ranges_let_in_new_flows_and_a_change_cuts_none() {
+    let mut plane = plane("packets-ranges");
+    for (family, inside, outside, length) in [
+        (Family::V4, "198.51.100.7:40000", "198.51.101.7:40000", 24),
+        (Family::V6, "[2001:db8:7::7]:40000", "[2001:db8:8::7]:40000", 48),
+    ] {
+        let [inside, outside]: [SocketAddr; 2] = [inside, outside].map(|at| at.parse().unwrap());
+        let (backend, vip) = (family.backend(1), SocketAddr::new(family.vip(1), 80));
+        let index = plane.service(&[backend]);
+        let key = RangeKey::new(index, inside.ip().into(), length);
+        plane.apply(vec![ServiceOp::PutRange { key }]);
+        plane.cluster_ip(vip.ip(), 80, index, FrontendWord::SOURCE_RANGES);
+        let is_in = |plane: &Plane, from, protocol, flags| {
+            let came = run(plane, "node_in", &frame(from, vip, protocol, flags));
+            match came.says {
+                NEXT => assert_eq!(came.frame, frame(from, backend, protocol, flags)),
+                says => assert_eq!(says, DROP),
+            }
+            came.says == NEXT
+        };
+        let other = SocketAddr::new(inside.ip(), 40001);
+        for protocol in [protocol::TCP, protocol::UDP] {
+            assert!(is_in(&plane, inside, protocol, SYN) && !is_in(&plane, outside, protocol, SYN));
+            // By another way it does not get there either.
+            let left = run(&plane, "node_out", &frame(outside, vip, protocol, SYN));
+            assert_eq!(left.says, DROP);
+        }
+        plane.apply(vec![ServiceOp::DeleteRange { key }]);
+        for protocol in [protocol::TCP, protocol::UDP] {
+            assert!(is_in(&plane, inside, protocol, ACK), "the flow goes on");
+            assert!(!is_in(&plane, other, protocol, SYN), "no other begins");
+        }
+    }
+    assert_eq!((counters(&plane).begun, counters(&plane).source_ranges), (4, 12));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn plane(name: &str) -> (Plane, SocketAddr, String) {
 }
 
 /// Maps of a daemon that is only for sockets.
-const MAPS: usize = 12;
+const MAPS: usize = 13;
 
 fn heal(plane: &mut Plane) -> Result<Vec<String>, KernelError> {
     plane.kernel.as_mut().unwrap().programs.heal()

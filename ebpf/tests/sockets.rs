@@ -24,7 +24,10 @@ use support::{
     },
     plane::Plane,
 };
-use towpath_image::datapath::{Empty, FrontendKey, FrontendWord, NodeAddressValue, protocol};
+use towpath_image::{
+    ServiceOp,
+    datapath::{Empty, FrontendKey, FrontendWord, NodeAddressValue, RangeKey, protocol},
+};
 
 /// Servers at the first two backends and the first three VIPs of both families.
 fn servers() {
@@ -197,6 +200,38 @@ fn what_policy_or_source_ranges_forbid_is_left_and_counted() {
     }
     assert_eq!(plane.counters(local).no_local, 6);
     assert_eq!(plane.counters(ranged).untranslated, 6);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn sockets_of_the_host_come_in_when_ranges_hold_their_address() {
+    let mut plane = Plane::new("ranges");
+    servers();
+    for (family, own) in [(Family::V4, "10.9.0.1:0"), (Family::V6, "[fd02::1]:0")] {
+        let own: SocketAddr = own.parse().unwrap();
+        let service = plane.service(&[family.backend(1)]);
+        let node = plane.service(&[family.backend(1)]);
+        plane.apply(vec![ServiceOp::PutRange { key: RangeKey::new(service, own.ip().into(), 32) }]);
+        plane.cluster_ip(family.vip(1), 80, service, FrontendWord::SOURCE_RANGES);
+        let both = FrontendWord::SOURCE_RANGES | FrontendWord::NODE_IN_RANGES;
+        plane.cluster_ip(family.vip(2), 80, node, both);
+        let backend = family.backend(1).to_string();
+        let (vip, nodes) = ([1, 2].map(|n| SocketAddr::new(family.vip(n), 80))).into();
+        let bound = UdpSocket::bind(own).unwrap();
+        bound.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(ask(&bound, vip).unwrap(), (backend.clone(), vip), "{own}");
+        bound.connect(vip).unwrap();
+        assert_eq!(ask_peer(&bound).unwrap().0, backend);
+        // The ranges of the other one do not hold it, though they hold the node's.
+        assert_eq!(ask(&udp_socket(nodes), nodes).unwrap(), (backend.clone(), nodes));
+        assert_eq!(tcp(nodes).unwrap(), (backend.clone(), nodes));
+        let itself = vip.to_string();
+        assert_eq!(tcp(vip).unwrap(), (itself.clone(), vip), "bound to nothing");
+        in_pod(|| {
+            servers();
+            assert_eq!(tcp(nodes).unwrap().0, nodes.to_string(), "packets of pods are judged");
+        });
+    }
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::{
         FrontendSource, HealthCheck, PlannedFrontend, PlannedPort, PlannedRecord, PlannedService,
         PlannedSet, ServicePortId,
     },
+    ranges::Ranges,
     share::Budget,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) answers_dns: bool,
     /// Addresses of this machine.
     pub(crate) own_addresses: &'a [IpAddr],
+    /// This node's address of each family, as its Node object has them.
+    pub(crate) node_ips: [Option<IpAddr>; 2],
 }
 
 /// The port of DNS.
@@ -96,7 +99,7 @@ pub(crate) fn compile(
         }
         ports.push(compiled);
     }
-    outside.give(service, &mut ports, &mut budget);
+    outside.give(service, &mut ports, around.node_ips, &mut budget);
     for port in &mut ports {
         // As a person reads them; remote nodes' own come last.
         let own = |f: &PlannedFrontend| f.key.kind() == Some(FrontendKind::NodeLocal);
@@ -196,6 +199,7 @@ fn compile_port(
             owner: service.meta.name.clone(),
             affinity_seconds: service.affinity_seconds,
             sets: sets(&chosen, usage, budget),
+            source_ranges: Arc::default(),
         },
         id,
         number: port.port,
@@ -262,7 +266,18 @@ impl Outside {
     }
 
     /// Gives all ports their external addresses, then all of them those of load balancers.
-    fn give(&self, service: &Service, ports: &mut [PlannedPort], budget: &mut Budget) {
+    fn give(
+        &self,
+        service: &Service,
+        ports: &mut [PlannedPort],
+        node_ips: [Option<IpAddr>; 2],
+        budget: &mut Budget,
+    ) {
+        let ranges = [Family::V4, Family::V6].map(|family| {
+            let vips = self.0.iter().filter(|(source, _)| *source == FrontendSource::LoadBalancer);
+            let vips = vips.map(|(_, ip)| *ip).filter(|ip| Family::of(*ip) == family);
+            Ranges::of(service, family, node_ips, vips)
+        });
         for source in [FrontendSource::ExternalIp, FrontendSource::LoadBalancer] {
             for port in &mut *ports {
                 let family = port.id.family;
@@ -271,13 +286,16 @@ impl Outside {
                 let given = self.0.iter().filter(fits).take(granted);
                 // Ranges of another family do not filter this one (1.1): without any of this family,
                 // no filter.
-                let ranged = source == FrontendSource::LoadBalancer
-                    && service.source_ranges.iter().any(|range| Family::of(range.base) == family);
-                let ranges = if ranged { FrontendWord::SOURCE_RANGES } else { 0 };
+                let mut flags = external_flags(service);
+                if source == FrontendSource::LoadBalancer && granted > 0 {
+                    let ranges = &ranges[usize::from(family == Family::V6)];
+                    flags |= ranges.flags();
+                    port.record.source_ranges = ranges.blocks(budget);
+                }
                 let (number, protocol) = (port.number, port.id.protocol.number());
                 port.frontends.extend(given.map(|(_, ip)| PlannedFrontend {
                     key: FrontendKey::vip((*ip).into(), number, protocol),
-                    flags: external_flags(service) | ranges,
+                    flags,
                     identity: port.record.identity,
                     source,
                 }));
@@ -331,6 +349,7 @@ fn per_node(
                 owner: id.service.clone(),
                 affinity_seconds: service.affinity_seconds,
                 sets: [PlannedSet::default(), set],
+                source_ranges: Arc::default(),
             },
         ));
     }

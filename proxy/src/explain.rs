@@ -148,7 +148,13 @@ pub fn trace(
         },
         Verdict::SourceRanges { service } => Answer::Left {
             service: holder(service),
-            why: "the frontend has source ranges, which sockets cannot check",
+            why: match via {
+                Via::Socket { host: false } => {
+                    "the frontend has source ranges, which are judged by the pod's packets"
+                }
+                Via::Socket { host: true } => "the frontend has source ranges without this node",
+                Via::Packet { .. } => "the frontend has source ranges, none with this source",
+            },
         },
         Verdict::OwnDns { service } => Answer::Left {
             service: holder(service),
@@ -200,6 +206,7 @@ impl Held<'_> {
                     call: if number == protocol::UDP { Call::Send } else { Call::Connect },
                     protocol: number,
                     to: address,
+                    from: address.addr.any_of_family(),
                     netns: if host { netns } else { netns.wrapping_add(1) },
                     socket: 0,
                 };
@@ -271,6 +278,9 @@ impl Tables for Held<'_> {
     }
     fn config(&self) -> ConfigRecord {
         self.image.config
+    }
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.image.in_ranges(service, from)
     }
     /// Only a daemon that serves is asked.
     fn own_dns(&self) -> bool {

@@ -3,10 +3,11 @@
 //! The layout keeps a mirror of what the kernel holds, operation by operation, and what is wanted.
 //! A batch is the difference, in the one order that is safe at every prefix:
 //!
-//! 1. records that nothing has led to for a grace period and a second are cleared
+//! 1. records that nothing has led to for a grace period and a second are cleared, their source ranges
+//!    with them
 //! 2. node addresses that go (what leads through them is gone at once, not changed first)
 //! 3. backends, into free slots
-//! 4. records, at free indices
+//! 4. source ranges of records, and these, at free indices
 //! 5. set words of records in use: each flips one set, old to new; a set that is used no more stays
 //! 6. frontends that come or flip: remote nodes' own, the others, guards last, so that no port is
 //!    refused before it is there
@@ -64,6 +65,9 @@ pub struct Layout {
     frontends: BTreeMap<FrontendKey, FrontendTarget>,
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
 
+    /// Indices that have source ranges and no record: left by a daemon that died half way.
+    stray_ranges: BTreeSet<u32>,
+
     dirty_records: BTreeSet<u64>,
     dirty_frontends: BTreeSet<FrontendKey>,
     dirty_node_addresses: BTreeSet<Addr>,
@@ -89,6 +93,7 @@ impl Layout {
             former: BTreeMap::new(),
             frontends: BTreeMap::new(),
             node_addresses: BTreeMap::new(),
+            stray_ranges: BTreeSet::new(),
             dirty_records: BTreeSet::new(),
             dirty_frontends: BTreeSet::new(),
             dirty_node_addresses: BTreeSet::new(),
@@ -305,6 +310,9 @@ impl Layout {
     /// Everything that is wanted or in force is to be compared.
     fn mark_all(&mut self) {
         let in_force = self.books.in_force().map(|(identity, _)| identity);
+        let ranges = self.mirror.source_ranges.iter().map(|key| key.service);
+        let stray = ranges.filter(|index| !self.mirror.services.contains_key(index));
+        self.stray_ranges = stray.collect();
         self.dirty_records = in_force.chain(self.records.keys().copied()).collect();
         let frontends = self.mirror.frontends.keys().chain(self.frontends.keys());
         self.dirty_frontends = frontends.copied().collect();

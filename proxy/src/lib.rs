@@ -16,6 +16,7 @@ mod layout;
 mod not_routed;
 mod plan;
 mod planned;
+mod ranges;
 mod share;
 
 use towpath_model::{Kind, Stream};

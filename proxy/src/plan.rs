@@ -18,6 +18,7 @@ use crate::{
     identities::{Identities, problem, shorten},
     identity::node_identity,
     planned::{FrontendTarget, HealthCheck, PlannedRecord, PlannedService, ServicePortId},
+    ranges::node_ips,
 };
 
 /// What this node must translate.
@@ -35,6 +36,8 @@ pub struct ServicePlan {
     node_addresses: BTreeMap<Addr, NodeAddressValue>,
     /// Zone the plan was made for; the outer `None`: nothing was planned yet.
     zone: Option<Option<Arc<str>>>,
+    /// This node's addresses that it was made for.
+    node_ips: [Option<IpAddr>; 2],
     /// The Service at whose ClusterIPs this node answered DNS when it was planned.
     answers_dns: Option<ObjectName>,
 }
@@ -93,6 +96,7 @@ impl ServicePlan {
             health_ports: HealthPorts::default(),
             node_addresses: BTreeMap::new(),
             zone: None,
+            node_ips: [None; 2],
             answers_dns: None,
         }
     }
@@ -268,6 +272,12 @@ pub fn plan(
     let moved = plan.zone.as_ref() != Some(&zone);
     plan.zone = Some(zone);
     let mut affected = affected(view, changes, plan, moved);
+    let node_ips = node_ips(view.own_node());
+    if plan.node_ips != node_ips {
+        plan.node_ips = node_ips;
+        let ranged = view.services().filter(|service| !service.source_ranges.is_empty());
+        affected.extend(ranged.map(|service| service.meta.name.clone()));
+    }
     if plan.answers_dns.as_ref() != view.answers_dns() {
         let before = std::mem::replace(&mut plan.answers_dns, view.answers_dns().cloned());
         affected.extend(before.into_iter().chain(plan.answers_dns.clone()));
@@ -385,7 +395,9 @@ fn planned(
     let place = Place { node: view.own_node_name(), zone };
     let answers_dns = view.answers_dns() == Some(name);
     let own_addresses = view.local_addresses();
-    let around = Surroundings { config: &plan.config, place, answers_dns, own_addresses };
+    let node_ips = node_ips(view.own_node());
+    let config = &plan.config;
+    let around = Surroundings { config, place, answers_dns, own_addresses, node_ips };
     let mut planned = compile(service, &slices, around);
     if plan.identity_bits < u64::BITS {
         shorten(&mut planned, plan.identity_bits);

@@ -6,6 +6,7 @@ use towpath_image::datapath::{BackendRecord, Empty, FrontendKey};
 use towpath_model::{
     Family, ObjectName, Problem, Protocol,
     select::{Counts, Why},
+    service::Cidr,
 };
 
 /// One port of one family of a Service: what endpoints are selected for.
@@ -58,6 +59,8 @@ pub struct PlannedRecord {
     pub affinity_seconds: Option<u32>,
     /// The cluster set and the local set.
     pub sets: [PlannedSet; 2],
+    /// From where frontends may be used that have source ranges: sorted, none inside another.
+    pub source_ranges: Arc<[Cidr]>,
 }
 
 /// Where a frontend comes from.

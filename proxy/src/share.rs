@@ -4,7 +4,7 @@
 //! of both would fill the tables (and the daemon's memory before that), and keep everybody else's
 //! Services out. What is beyond the share is not compiled.
 
-use towpath_image::Capacities;
+use towpath_image::{Capacities, SOURCE_RANGES_MAX};
 use towpath_model::{Code, Key, Kind, Problem, Service};
 
 /// One Service may have one part in so many of FRONTENDS and BACKENDS.
@@ -60,6 +60,10 @@ pub(crate) struct Budget {
     refused_nodes: usize,
     /// Endpoints of the largest set that was cut.
     cut: usize,
+    /// Source ranges of each port.
+    ranges: usize,
+    /// Of the largest list that was cut.
+    cut_ranges: usize,
 }
 
 impl Budget {
@@ -78,6 +82,8 @@ impl Budget {
             refused_ports: ports - kept,
             refused_nodes: 0,
             cut: 0,
+            ranges: (SOURCE_RANGES_MAX / DIVISOR) as usize / kept.max(1),
+            cut_ranges: 0,
         };
         (budget, kept)
     }
@@ -122,6 +128,14 @@ impl Budget {
         endpoints.min(self.backends)
     }
 
+    /// How many of so many source ranges a port may have.
+    pub(crate) fn grant_ranges(&mut self, ranges: usize) -> usize {
+        if ranges > self.ranges {
+            self.cut_ranges = self.cut_ranges.max(ranges);
+        }
+        ranges.min(self.ranges)
+    }
+
     /// What was refused, in words.
     pub(crate) fn problems(&self, service: &Service) -> Vec<Problem> {
         let Share { frontends, records, .. } = self.share;
@@ -150,6 +164,14 @@ impl Budget {
             self.cut, self.backends, self.share.backends
         );
         refuse(self.cut, "endpoints", why, "split the Service, or raise capacities.backends");
+        let why = format!(
+            "{} blocks; only the first {} of a port let clients in: one Service may have {} in all",
+            self.cut_ranges,
+            self.ranges,
+            SOURCE_RANGES_MAX / DIVISOR
+        );
+        let field = "spec.loadBalancerSourceRanges";
+        refuse(self.cut_ranges, field, why, "write larger blocks, or split the Service");
         problems
     }
 }

@@ -100,6 +100,7 @@ fn verdicts(image: &ServiceImage, question: &Question, pod: u64) -> Vec<(Verdict
         call: if udp { Call::Send } else { Call::Connect },
         protocol: question.protocol.number(),
         to: SocketAddress::new(question.to.ip().into(), question.to.port().to_be()),
+        from: Addr::from(question.to.ip()).any_of_family(),
         netns: if question.host { HOST } else { pod },
         socket: 9,
     };

@@ -15,7 +15,7 @@ use fixture::{Fixture, Want, synced, want};
 use proptest::prelude::*;
 use towpath_image::{
     Capacities, ServiceImage, ServiceOp,
-    datapath::{Empty, FrontendKey, FrontendWord, ServiceRecord, SetWord},
+    datapath::{Empty, FrontendKey, FrontendWord, RangeKey, ServiceRecord, SetWord},
 };
 
 fn capacities(frontends: u32, services: u32, backends: u32) -> Capacities {
@@ -37,10 +37,11 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let set = || prop::collection::btree_set(1u8..9, 0..6);
     let affinity = prop::option::weighted(0.3, Just(60));
-    let want = (1u64..6, set(), set(), affinity, 1u8..3);
+    let ranges = prop::collection::btree_set(1u8..5, 0..3);
+    let want = (1u64..6, set(), set(), affinity, 1u8..3, ranges);
     prop_oneof![
-        6 => want.prop_map(|(identity, cluster, local, affinity, frontends)| {
-            Step::Want(identity, Want { cluster, local, affinity, frontends })
+        6 => want.prop_map(|(identity, cluster, local, affinity, frontends, ranges)| {
+            Step::Want(identity, Want { cluster, local, affinity, frontends, ranges })
         }),
         2 => (1u64..6).prop_map(Step::Drop),
         3 => prop_oneof![0u64..5, 900u64..1_100].prop_map(Step::Wait),
@@ -302,6 +303,8 @@ enum Damage {
     UnknownFrontend(u8),
     UnknownKind(u8),
     RecordLost(u8),
+    RangeLost(u8),
+    UnknownRange(u8),
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -322,6 +325,8 @@ fn damage() -> impl Strategy<Value = Damage> {
         a().prop_map(Damage::UnknownFrontend),
         a().prop_map(Damage::UnknownKind),
         a().prop_map(Damage::RecordLost),
+        a().prop_map(Damage::RangeLost),
+        a().prop_map(Damage::UnknownRange),
     ]
 }
 
@@ -386,6 +391,15 @@ fn spoil(image: &mut ServiceImage, damage: Damage) -> Option<()> {
             image.frontends.insert(key, FrontendWord(u64::from(n)));
         }
         Damage::RecordLost(n) => drop(image.services.remove(&index(image, n)?)),
+        Damage::RangeLost(n) => {
+            let count = image.source_ranges.len().max(1);
+            let key = image.source_ranges.iter().nth(usize::from(n) % count).copied()?;
+            image.source_ranges.remove(&key);
+        }
+        Damage::UnknownRange(n) => {
+            let key = RangeKey::new(u32::from(n % 20), FrontendKey::default().addr, n % 129);
+            image.source_ranges.insert(key);
+        }
     }
     Some(())
 }
@@ -402,7 +416,8 @@ proptest! {
         let mut fixture = Fixture::new(Capacities { frontends: 40, services: 20, backends: 64, node_addresses: 2 });
         for (identity, (cluster, local, affinity, frontends)) in (1u64..).zip(wants) {
             let affinity = affinity.then_some(60);
-            fixture.want(identity, Some(Want { cluster, local, affinity, frontends }));
+            let ranges = local.iter().map(|last| last % 5).collect();
+            fixture.want(identity, Some(Want { cluster, local, affinity, frontends, ranges }));
         }
         fixture.turn(Some(&synced()), None);
         for damage in damages {

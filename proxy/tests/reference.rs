@@ -19,6 +19,8 @@ mod kernel;
 mod pipeline;
 #[path = "reference/question.rs"]
 mod question;
+#[path = "reference/sources.rs"]
+mod sources;
 #[path = "reference/world.rs"]
 mod world;
 
@@ -118,6 +120,7 @@ fn every_state_on_the_way_is_right() {
     branches.assert_all_were_taken(&answers::ALL);
     branches.assert_all_were_taken(&clients::ALL);
     branches.assert_all_were_taken(&["health checks"]);
+    branches.assert_all_were_taken(&sources::ALL);
     assert!(slow > 10_000, "slow readers met other records than they would have at once: {slow}");
 }
 
@@ -143,6 +146,7 @@ fn play(seed: u64, branches: &mut Branches) -> usize {
         let after = from_kernel(&pipeline.kernel);
         assert_right(&place, &from_reference(&facts, branches), &after);
         check_health(&place, &facts, &pipeline.plan, branches);
+        sources::check(&place, &pipeline.kernel.image, &facts, branches);
         let history = pipeline.kernel.history.take().unwrap_or_default();
         slow += assert_slow_readers(&place, &begin, &history, [&before, &after]);
         for image in &history {

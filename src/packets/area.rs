@@ -6,7 +6,9 @@ use towpath_image::{
     Attachment, Attachments, Batch, Image as _, Kernel, KernelError, PacketImage, PacketOp,
     datapath::{DeviceRecord, PacketCounters},
 };
-use towpath_model::{Changes, Code, Key, Kind, NodeDevices, Problem, Stream, Synced, View};
+use towpath_model::{
+    Changes, Code, Key, Kind, NodeDevice, NodeDevices, Problem, Stream, Synced, View,
+};
 
 use super::sweeper::{Looks, Told, looks};
 use crate::{
@@ -36,7 +38,7 @@ impl PacketKernel for towpath_ebpf::LiveMaps<PacketImage> {
     }
 }
 
-/// North-south: the devices that bring packets from outside, and what the kernel knows of them.
+/// The devices that bring packets from outside and from pods, and what the kernel knows of them.
 pub struct Packets {
     kernel: Box<dyn PacketKernel>,
     /// What the kernel holds.
@@ -47,6 +49,8 @@ pub struct Packets {
     attachments: Attachments,
     /// What was read of the devices, once it was.
     seen: Option<NodeDevices>,
+    /// The devices of pods that it was planned for.
+    pods: Vec<u32>,
     failure: Option<String>,
     flows: Looks,
     capacity: u32,
@@ -71,13 +75,14 @@ impl Packets {
         let no_port = kernel.counters().no_port;
         let (flows, told) = looks();
         let wanted = held.clone();
-        let (seen, failure, no_port_since) = (None, None, None);
+        let (seen, failure, no_port_since, pods) = (None, None, None, Vec::new());
         let area = Self {
             kernel,
             held,
             wanted,
             attachments,
             seen,
+            pods,
             failure,
             flows,
             capacity,
@@ -120,15 +125,28 @@ impl Packets {
 }
 
 /// What programs are to know of these devices.
-fn image(devices: &NodeDevices) -> PacketImage {
-    let record = |device: &towpath_model::NodeDevice| DeviceRecord {
-        v4: device.v4.map_or_else(Default::default, |ip| std::net::IpAddr::from(ip).into()),
-        v6: device.v6.map_or_else(Default::default, |ip| std::net::IpAddr::from(ip).into()),
-        flags: if device.pods { DeviceRecord::POD } else { 0 },
-        reserved: 0,
+///
+/// Where a pod reaches itself the device that leads there needs a source for it; one without an address
+/// takes the node's, as the kernel would.
+fn image(devices: &NodeDevices, pods: &[u32]) -> PacketImage {
+    let own = || devices.devices.iter().filter(|device| !device.pods);
+    let (v4, v6) = (own().find_map(|device| device.v4), own().find_map(|device| device.v6));
+    let record = |device: Option<&NodeDevice>| {
+        let flags = if device.is_none_or(|device| device.pods) { DeviceRecord::POD } else { 0 };
+        let borrows = flags & DeviceRecord::POD != 0;
+        let v4 = device.and_then(|device| device.v4).or_else(|| v4.filter(|_| borrows));
+        let v6 = device.and_then(|device| device.v6).or_else(|| v6.filter(|_| borrows));
+        DeviceRecord {
+            v4: v4.map_or_else(Default::default, |ip| std::net::IpAddr::from(ip).into()),
+            v6: v6.map_or_else(Default::default, |ip| std::net::IpAddr::from(ip).into()),
+            flags,
+            reserved: 0,
+        }
     };
-    let devices = devices.devices.iter().map(|device| (device.index, record(device)));
-    PacketImage { devices: devices.collect() }
+    // The ports of a bridge are known by no route of their own.
+    let ports = pods.iter().map(|index| (*index, record(None)));
+    let routed = devices.devices.iter().map(|device| (device.index, record(Some(device))));
+    PacketImage { devices: ports.chain(routed).collect() }
 }
 
 impl Area for Packets {
@@ -151,15 +169,20 @@ impl Area for Packets {
     ) -> Planned {
         // Until devices were read, what is in force stays so.
         let Some(devices) = view.node_devices() else { return Planned::default() };
-        if self.seen.as_ref() == Some(devices) {
+        let pods: Vec<u32> = view.pod_devices().iter().map(|device| device.index).collect();
+        let same = self.seen.as_ref() == Some(devices);
+        if same && self.pods == pods {
             return Planned::default();
         }
-        self.wanted = image(devices);
+        self.wanted = image(devices, &pods);
         let own = devices.devices.iter().filter(|device| !device.pods);
-        self.attachments = Attachment::of_node(own.clone().map(|device| device.index));
-        let names: Vec<&str> = own.map(|device| &*device.name).collect();
-        tracing::info!(devices = ?names, "packets from outside are translated at these devices");
-        self.seen = Some(devices.clone());
+        let indices = own.clone().map(|device| device.index);
+        self.attachments = Attachment::of_packets(indices.chain(pods.iter().copied()));
+        if !same {
+            let names: Vec<&str> = own.map(|device| &*device.name).collect();
+            tracing::info!(devices = ?names, "packets from outside are translated at these devices");
+        }
+        (self.seen, self.pods) = (Some(devices.clone()), pods);
         Planned { attachments: Some(self.attachments.clone()), ..Planned::default() }
     }
 

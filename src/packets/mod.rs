@@ -1,4 +1,4 @@
-//! Packets from outside: which devices translate them, and what became of them, as an area of the loop.
+//! Packets from outside and from pods: which devices translate them, and what became of them, as an area of the loop.
 //! What is decided about a packet is in `towpath_datapath::decide::packets`.
 //!
 //! | file | what |
@@ -23,7 +23,7 @@ pub const OFF: &str = "packets that come from no socket of this node: clients ou
 
 /// What is not served although it is on.
 pub const NOT_SERVED: [&str; 4] = [
-    "packets of pods that come from no socket: VM pods, raw sockets",
+    "packets of the node itself that come from no socket of a process; pods behind other devices than veth pairs",
     "fragments, and ICMP errors about translated packets (path MTU discovery)",
     "devices without Ethernet headers (WireGuard, tun, ipip) towards the outside",
     "nodePortAddresses: NodePorts are served on every address of the node",

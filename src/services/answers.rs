@@ -222,7 +222,9 @@ fn not_served(area: &Services, port: &PlannedPort, frontend: &PlannedFrontend) -
         return Some("SCTP is not served yet".to_owned());
     }
     if frontend.flags & FrontendWord::SOURCE_RANGES != 0 {
-        return Some("it has source ranges".to_owned());
+        return Some(
+            "it has source ranges, which are judged by packets (features.packets)".to_owned(),
+        );
     }
     match area.plan.owner(&frontend.key) {
         Some(claim) if claim.service == port.record.owner => None,

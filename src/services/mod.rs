@@ -49,6 +49,6 @@ pub fn attachments() -> Attachments {
 /// Traffic that passes as if Towpath were not there.
 pub const NOT_SERVED: [&str; 3] = [
     "SCTP",
-    "load balancer addresses of Services with loadBalancerSourceRanges",
+    "load balancer addresses with loadBalancerSourceRanges, for sockets of pods (features.packets serves them)",
     "connected UDP sockets in pods whose endpoint has gone: counted, not ended (those of the host are)",
 ];

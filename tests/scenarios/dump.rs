@@ -8,8 +8,8 @@ use std::{
 use towpath_image::{
     ServiceImage, ServiceOp,
     datapath::{
-        BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord, NodeAddressValue, SetChoice,
-        SetWord, protocol,
+        BackendRecord, Empty, FrontendKey, FrontendKind, FrontendWord, NodeAddressValue, RangeKey,
+        SetChoice, SetWord, protocol,
     },
 };
 use towpath_proxy::ServicePlan;
@@ -62,7 +62,8 @@ fn frontend(image: &ServiceImage, names: &Names, key: &FrontendKey, word: Fronte
         (FrontendWord::LOCAL_SET, "local endpoints"),
         (FrontendWord::PER_NODE, "another node's address: its own endpoints"),
         (FrontendWord::LOCAL_OUTSIDE, "packets from outside: local endpoints"),
-        (FrontendWord::SOURCE_RANGES, "source ranges: not by sockets"),
+        (FrontendWord::SOURCE_RANGES, "source ranges"),
+        (FrontendWord::NODE_IN_RANGES, "which hold this node"),
     ];
     for (_, said) in flags.iter().filter(|(flag, _)| word.has(*flag)) {
         text.push_str(&format!(", {said}"));
@@ -161,6 +162,11 @@ pub(crate) fn nodes(image: &ServiceImage, names: &Names) -> String {
     all.into_iter().map(line).collect()
 }
 
+fn range(key: &RangeKey) -> String {
+    let family = if key.addr.is_v4() { 128 } else { 32 };
+    format!("{}/{}", IpAddr::from(key.addr), key.prefix - family)
+}
+
 /// Operations in their order. The image is the one after them.
 pub(crate) fn writes(ops: &[ServiceOp], image: &ServiceImage, names: &Names) -> String {
     let mut text = String::new();
@@ -185,6 +191,8 @@ pub(crate) fn writes(ops: &[ServiceOp], image: &ServiceImage, names: &Names) -> 
             ServiceOp::DeleteFrontend { key } => format!("delete {}", key_text(names, key)),
             ServiceOp::PutNodeAddress { addr, .. } => format!("put node {}", IpAddr::from(*addr)),
             ServiceOp::DeleteNodeAddress { addr } => format!("delete node {}", IpAddr::from(*addr)),
+            ServiceOp::PutRange { key } => format!("put range {}", range(key)),
+            ServiceOp::DeleteRange { key } => format!("delete range {}", range(key)),
         });
         text.push('\n');
     }

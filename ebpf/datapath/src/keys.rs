@@ -102,6 +102,56 @@ impl FrontendKey {
     }
 }
 
+/// Key of SOURCE_RANGES (longest prefix), 24 bytes: a block of addresses from which a service may be reached
+/// by frontends that have source ranges.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RangeKey {
+    /// Prefix length: the 32 bits of the index, and those of the address.
+    pub prefix: u32,
+    /// Index into SERVICES. Ranges come before the record at that index and go after it, so a change of
+    /// ranges is a change of index, and no client meets half of one.
+    pub service: u32,
+    /// First address of the block.
+    pub addr: Addr,
+}
+
+impl RangeKey {
+    /// The first `length` bits of `addr`, in its own family's count (of IPv4 32 at most).
+    #[must_use]
+    pub const fn new(service: u32, addr: Addr, length: u8) -> Self {
+        let length = length as u32 + if addr.is_v4() { 96 } else { 0 };
+        let length = if length > 128 { 128 } else { length };
+        Self { prefix: 32 + length, service, addr: addr.prefix(length) }
+    }
+
+    /// The key that one address is looked up by.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(service: u32, addr: &Addr) -> Self {
+        Self { prefix: 160, service, addr: *addr }
+    }
+
+    /// Is this address, of a client of this service, in the block?
+    #[must_use]
+    pub const fn contains(&self, service: u32, addr: &Addr) -> bool {
+        self.service == service && addr.prefix(self.prefix.saturating_sub(32)).is(&self.addr)
+    }
+}
+
+/// By service first.
+impl Ord for RangeKey {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        (self.service, self.addr, self.prefix).cmp(&(other.service, other.addr, other.prefix))
+    }
+}
+
+impl PartialOrd for RangeKey {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 #[inline(always)]
 pub(crate) const fn mix(mut h: u32) -> u32 {
     h ^= h >> 16;
@@ -164,4 +214,5 @@ impl ChoiceKey {
 
 const _: () = assert!(size_of::<FrontendKey>() == 20);
 const _: () = assert!(size_of::<AffinityKey>() == 24);
+const _: () = assert!(size_of::<RangeKey>() == 24);
 const _: () = assert!(size_of::<ChoiceKey>() == 32);

@@ -18,7 +18,7 @@ pub mod records;
 pub mod words;
 
 pub use addr::Addr;
-pub use keys::{AffinityKey, ChoiceKey, FrontendKey, FrontendKind, protocol};
+pub use keys::{AffinityKey, ChoiceKey, FrontendKey, FrontendKind, RangeKey, protocol};
 pub use records::{
     AffinityValue, BackendRecord, Beat, ChoiceValue, ConfigRecord, DeviceRecord, HeartbeatRecord,
     NodeAddressValue, PacketCounters, PeerValue, ServiceCounters, ServiceRecord, SocketRecord,
@@ -33,5 +33,6 @@ pub use words::{Empty, FrontendWord, SetChoice, SetWord};
 /// 2: what unconnected sockets have chosen is in CHOICES (in 1: FLOWS, of the same shape); frontends
 /// say whether packets from outside use the local set, which is filled for them (in 1: never; a word
 /// without the flag means the cluster set in both). HEARTBEAT and the flag of frontends that asks for it came
-/// later, beside the others: an older version of 2 leaves both alone and uses the sets.
+/// later, beside the others: an older version of 2 leaves both alone and uses the sets. So did
+/// SOURCE_RANGES: what has ranges is closed to an older version's packets.
 pub const LAYOUT: u32 = 2;

@@ -21,7 +21,7 @@ pub struct ServiceRecord {
     pub flags: u32,
     /// Seconds that an idle client keeps its backend; meaningful with AFFINITY.
     pub affinity_seconds: u32,
-    /// Identifier of the source range list, 0 for none.
+    /// Always zero: ranges are found by the index of the record.
     pub source_ranges: u32,
     /// Always zero.
     pub reserved: [u32; 7],
@@ -201,7 +201,8 @@ pub struct ServiceCounters {
     pub refused: u64,
     /// Left alone because the policy allows local endpoints only and there is none.
     pub no_local: u64,
-    /// Left alone because the frontend has source ranges.
+    /// Left alone because the frontend has source ranges, which do not hold the socket's address or which
+    /// are judged by packets.
     pub untranslated: u64,
 }
 
@@ -256,7 +257,7 @@ pub struct PacketCounters {
     pub no_way: u64,
     /// Dropped: another flow has taken the way back, or the tables contradict each other.
     pub lost: u64,
-    /// Dropped: the frontend has source ranges.
+    /// Dropped: the source is in none of the frontend's source ranges.
     pub source_ranges: u64,
 }
 

@@ -84,7 +84,8 @@ impl FrontendWord {
     pub const SERVICES_MAX: u32 = 1 << 24;
     /// Flag: use the local set, not the cluster set.
     pub const LOCAL_SET: u8 = 1;
-    /// Flag: the frontend has source ranges; sockets leave it untranslated (the packet path decides).
+    /// Flag: only sources in the service's ranges may come in. A pod's socket has no source address yet:
+    /// what it sends is judged as packets.
     pub const SOURCE_RANGES: u8 = 1 << 1;
     /// Flag, on [`crate::FrontendKind::Node`] only: a remote node's address is answered by that
     /// node's own endpoints ([`crate::FrontendKind::NodeLocal`]), externalTrafficPolicy Local.
@@ -98,6 +99,10 @@ impl FrontendWord {
     /// Flag: a DNS server of this node's own answers at this address while its heartbeat is fresh, and the
     /// sets are for when it is not. Before there was such a flag the sets led to the address itself.
     pub const OWN_DNS: u8 = 1 << 5;
+
+    /// Flag, beside [`Self::SOURCE_RANGES`]: the ranges hold this node's address, which a socket of the
+    /// host's that is bound to none will have.
+    pub const NODE_IN_RANGES: u8 = 1 << 6;
 
     /// For `key`. `service` must be below [`Self::SERVICES_MAX`]; higher bits are cut off.
     #[inline(always)]

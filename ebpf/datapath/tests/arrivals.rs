@@ -5,7 +5,7 @@ mod support;
 
 use support::{DEVICE, HERE, World, addr, at};
 use towpath_datapath::{
-    Empty, FrontendKey, FrontendWord, NodeAddressValue, SetWord,
+    Empty, FrontendKey, FrontendWord, NodeAddressValue, RangeKey, SetWord,
     decide::{
         flow::Flows as _,
         node::Origin,
@@ -129,6 +129,76 @@ fn refusals_are_counted_by_their_reason() {
     assert_eq!(arrives(&world, &syn(), 1), Fate::Drop);
     use Tally::{NoLocalEndpoint, Refused, SourceRanges};
     assert_eq!(*world.tallies.borrow(), [Refused, Refused, NoLocalEndpoint, SourceRanges]);
+}
+
+#[test]
+fn source_ranges_are_for_new_flows_and_a_change_cuts_none() {
+    let mut world = node(&[HERE]);
+    let balancer = "203.0.113.9";
+    let flags = FrontendWord::EXTERNAL | FrontendWord::SOURCE_RANGES;
+    for protocol in [protocol::TCP, protocol::UDP] {
+        world.frontend(FrontendKey::vip(addr(balancer), 80, protocol), 0, flags);
+    }
+    let range = RangeKey::new(0, addr(CLIENT), 32);
+    world.ranges.insert(range);
+    let to = |protocol, flags, port: u16| Headers {
+        destination: addr(balancer),
+        destination_port: 80u16.to_be(),
+        source_port: port.to_be(),
+        ..headers(protocol, flags)
+    };
+    let first = [to(protocol::TCP, tcp::SYN, 1), to(protocol::UDP, 0, 1)];
+    let there = first.map(|packet| becomes(arrives(&world, &packet, 1)).0);
+    becomes(leaving(&world, &of(&there[1].reversed(), 0), 1));
+    world.ranges.clear();
+    let again = [to(protocol::TCP, tcp::ACK, 1), to(protocol::UDP, 0, 1)];
+    for (packet, there) in again.iter().zip(&there) {
+        // Also when a datagram's endpoint is looked up again, a second later.
+        for now in [1, 9] {
+            assert_eq!(becomes(arrives(&world, packet, now)).0, *there);
+        }
+        becomes(leaving(&world, &of(&there.reversed(), tcp::ACK), 9));
+    }
+    for new in [to(protocol::TCP, tcp::SYN, 2), to(protocol::UDP, 0, 2)] {
+        assert_eq!(arrives(&world, &new, 9), Fate::Drop);
+        // What sockets of the node left alone does not go there by another way.
+        assert_eq!(leaving(&world, &new, 9), Fate::Drop);
+    }
+    assert_eq!(leaving(&world, &to(protocol::TCP, tcp::ACK, 2), 9), Fate::Pass, "it began before");
+    let out = world.tallies.borrow().iter().filter(|t| **t == Tally::SourceRanges).count();
+    assert_eq!(out, 4);
+    world.ranges.insert(range);
+    assert_eq!(leaving(&world, &to(protocol::TCP, tcp::SYN, 2), 9), Fate::Pass);
+    becomes(arrives(&world, &to(protocol::TCP, tcp::SYN, 2), 9));
+}
+
+#[test]
+fn a_pod_keeps_its_address_but_where_it_reaches_itself() {
+    for (endpoint, client, wanted) in
+        [(ELSEWHERE, HERE, HERE), ("10.1.0.9", HERE, HERE), (HERE, HERE, DEVICE[0])]
+    {
+        let world = node(&[endpoint]);
+        let packet = Headers { source: addr(client), ..syn() };
+        let (there, redirect) = becomes(arriving(&world, &packet, Origin::Pod, 7, 1));
+        assert_eq!((there.source, there.destination), (addr(wanted), addr(endpoint)));
+        assert_eq!(redirect, endpoint == client, "{endpoint}");
+    }
+}
+
+#[test]
+fn a_dns_server_here_that_has_no_stand_in_is_left_to_answer() {
+    let mut world = node(&[]);
+    let dns = "10.96.0.10";
+    world.frontend(FrontendKey::vip(addr(dns), 53, protocol::UDP), 0, FrontendWord::OWN_DNS);
+    world.services.entry(0).and_modify(|record| record.sets = [SetWord::empty(Empty::Leave, 2); 2]);
+    let query = Headers {
+        destination: addr(dns),
+        destination_port: 53u16.to_be(),
+        ..headers(protocol::UDP, 0)
+    };
+    for origin in [Origin::Pod, Origin::Outside] {
+        assert_eq!(arriving(&world, &query, origin, 7, 1), Fate::Pass);
+    }
 }
 
 #[test]

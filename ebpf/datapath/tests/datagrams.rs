@@ -4,10 +4,10 @@
 mod support;
 
 use proptest::prelude::*;
-use support::{World, addr, at, tcp, udp};
+use support::{HOST, World, addr, at, tcp, udp};
 use towpath_datapath::{
-    Addr, ChoiceKey, Empty, FrontendKey, SetWord,
-    decide::{Action, Call, SocketAddress, connect, recvmsg, sendmsg, settle_connect},
+    Addr, ChoiceKey, Empty, FrontendKey, FrontendWord, RangeKey, SetWord,
+    decide::{Action, Call, Request, SocketAddress, connect, recvmsg, sendmsg, settle_connect},
     protocol,
 };
 
@@ -90,6 +90,25 @@ fn a_socket_that_goes_elsewhere_is_no_longer_ours_to_end() {
     let verdict = connect(&world, &request, 0, 0);
     settle_connect(&world, &request, &verdict, 0);
     assert_eq!(world.peers.borrow().len(), 1);
+}
+
+#[test]
+fn a_change_of_source_ranges_keeps_no_socket_from_going_on() {
+    let a = at("10.1.0.1", 53);
+    let mut world = world(&[a]);
+    let ask =
+        |from: &str| Request { netns: HOST, from: addr(from), ..udp(Call::Send, VIPS[0], 53) };
+    let key = FrontendKey::vip(addr(VIPS[0]), 53, protocol::UDP);
+    world.frontend(key, 0, FrontendWord::SOURCE_RANGES);
+    let range = RangeKey::new(0, addr("192.0.2.0"), 24);
+    world.ranges.insert(range);
+    assert_eq!(sendmsg(&world, &ask("192.0.2.1"), 0, 0), Action::Rewrite(a));
+    world.ranges.clear();
+    assert_eq!(sendmsg(&world, &ask("192.0.2.1"), 0, 1), Action::Rewrite(a));
+    assert_eq!(recvmsg(&world, 7, &a), Some(at(VIPS[0], 53)));
+    world.record.set(towpath_datapath::SocketRecord::default());
+    assert_eq!(sendmsg(&world, &ask("192.0.2.1"), 0, 1), Action::Leave, "another socket");
+    assert_eq!(world.counter(0).untranslated, 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use support::{HERE, World, addr, at};
 use towpath_datapath::{
-    Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord, SetWord,
+    Empty, FrontendKey, FrontendWord, NodeAddressValue, RangeKey, ServiceRecord, SetWord,
     decide::{
         Verdict, dispatch,
         guard::{Answer, answer, may_be_answered, port_unreachable},
@@ -178,7 +178,41 @@ fn sources_are_judged_before_an_endpoint_is_chosen() {
     let mut world = world(&plain());
     let key = FrontendKey::vip(addr(BALANCER), 80, protocol::TCP);
     world.frontend(key, 0, FrontendWord::EXTERNAL | FrontendWord::SOURCE_RANGES);
-    assert_eq!(ask(&world, BALANCER, 80), Verdict::SourceRanges { service: 0 });
+    assert_eq!(ask(&world, BALANCER, 80), Verdict::SourceRanges { service: 0 }, "no range at all");
+    world.ranges.insert(RangeKey::new(0, addr("198.51.100.0"), 25));
+    world.ranges.insert(RangeKey::new(1, addr("0.0.0.0"), 0));
+    for (from, origin, may) in [
+        ("198.51.100.127", Origin::Outside, true),
+        ("198.51.100.128", Origin::Outside, false),
+        // Pods and the node are judged as clients outside are (services.md 1.3).
+        ("198.51.100.7", Origin::Pod, true),
+        ("10.1.0.5", Origin::Pod, false),
+        ("198.51.100.8", Origin::Node, true),
+        ("192.0.2.1", Origin::Node, false),
+    ] {
+        let arrival =
+            Arrival { from: addr(from), origin, to: at(BALANCER, 80), ..arrival(&plain()) };
+        let verdict = dispatch(&world, &arrival, Masquerade::default(), 0, 0).verdict;
+        assert_eq!(matches!(verdict, Verdict::Translate(_)), may, "{from}: {verdict:?}");
+        assert_eq!(verdict == Verdict::SourceRanges { service: 0 }, !may, "{from}");
+    }
+}
+
+#[test]
+fn a_block_holds_the_addresses_of_its_family_that_begin_like_it() {
+    for (block, length, inside, outside) in [
+        ("10.0.0.0", 8, "10.255.255.255", "11.0.0.0"),
+        ("10.1.2.3", 32, "10.1.2.3", "10.1.2.2"),
+        ("0.0.0.0", 0, "255.0.0.1", "::1"),
+        ("fd00::", 8, "fdff::1", "fe00::1"),
+        ("2001:db8::7", 128, "2001:db8::7", "2001:db8::6"),
+        ("2001:db8:0:8000::", 49, "2001:db8:0:ffff::", "2001:db8:0:7fff::"),
+    ] {
+        let key = RangeKey::new(7, addr(block), length);
+        assert!(key.contains(7, &addr(inside)), "{block}/{length} {inside}");
+        assert!(!key.contains(7, &addr(outside)), "{block}/{length} {outside}");
+        assert!(!key.contains(8, &addr(inside)), "another service");
+    }
 }
 
 #[test]

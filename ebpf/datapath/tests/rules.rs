@@ -5,7 +5,8 @@ mod support;
 
 use support::{HOST, POD, World, addr, at, tcp, udp};
 use towpath_datapath::{
-    ConfigRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord, SetWord,
+    ConfigRecord, Empty, FrontendKey, FrontendWord, NodeAddressValue, RangeKey, ServiceRecord,
+    SetWord,
     decide::{Action, Call, Choice, Request, Verdict, connect, getpeername, settle_connect},
     protocol,
 };
@@ -109,6 +110,26 @@ fn a_frontend_with_source_ranges_is_left_to_the_packet_path() {
     assert_eq!(verdict, Verdict::SourceRanges { service: 0 });
     assert_eq!(settle_connect(&world, &request, &verdict, 0), Action::Leave);
     assert_eq!(world.counter(0).untranslated, 1);
+}
+
+#[test]
+fn a_socket_of_the_hosts_has_its_own_address_or_the_nodes() {
+    let mut world = world();
+    let (balancer, node, other) = ("203.0.113.9", "192.0.2.1", "192.0.2.77");
+    let key = FrontendKey::vip(addr(balancer), 80, protocol::TCP);
+    let bound = |ip: &str| Request { netns: HOST, from: addr(ip), ..tcp(balancer, 80) };
+    let unbound = Request { netns: HOST, ..tcp(balancer, 80) };
+    let kept_out = Verdict::SourceRanges { service: 0 };
+    world.ranges.insert(RangeKey::new(0, addr(node), 32));
+    world.frontend(key, 0, FrontendWord::SOURCE_RANGES);
+    assert_eq!(ask(&world, &unbound), kept_out, "the compiler says whether the node's is one");
+    world.frontend(key, 0, FrontendWord::SOURCE_RANGES | FrontendWord::NODE_IN_RANGES);
+    goes_to(ask(&world, &unbound), "10.1.0.1");
+    goes_to(ask(&world, &bound(node)), "10.1.0.1");
+    assert_eq!(ask(&world, &bound(other)), kept_out);
+    // The packets of a pod are judged, whatever its socket is bound to.
+    assert_eq!(ask(&world, &Request { netns: POD, ..bound(node) }), kept_out);
+    assert_eq!(ask(&world, &tcp(balancer, 80)), kept_out);
 }
 
 #[test]

@@ -43,8 +43,8 @@ impl Hook {
         Self::new(9, HookKind::DeviceEgress, "pod_in"),
     ];
 
-    /// The hooks of a device of the node's own: what goes out by it, and what comes in. What undoes a
-    /// translation comes into force before what makes one.
+    /// The hooks of a device that packets are translated at: what goes out by it, and what comes in. What
+    /// undoes a translation comes into force before what makes one.
     pub const NODE: [Self; 2] = [
         Self::new(10, HookKind::DeviceEgress, "node_out"),
         Self::new(11, HookKind::DeviceIngress, "node_in"),
@@ -65,6 +65,15 @@ impl Hook {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.name
+    }
+
+    /// Does it run before what is attached to its device already? Policies are about endpoints: what comes
+    /// from a pod is judged once it was translated, what goes to it before that is undone.
+    #[must_use]
+    pub fn is_first(self) -> bool {
+        let [_, to_pod] = Self::PODS;
+        let [_, comes_in] = Self::NODE;
+        self == to_pod || self == comes_in
     }
 
     /// How it is attached.
@@ -109,9 +118,9 @@ impl Attachment {
         devices.into_iter().flat_map(both).collect()
     }
 
-    /// Both hooks of each of these devices of the node's own.
+    /// Both hooks of each of these devices that packets are translated at.
     #[must_use]
-    pub fn of_node(devices: impl IntoIterator<Item = u32>) -> Attachments {
+    pub fn of_packets(devices: impl IntoIterator<Item = u32>) -> Attachments {
         let both = |index| Hook::NODE.map(|hook| Self { at: At::Device(index), hook });
         devices.into_iter().flat_map(both).collect()
     }
@@ -185,7 +194,7 @@ mod tests {
     #[test]
     fn an_attachment_is_known_by_what_is_shown() {
         let all = Attachment::of_pods([7, 12]).into_iter().chain(Attachment::of_sockets());
-        let all = all.chain(Attachment::of_node([7, 3]));
+        let all = all.chain(Attachment::of_packets([7, 3]));
         for known in all {
             assert_eq!(Attachment::named(&known.to_string()), Some(known));
         }

@@ -33,5 +33,5 @@ pub use name::MapName;
 pub use packets::{DEVICES_MAX, PacketImage, PacketOp};
 pub use policies::{PolicyCapacities, PolicyImage, PolicyOp, PortTable};
 pub use retired::{Millis, REST_MS, Retired};
-pub use services::{Capacities, ServiceImage, ServiceOp};
+pub use services::{Capacities, SOURCE_RANGES_MAX, ServiceImage, ServiceOp};
 pub use towpath_datapath as datapath;

@@ -1,10 +1,10 @@
 //! The maps that services are in, as a value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use towpath_datapath::{
-    Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, NodeAddressValue, ServiceRecord,
-    SetChoice, SetWord,
+    Addr, BackendRecord, ConfigRecord, FrontendKey, FrontendWord, NodeAddressValue, RangeKey,
+    ServiceRecord, SetChoice, SetWord,
 };
 
 use crate::{Image, KernelError, MapName};
@@ -20,6 +20,8 @@ impl MapName {
     pub const NODE_ADDRESSES: Self = Self::new("NODE_ADDRESSES");
     /// One record that says whose maps these are, and what is served.
     pub const CONFIG: Self = Self::new("CONFIG");
+    /// From where services may be reached by frontends that have source ranges.
+    pub const SOURCE_RANGES: Self = Self::new("SOURCE_RANGES");
     /// Counters of each service index.
     pub const COUNTERS: Self = Self::new("COUNTERS");
     /// Counters that belong to no single service.
@@ -56,6 +58,9 @@ impl Default for Capacities {
     }
 }
 
+/// Blocks that SOURCE_RANGES has room for, each port of a Service with its own. Memory follows use.
+pub const SOURCE_RANGES_MAX: u32 = 262_144;
+
 /// Everything that decides where a new flow goes. State that the kernel owns (affinity, flows,
 /// counters) is not part of it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -70,6 +75,8 @@ pub struct ServiceImage {
     pub backends: Vec<BackendRecord>,
     /// NODE_ADDRESSES.
     pub node_addresses: BTreeMap<Addr, NodeAddressValue>,
+    /// SOURCE_RANGES.
+    pub source_ranges: BTreeSet<RangeKey>,
     /// CONFIG, which is the programs': only read.
     pub config: ConfigRecord,
 }
@@ -124,6 +131,16 @@ pub enum ServiceOp {
         /// Key.
         addr: Addr,
     },
+    /// A block of an index that no frontend in force points at.
+    PutRange {
+        /// Index, and block.
+        key: RangeKey,
+    },
+    /// Remove.
+    DeleteRange {
+        /// Index, and block.
+        key: RangeKey,
+    },
 }
 
 impl ServiceImage {
@@ -131,6 +148,18 @@ impl ServiceImage {
     #[must_use]
     pub fn with_capacities(capacities: Capacities) -> Self {
         Self { capacities, ..Self::default() }
+    }
+
+    /// The blocks of an index.
+    pub fn ranges(&self, service: u32) -> impl Iterator<Item = &RangeKey> {
+        let first = RangeKey { prefix: 0, service, addr: Addr([0; 4]) };
+        self.source_ranges.range(first..).take_while(move |key| key.service == service)
+    }
+
+    /// May a client with this address come in by a frontend that has source ranges?
+    #[must_use]
+    pub fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.ranges(service).any(|key| key.contains(service, from))
     }
 
     /// The backends of a set word; empty for an empty or an impossible word.
@@ -189,6 +218,16 @@ impl Image for ServiceImage {
             }
             ServiceOp::DeleteNodeAddress { addr } => {
                 self.node_addresses.remove(addr);
+            }
+            ServiceOp::PutRange { key } => {
+                let full = self.source_ranges.len() >= SOURCE_RANGES_MAX as usize;
+                if full && !self.source_ranges.contains(key) {
+                    return Err(KernelError::full(MapName::SOURCE_RANGES, SOURCE_RANGES_MAX));
+                }
+                self.source_ranges.insert(*key);
+            }
+            ServiceOp::DeleteRange { key } => {
+                self.source_ranges.remove(key);
             }
         }
         Ok(())

@@ -62,12 +62,36 @@ pub fn request(ctx: &SockAddrContext, family: Family, call: Call) -> Request {
     let protocol = unsafe { (*ctx.sock_addr).protocol };
     Request {
         call,
+        from: bound_to(ctx, family, call),
         protocol: protocol as u8,
         to: address(ctx, family),
         // SAFETY: a helper that reads the context.
         netns: unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
         // A TCP connection needs none: one helper less.
         socket: if protocol as u8 == protocol::UDP { cookie(ctx) } else { 0 },
+    }
+}
+
+/// A datagram says by itself where it comes from, if its socket or its sender does.
+#[inline(always)]
+fn bound_to(ctx: &SockAddrContext, family: Family, call: Call) -> Addr {
+    // SAFETY: as above; the verifier knows the socket's fields, too.
+    unsafe {
+        let raw = ctx.sock_addr;
+        let sk = (*raw).__bindgen_anon_1.sk;
+        match (family, call) {
+            (Family::V4, Call::Connect) => Addr::from_v4_word((*sk).src_ip4),
+            (Family::V4, Call::Send) => Addr::from_v4_word((*raw).msg_src_ip4),
+            (Family::V6, Call::Connect) => {
+                Addr([(*sk).src_ip6[0], (*sk).src_ip6[1], (*sk).src_ip6[2], (*sk).src_ip6[3]])
+            }
+            (Family::V6, Call::Send) => Addr([
+                (*raw).msg_src_ip6[0],
+                (*raw).msg_src_ip6[1],
+                (*raw).msg_src_ip6[2],
+                (*raw).msg_src_ip6[3],
+            ]),
+        }
     }
 }
 

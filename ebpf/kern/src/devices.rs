@@ -1,4 +1,4 @@
-//! One program for each side of a device of the node's own.
+//! One program for each side of a device: of the node's own, and of pods on the host's side.
 
 use core::ptr::addr_of_mut;
 
@@ -9,6 +9,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use towpath_datapath::{
+    DeviceRecord,
     decide::{
         nat,
         node::Origin,
@@ -18,7 +19,7 @@ use towpath_datapath::{
 };
 
 use crate::{
-    flow_table::Kernel,
+    flow_table::{Kernel, device},
     packet_maps::work,
     rewrite::{age, rewrite},
     route::{Route, route, send},
@@ -39,7 +40,7 @@ const SEND: u32 = 3;
 const GO_ON: u32 = 4;
 const ANSWER: u32 = 5;
 
-/// From the network.
+/// From the network, or from a pod.
 #[classifier]
 pub fn node_in(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
@@ -62,7 +63,7 @@ pub fn node_in(ctx: TcContext) -> i32 {
     packet_act(skb, step)
 }
 
-/// To the network.
+/// To the network, or to a pod.
 #[classifier]
 pub fn node_out(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
@@ -84,6 +85,14 @@ fn random() -> u32 {
 fn now() -> u32 {
     // SAFETY: a helper without arguments.
     (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+}
+
+/// What is behind the device of this run.
+#[inline(always)]
+fn origin(ctx: &TcContext) -> Origin {
+    // SAFETY: a field of the context.
+    let here = device(unsafe { (*ctx.skb.skb).ifindex });
+    if here.flags & DeviceRecord::POD != 0 { Origin::Pod } else { Origin::Outside }
 }
 
 /// The verifier asks for every argument, the compiler leaves out those that a function does without.
@@ -128,7 +137,7 @@ extern "C" fn packet_known(skb: *mut __sk_buff) -> u32 {
     let (ctx, Some(work)) = (TcContext::new(skb), work()) else { return PASS };
     // SAFETY: as above; `read` has written it.
     let headers = unsafe { &(*work).headers };
-    packets::known(&Kernel(&ctx), headers, Origin::Outside, now()).map_or(GO_ON, come_to)
+    packets::known(&Kernel(&ctx), headers, origin(&ctx), now()).map_or(GO_ON, come_to)
 }
 
 #[unsafe(no_mangle)]
@@ -137,7 +146,7 @@ extern "C" fn packet_choose(skb: *mut __sk_buff) -> u32 {
     let (ctx, Some(work)) = (TcContext::new(skb), work()) else { return PASS };
     // SAFETY: as above.
     let headers = unsafe { &(*work).headers };
-    match packets::choose(&Kernel(&ctx), headers, Origin::Outside, random(), now()) {
+    match packets::choose(&Kernel(&ctx), headers, origin(&ctx), random(), now()) {
         Ok(start) => {
             // SAFETY: as above.
             unsafe { addr_of_mut!((*work).start).write(start) };

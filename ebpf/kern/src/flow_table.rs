@@ -136,7 +136,7 @@ fn take_port(port: u32, now: u32) -> u64 {
 }
 
 #[inline(always)]
-fn device(index: u32) -> DeviceRecord {
+pub fn device(index: u32) -> DeviceRecord {
     // SAFETY: copied out at once.
     unsafe { DEVICES.get(&index).copied().unwrap_or_default() }
 }

@@ -2,14 +2,16 @@
 
 use core::ptr::{addr_of, read_volatile};
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::{btf_maps::lpm_trie::Key, helpers::generated::bpf_ktime_get_coarse_ns};
 use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, Beat, ConfigRecord, FrontendKey, FrontendWord,
     NodeAddressValue, ServiceRecord, SetChoice, SetWord,
     decide::{Search, SocketAddress, Tables, alive, contains},
 };
 
-use crate::maps::{AFFINITY, BACKENDS, CONFIG, FRONTENDS, HEARTBEAT, NODE_ADDRESSES, SERVICES};
+use crate::maps::{
+    AFFINITY, BACKENDS, CONFIG, FRONTENDS, HEARTBEAT, NODE_ADDRESSES, Range, SERVICES, SOURCE_RANGES,
+};
 
 /// The maps.
 pub struct Maps;
@@ -74,6 +76,11 @@ impl Tables for Maps {
             let last = read_volatile(addr_of!((*beat).last));
             Beat { last, since: read_volatile(addr_of!((*beat).since)) }
         }
+    }
+
+    #[inline(always)]
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        SOURCE_RANGES.get(&Key::new(160, Range { service, addr: *from })).is_some()
     }
 
     #[inline(always)]

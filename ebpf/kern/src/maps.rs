@@ -2,7 +2,7 @@
 //! capacities.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap},
     macros::btf_map,
 };
 use towpath_datapath::{
@@ -27,5 +27,14 @@ pub static BACKENDS: Array<BackendRecord, 1, MAPPED> = Array::new();
 pub static CONFIG: Array<ConfigRecord, 1, MAPPED> = Array::new();
 #[btf_map]
 pub static HEARTBEAT: Array<HeartbeatRecord, 1, MAPPED> = Array::new();
+/// What of a [`towpath_datapath::RangeKey`] follows its prefix length.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Range {
+    pub service: u32,
+    pub addr: Addr,
+}
+#[btf_map]
+pub static SOURCE_RANGES: LpmTrie<Range, u32, 1> = LpmTrie::new();
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue, 1, 0> = LruHashMap::new();

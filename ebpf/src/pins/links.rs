@@ -151,7 +151,7 @@ impl Link {
             }
             Place::Device(index, end) => {
                 let program = objects.program_fd(self.hook.name())?;
-                let link = match sys::link_to_device(program, *index, *end) {
+                let link = match sys::link_to_device(program, *index, *end, self.hook.is_first()) {
                     // It went meanwhile, and nothing passes it.
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
                     Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {

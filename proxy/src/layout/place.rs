@@ -1,12 +1,15 @@
 //! Finding room for records: a Service comes in with everything that changed, or not at all.
 
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
 use towpath_image::{
-    ServiceImage, ServiceOp,
-    datapath::{ServiceRecord, SetChoice, SetWord},
+    SOURCE_RANGES_MAX, ServiceImage, ServiceOp,
+    datapath::{RangeKey, ServiceRecord, SetChoice, SetWord},
 };
-use towpath_model::ObjectName;
+use towpath_model::{ObjectName, service::Cidr};
 
 use super::{Layout, Refused, books::Taken, steps::Steps};
 use crate::planned::{PlannedRecord, PlannedSet};
@@ -20,6 +23,7 @@ const CHOICES: [SetChoice; 2] = [SetChoice::Cluster, SetChoice::Local];
 struct Attempt {
     taken: Taken,
     backends: usize,
+    ranges: usize,
     records: usize,
     sets: usize,
 }
@@ -29,6 +33,7 @@ impl Attempt {
         Self {
             taken: layout.books.begin(),
             backends: steps.backends.len(),
+            ranges: steps.ranges.len(),
             records: steps.records.len(),
             sets: steps.sets.len(),
         }
@@ -36,6 +41,7 @@ impl Attempt {
 
     fn undo(self, layout: &mut Layout, steps: &mut Steps) {
         steps.backends.truncate(self.backends);
+        steps.ranges.truncate(self.ranges);
         steps.records.truncate(self.records);
         steps.sets.truncate(self.sets);
         layout.books.give_back(self.taken);
@@ -132,7 +138,10 @@ fn place(
     let held = index.and_then(|index| Some((index, *layout.mirror.services.get(&index)?)));
     match held {
         // Every field but the sets: one that is damaged is replaced as a whole.
-        Some((index, held)) if held == (ServiceRecord { sets: held.sets, ..fixed }) => {
+        Some((index, held))
+            if held == (ServiceRecord { sets: held.sets, ..fixed })
+                && ranges(&wanted, index).eq(layout.mirror.ranges(index).copied()) =>
+        {
             flip_sets(layout, steps, index, &held, &wanted, attempt)
         }
         _ => place_anew(layout, steps, fixed, &wanted, attempt),
@@ -154,10 +163,24 @@ fn place_anew(
     }
     let index = layout.books.place(wanted.identity, &mut attempt.taken);
     let index = index.ok_or(NoRoom("SERVICES"))?;
+    // What an index had before went with its record: nothing else is there.
+    let capacity = SOURCE_RANGES_MAX as usize;
+    let room = capacity.saturating_sub(layout.mirror.source_ranges.len() + steps.ranges.len());
+    if wanted.source_ranges.len() > room {
+        return Err(NoRoom("SOURCE_RANGES"));
+    }
+    steps.ranges.extend(ranges(wanted, index).map(|key| ServiceOp::PutRange { key }));
     steps.records.push(ServiceOp::WriteService { index, record });
     let keys = layout.keys_of.get(&wanted.identity).into_iter().flatten();
     layout.dirty_frontends.extend(keys.copied());
     Ok(())
+}
+
+/// The blocks of a record, at an index; in the order of their keys.
+fn ranges(wanted: &PlannedRecord, index: u32) -> impl Iterator<Item = RangeKey> {
+    let key = move |block: &Cidr| RangeKey::new(index, block.base.into(), block.prefix);
+    let keys: BTreeSet<RangeKey> = wanted.source_ranges.iter().map(key).collect();
+    keys.into_iter()
 }
 
 /// Same index, other sets: the atomic case.

@@ -8,6 +8,8 @@ pub(super) struct Steps {
     pub(super) records_cleared: Vec<ServiceOp>,
     pub(super) addresses_deleted: Vec<ServiceOp>,
     pub(super) backends: Vec<ServiceOp>,
+    /// Before the records that they are of.
+    pub(super) ranges: Vec<ServiceOp>,
     pub(super) records: Vec<ServiceOp>,
     pub(super) sets: Vec<ServiceOp>,
     /// Remote nodes' own, before the nodePorts that lead to them.
@@ -26,6 +28,7 @@ impl Steps {
         let rest = [
             self.addresses_deleted,
             self.backends,
+            self.ranges,
             self.records,
             self.sets,
             self.per_node_put,

@@ -26,9 +26,13 @@ pub(super) fn write(layout: &mut Layout, may_remove: bool, now: Millis) -> Batch
 /// What rested long enough is room again, in this very batch: records are cleared before anything else.
 fn free(layout: &mut Layout, steps: &mut Steps, now: Millis) {
     let record = ServiceRecord::default();
-    let cleared = layout.books.free_rested(&layout.mirror, now).into_iter();
-    steps.records_cleared =
-        cleared.map(|index| ServiceOp::WriteService { index, record }).collect();
+    let cleared = layout.books.free_rested(&layout.mirror, now);
+    let ops = &mut steps.records_cleared;
+    ops.extend(cleared.iter().map(|index| ServiceOp::WriteService { index: *index, record }));
+    for index in cleared.into_iter().chain(mem::take(&mut layout.stray_ranges)) {
+        let ranges = layout.mirror.ranges(index);
+        ops.extend(ranges.map(|key| ServiceOp::DeleteRange { key: *key }));
+    }
 }
 
 fn node_addresses(layout: &mut Layout, steps: &mut Steps, may_remove: bool) {

@@ -12,7 +12,7 @@ use towpath_image::{
         SetWord,
     },
 };
-use towpath_model::{Event, ObjectName, Store, Synced};
+use towpath_model::{Event, ObjectName, Store, Synced, service::Cidr};
 use towpath_proxy::{
     FrontendTarget, Layout, NEEDS, PlanDelta, PlannedRecord, PlannedSet, ProxyConfig, ServicePlan,
 };
@@ -26,6 +26,8 @@ pub(crate) struct Want {
     pub(crate) local: BTreeSet<u8>,
     pub(crate) affinity: Option<u32>,
     pub(crate) frontends: u8,
+    /// Last bytes of addresses that source ranges let in.
+    pub(crate) ranges: BTreeSet<u8>,
 }
 
 /// With `cluster` backends of its own, no affinity and one frontend.
@@ -44,6 +46,10 @@ pub(crate) fn synced() -> Synced {
 
 pub(crate) fn backend(last: u8) -> BackendRecord {
     BackendRecord::new(Addr::from(Ipv4Addr::new(10, 0, 0, last)), 8080)
+}
+
+fn range(last: u8) -> Cidr {
+    Cidr { base: Ipv4Addr::new(172, 16, 0, last).into(), prefix: 32 }
 }
 
 pub(crate) fn key(identity: u64, number: u8) -> FrontendKey {
@@ -127,6 +133,7 @@ impl Fixture {
                 owner: ObjectName::new("d", &format!("s{identity}")),
                 affinity_seconds: want.affinity,
                 sets: [set(&want.cluster), set(&want.local)],
+                source_ranges: want.ranges.iter().map(|last| range(*last)).collect(),
             }
         });
         self.delta.records.insert(identity, record);
@@ -224,6 +231,8 @@ impl Fixture {
         }
         let found: Vec<u64> = image.services.values().map(|record| record.identity).collect();
         assert_eq!(found.len(), self.wanted.len(), "one record each: {found:?}");
+        let ranges: usize = self.wanted.values().map(|want| want.ranges.len()).sum();
+        assert_eq!(image.source_ranges.len(), ranges, "no other ranges");
     }
 
     #[track_caller]
@@ -244,6 +253,9 @@ impl Fixture {
             assert_eq!(found, wanted, "a set of {identity}");
             assert!(image.extent(word).is_sorted_by_key(BackendRecord::order), "binary search");
         }
+        let found: BTreeSet<Addr> = image.ranges(index).map(|key| key.addr).collect();
+        let wanted = want.ranges.iter().map(|last| Addr::from(range(*last).base)).collect();
+        assert_eq!(found, wanted, "source ranges of {identity}");
         for number in 0..want.frontends {
             let key = key(identity, number);
             assert_eq!(image.frontends[&key], FrontendWord::new(&key, index, 0));
@@ -277,6 +289,9 @@ impl Fixture {
                 if let Some(left) = self.index_left.get(index).copied() {
                     self.assert_rested("cleared index", *index, left);
                 }
+            }
+            ServiceOp::PutRange { key } | ServiceOp::DeleteRange { key } => {
+                assert!(!indices(before).contains(&key.service), "it is in force: {op:?}");
             }
             _ => {}
         }

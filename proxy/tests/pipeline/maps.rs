@@ -39,6 +39,9 @@ impl Tables for Maps<'_> {
     fn config(&self) -> ConfigRecord {
         self.1
     }
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.0.source_ranges.iter().any(|key| key.contains(service, from))
+    }
     fn own_dns(&self) -> bool {
         true
     }

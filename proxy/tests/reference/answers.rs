@@ -39,7 +39,7 @@ impl Branches {
 }
 
 /// The branches of this file.
-pub(crate) const ALL: [&str; 30] = [
+pub(crate) const ALL: [&str; 31] = [
     "same node",
     "same zone",
     "no topology",
@@ -53,6 +53,7 @@ pub(crate) const ALL: [&str; 30] = [
     "host only",
     "unknown port",
     "source ranges",
+    "source ranges hold this node",
     "clusterIP",
     "balancer",
     "externalIP",
@@ -242,12 +243,38 @@ fn readings<'a>(
     readings
 }
 
+/// 1.1 and 1.3: source ranges apply to addresses of load balancers alone, those of the family, if there are
+/// any. "If any range contains the node's IP then the LB VIPs themselves are added as allowed sources".
+/// `None`: an address that is not known.
+pub(crate) fn may_come_in(facts: &Facts, hit: &Hit<'_>, v6: bool, from: Option<IpAddr>) -> bool {
+    let ranges: Vec<_> =
+        hit.service.ranges.iter().filter(|(base, _)| base.is_ipv6() == v6).collect();
+    if hit.via != Via::Balancer || ranges.is_empty() || ranges.iter().any(|(_, bits)| *bits == 0) {
+        return true;
+    }
+    let inside = |ip: IpAddr| ranges.iter().any(|(base, bits)| shares(*base, ip, *bits));
+    let looped = facts.node_ips[usize::from(v6)].is_some_and(inside);
+    from.is_some_and(|ip| inside(ip) || (looped && hit.service.balancers.contains(&ip)))
+}
+
+/// Are so many first bits the same?
+fn shares(a: IpAddr, b: IpAddr, bits: u32) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).leading_zeros() >= bits,
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b)).leading_zeros() >= bits,
+        _ => false,
+    }
+}
+
 fn through(facts: &Facts, probe: &Probe, hit: &Hit<'_>, branches: &mut Branches) -> Right {
-    // 1.1: source ranges apply to addresses of load balancers alone; sockets cannot check them, so
-    // the packet path does.
-    if hit.via == Via::Balancer && hit.service.ranged[usize::from(probe.addr.is_ipv6())] {
+    // A socket of the host's has the node's address, a pod's has none yet: its packets are judged.
+    let from = facts.node_ips[usize::from(probe.addr.is_ipv6())].filter(|_| probe.host);
+    if !may_come_in(facts, hit, probe.addr.is_ipv6(), from) {
         branches.took("source ranges");
         return Right(vec![Answer::SourceRanges]);
+    }
+    if hit.via == Via::Balancer && probe.host && !hit.service.ranges.is_empty() {
+        branches.took("source ranges hold this node");
     }
     let readings = readings(facts, probe.addr.is_ipv6(), hit.service, hit.port);
     let mut right = Vec::new();

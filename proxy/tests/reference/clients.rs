@@ -79,6 +79,9 @@ impl Tables for Live<'_> {
     fn config(&self) -> ConfigRecord {
         self.maps.config()
     }
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.maps.in_ranges(service, from)
+    }
 }
 
 impl TableMut for Live<'_> {

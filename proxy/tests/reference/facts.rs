@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) zone: Option<String>,
     /// Which node has an address.
     pub(crate) addresses: Rc<BTreeMap<IpAddr, String>>,
+    /// What this node goes by, IPv4 and IPv6.
+    pub(crate) node_ips: [Option<IpAddr>; 2],
     /// `socketLB: hostOnly`.
     pub(crate) host_only: bool,
 }
@@ -32,8 +34,8 @@ pub(crate) struct Service {
     pub(crate) cluster: Vec<IpAddr>,
     pub(crate) external: Vec<IpAddr>,
     pub(crate) balancers: Vec<IpAddr>,
-    /// Source ranges of IPv4, of IPv6.
-    pub(crate) ranged: [bool; 2],
+    /// Source ranges, trimmed: first address, length.
+    pub(crate) ranges: Vec<(IpAddr, u32)>,
     pub(crate) internal_local: bool,
     pub(crate) external_local: bool,
     pub(crate) affinity: Option<u32>,
@@ -79,6 +81,7 @@ impl Facts {
             slices: slices(world),
             zone: zone(world),
             addresses: Rc::new(addresses(world)),
+            node_ips: node_ips(world),
             host_only: world.host_only,
         }
     }
@@ -91,6 +94,7 @@ impl Facts {
             slices: Rc::clone(&slices.slices),
             zone: zone.zone.clone(),
             addresses: Rc::clone(&addresses.addresses),
+            node_ips: addresses.node_ips,
             host_only: services.host_only,
         }
     }
@@ -176,7 +180,7 @@ impl Service {
             cluster,
             external: list(&spec["externalIPs"]).iter().filter_map(address_of).collect(),
             balancers,
-            ranged: ranged(&spec["loadBalancerSourceRanges"]),
+            ranges: ranges(&spec["loadBalancerSourceRanges"]),
             internal_local,
             external_local,
             affinity,
@@ -205,11 +209,28 @@ fn balancers(ingress: &Value, unsaid: &mut Vec<&'static str>) -> Vec<IpAddr> {
     ips
 }
 
-/// Table: trimmed of white space, by family; "if the family has no range left the filter is absent".
-fn ranged(ranges: &Value) -> [bool; 2] {
-    let base = |range: &Value| text(range).trim().split('/').next().and_then(|ip| ip.parse().ok());
-    let bases: Vec<IpAddr> = list(ranges).iter().filter_map(base).collect();
-    [bases.iter().any(IpAddr::is_ipv4), bases.iter().any(IpAddr::is_ipv6)]
+/// Table: trimmed of white space.
+fn ranges(ranges: &Value) -> Vec<(IpAddr, u32)> {
+    let range = |range: &Value| {
+        let (base, length) = text(range).trim().split_once('/')?;
+        Some((base.parse().ok()?, length.parse().ok()?))
+    };
+    list(ranges).iter().filter_map(range).collect()
+}
+
+/// The API's NodeAddressType: an internal address is what the cluster itself uses.
+fn node_ips(world: &World) -> [Option<IpAddr>; 2] {
+    let own = world.of(Kind::Node).find(|json| json["metadata"]["name"] == OWN_NODE);
+    let listed = own.map_or(&[][..], |own| list(&own["status"]["addresses"]));
+    [false, true].map(|v6| {
+        let of = |kind: &str| {
+            let kind = kind.to_owned();
+            let ips = listed.iter().filter(move |address| address["type"] == kind);
+            let mut ips = ips.filter_map(|address| address_of(&address["address"]));
+            ips.find(|ip| ip.is_ipv6() == v6)
+        };
+        of("InternalIP").or_else(|| of("ExternalIP"))
+    })
 }
 
 impl Port {

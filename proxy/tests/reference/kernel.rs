@@ -42,6 +42,9 @@ impl Tables for Maps<'_> {
     fn config(&self) -> ConfigRecord {
         self.first.config
     }
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.later.in_ranges(service, from)
+    }
 }
 
 pub(crate) fn ask(image: &ServiceImage, probe: &Probe) -> Answer {
@@ -69,6 +72,7 @@ pub(crate) fn request(image: &ServiceImage, probe: &Probe) -> Request {
         call: if probe.datagram { Call::Send } else { Call::Connect },
         protocol: probe.protocol,
         to: SocketAddress::new(probe.addr.into(), probe.port.to_be()),
+        from: Addr::from(probe.addr).any_of_family(),
         netns: if probe.host { host } else { host + 1 },
         socket: 0,
     }

@@ -48,8 +48,14 @@ pub(super) fn service(name: &str, random: &mut Random) -> Value {
     let external = or_special(random, 8, external);
     maybe(random, spec, "externalIPs", &[json!([]), json!([external])]);
     if random.chance(4) {
-        let all =
-            [json!(["10.0.0.0/8"]), json!([" fd00::/8 "]), json!(["fd00::/8", "10.0.0.0/8\t"])];
+        let all = [
+            json!(["10.0.0.0/8"]),
+            json!([" fd00::/8 "]),
+            json!(["fd00::/8", "10.0.0.0/8\t"]),
+            json!(["192.168.0.0/24", "10.9.0.0/16", "10.0.0.0/8"]),
+            json!([format!("{}/32", NODES[0]), "172.16.0.0/12"]),
+            json!(["10.0.0.0/8", "0.0.0.0/0"]),
+        ];
         maybe(random, spec, "loadBalancerSourceRanges", &all);
     }
     if random.chance(2) {

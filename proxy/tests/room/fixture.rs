@@ -108,6 +108,7 @@ impl Fixture {
             call: Call::Connect,
             protocol: 6,
             to: SocketAddress::new(addr.into(), port.to_be()),
+            from: towpath_image::datapath::Addr::from(addr).any_of_family(),
             netns: 2,
             socket: 0,
         };

@@ -4,7 +4,7 @@ use std::{
 };
 
 use towpath_image::{Applied, FakeKernel, MapName};
-use towpath_model::{Event, NodeDevice, NodeFact, Store};
+use towpath_model::{Event, NodeDevice, NodeFact, PodDevice, Store};
 
 use super::*;
 use crate::clock::ManualClock;
@@ -83,19 +83,41 @@ fn the_nodes_own_devices_carry_programs_and_those_of_pods_are_known() {
         true,
     );
     let (attachments, published) = bed.turn();
-    assert_eq!(attachments, Some(Attachment::of_node([2, 7])));
+    assert_eq!(attachments, Some(Attachment::of_packets([2, 7])));
     assert_eq!((published.failure, published.pending), (None, false));
     assert_eq!(bed.held(), [(2, 0), (5, DeviceRecord::POD), (7, 0)]);
     bed.says(&[device(2, false, "192.0.2.1")], true);
-    assert_eq!(bed.turn().0, Some(Attachment::of_node([2])));
+    assert_eq!(bed.turn().0, Some(Attachment::of_packets([2])));
     assert_eq!(bed.held(), [(2, 0)]);
     assert_eq!(bed.turn().0, None, "nothing changed");
     assert!(bed.codes().is_empty());
 }
 
 #[test]
+fn what_pods_send_is_translated_at_each_pods_own_device() {
+    let mut bed = Bed::new(Attachments::new());
+    // A bridge that pods are behind, and two of its ports; a pod's device of its own.
+    bed.says(
+        &[device(2, false, "192.0.2.1"), device(5, true, "10.9.0.1"), device(8, true, "")],
+        true,
+    );
+    let pods = [6, 7, 8].map(|index| PodDevice { index, addresses: Box::default() });
+    bed.store.feed(Event::Local(NodeFact::PodDevices(pods.to_vec().into())));
+    assert_eq!(bed.turn().0, Some(Attachment::of_packets([2, 6, 7, 8])));
+    let pod = DeviceRecord::POD;
+    assert_eq!(bed.held(), [(2, 0), (5, pod), (6, pod), (7, pod), (8, pod)]);
+    let source = |index| {
+        let kernel = bed.kernel.0.lock().unwrap();
+        std::net::IpAddr::from(kernel.0.image.devices[&index].v4).to_string()
+    };
+    assert_eq!([source(5), source(8)], ["10.9.0.1", "192.0.2.1"], "its own, or else the node's");
+    bed.store.feed(Event::Local(NodeFact::PodDevices(pods[..1].to_vec().into())));
+    assert_eq!(bed.turn().0, Some(Attachment::of_packets([2, 6])));
+}
+
+#[test]
 fn until_devices_are_read_what_is_in_force_stays() {
-    let before = Attachment::of_node([3]);
+    let before = Attachment::of_packets([3]);
     let mut bed = Bed::new(before.clone());
     assert_eq!(bed.turn().0, None);
     assert_eq!(Area::attachments(&bed.area), before);

@@ -351,13 +351,14 @@ fn ends(
             Fate::Dies(why, action)
         }
         Answer::Left { .. } => {
-            let why =
-                format!("Service {name} has loadBalancerSourceRanges, which are not served yet");
+            let ranges = format!("Service {name} has loadBalancerSourceRanges");
+            let add = "add it to them, or use the ClusterIP".to_owned();
             match way {
-                Way::Packet(_) => Fate::Dies(why, "remove them".to_owned()),
-                _ => Fate::Unknown(
-                    format!("{why}: the load balancer itself decides"),
-                    "use the ClusterIP".to_owned(),
+                Way::Packet(from) => Fate::Dies(format!("{ranges}, none with {from}"), add),
+                Way::Host => Fate::Dies(format!("{ranges}, none with this node's address"), add),
+                Way::Pod => Fate::Unknown(
+                    format!("{ranges}: the pod's packets are judged (features.packets: on)"),
+                    "do they hold the pod's address? Or use the ClusterIP".to_owned(),
                 ),
             }
         }

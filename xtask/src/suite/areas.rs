@@ -102,7 +102,12 @@ pub(crate) const AREAS: &[Area] = &[
             Tests {
                 package: "towpath",
                 of: Of::Target("netns"),
-                named: &["north_south::", "demo::exactly_the_traffic_of_packets"],
+                named: &[
+                    "north_south::",
+                    "source_ranges::",
+                    "pod_packets::",
+                    "demo::exactly_the_traffic_of_packets",
+                ],
             },
         ],
     },

@@ -29,7 +29,8 @@ pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32
             return Action::Rewrite(backend_of(&own));
         }
     }
-    let (frontend, set) = match translatable(tables, request) {
+    let goes_on = || kept(tables, request, &own).1.port != 0;
+    let (frontend, set) = match translatable(tables, request, goes_on) {
         Ok(found) => found,
         Err(verdict) => {
             count(tables, &verdict);

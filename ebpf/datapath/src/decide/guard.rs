@@ -18,9 +18,6 @@ pub enum Answer {
 }
 
 /// What follows from where a packet would have gone; `None`: it is translated.
-///
-/// Source ranges are not judged by the programs yet: what has some is closed to packets, because what
-/// is meant to keep clients out must not let one in.
 #[inline(always)]
 #[must_use]
 pub const fn answer(verdict: &Verdict, headers: &Headers) -> Option<Answer> {

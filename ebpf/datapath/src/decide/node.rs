@@ -79,7 +79,8 @@ pub fn dispatch<T: Tables + Pods>(
         Found::Nothing => return Verdict::Untouched.into(),
     };
     let service = word.service();
-    if word.has(FrontendWord::SOURCE_RANGES) {
+    // Before an endpoint is chosen, and of new flows only: a change of ranges cuts none (services.md 1.3).
+    if word.has(FrontendWord::SOURCE_RANGES) && !tables.in_ranges(service, &arrival.from) {
         return Verdict::SourceRanges { service }.into();
     }
     if word.has(FrontendWord::OWN_DNS) && tables.own_dns() {
@@ -87,7 +88,13 @@ pub fn dispatch<T: Tables + Pods>(
     }
     let set = tables.set_word(service, set_of(word, arrival.origin));
     let v4 = arrival.to.addr.is_v4();
-    let verdict = choose(tables, arrival.from, v4, word, set, random, now);
+    let verdict = match choose(tables, arrival.from, v4, word, set, random, now) {
+        // None elsewhere either: a server here that comes back answers at once.
+        Verdict::NoLocalEndpoint { .. } if word.has(FrontendWord::OWN_DNS) => {
+            Verdict::OwnDns { service }
+        }
+        verdict => verdict,
+    };
     let masquerade = match &verdict {
         Verdict::Translate(choice) => {
             masquerades(tables, arrival, word, &choice.backend.addr, settings)
@@ -97,11 +104,22 @@ pub fn dispatch<T: Tables + Pods>(
     Dispatch { verdict, masquerade }
 }
 
-/// The set that a frontend uses for this; `None`: it is no frontend's, or is not to be translated.
+/// Does this packet want to go where its source may not? For what leaves the node untranslated.
+#[inline(always)]
+pub(super) fn is_kept_out<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
+    let (addr, port) = (arrival.to.addr, u16::from_be(arrival.to.port));
+    // Only addresses of load balancers have ranges (services.md 1.1).
+    let word = fitting(tables, &FrontendKey::vip(addr, port, arrival.protocol));
+    word.is_some_and(|word| {
+        word.has(FrontendWord::SOURCE_RANGES) && !tables.in_ranges(word.service(), &arrival.from)
+    })
+}
+
+/// The set that a frontend uses for this; `None`: it is no frontend's.
 #[inline(always)]
 pub(super) fn set_in_force<T: Tables>(tables: &T, arrival: &Arrival) -> Option<SetWord> {
     match frontend(tables, arrival) {
-        Found::Frontend(word) if !word.has(FrontendWord::SOURCE_RANGES) => {
+        Found::Frontend(word) => {
             Some(tables.set_word(word.service(), set_of(word, arrival.origin)))
         }
         _ => None,

@@ -5,7 +5,7 @@ use super::{
     flow::{self, Flows, Followed, Signs, Start, Started, follow, forget, live},
     guard::{Answer, answer},
     nat::{self, Ports},
-    node::{Arrival, Masquerade, Origin, Pods, dispatch, set_in_force},
+    node::{Arrival, Masquerade, Origin, Pods, dispatch, is_kept_out, set_in_force},
 };
 use crate::{
     Addr,
@@ -44,7 +44,7 @@ pub enum Tally {
     NoWay,
     /// Dropped: another flow has taken the way back, or the tables contradict each other.
     Lost,
-    /// Dropped: the frontend has source ranges.
+    /// Dropped: the source is in none of the frontend's source ranges.
     SourceRanges,
 }
 
@@ -146,14 +146,22 @@ pub fn known<T: PacketTables>(
     if signs(headers).begins(headers.protocol) { None } else { Some(Fate::Pass) }
 }
 
-/// A packet that leaves by a device: an answer wears the name that was asked.
+/// A packet that leaves by a device: an answer wears the name that was asked. What source ranges keep out of
+/// a frontend does not go on to it by another way: the node's own sockets were left alone for this.
 #[inline(always)]
 pub fn leaving<T: PacketTables>(tables: &T, headers: &Headers, now: u32) -> Fate {
     if !translatable(headers) {
         return Fate::Pass;
     }
     let packet = headers.tuple();
-    let Some(entry) = live(tables, &packet, now) else { return Fate::Pass };
+    let Some(entry) = live(tables, &packet, now) else {
+        let begins = signs(headers).begins(headers.protocol);
+        if begins && is_kept_out(tables, &arrival(headers, Origin::Node)) {
+            tables.tally(Tally::SourceRanges);
+            return Fate::Drop;
+        }
+        return Fate::Pass;
+    };
     match follow(tables, &packet, &entry, signs(headers), Place::Out, now) {
         Followed::Translated(to) => Fate::Becomes { to, redirect: false },
         Followed::Elsewhere | Followed::Unknown => Fate::Pass,
@@ -201,7 +209,10 @@ pub fn choose<T: PacketTables>(
     }
     let backend = choice.backend;
     let mut replaced = None;
-    if found.masquerade {
+    // A pod's answers come to its node by themselves. With a source of the node's its packets would have to go
+    // on past the stack, and past what its NetworkPolicies say of the endpoint.
+    let hairpin = arrival.from.is(&backend.addr);
+    if found.masquerade && (hairpin || !matches!(origin, Origin::Pod)) {
         let source = tables.source_for(&backend.addr);
         let none = source.is(&source.any_of_family());
         if none || source.is_v4() != backend.addr.is_v4() {

@@ -35,6 +35,11 @@ pub trait Tables: Search {
     fn beat(&self, _slot: usize) -> Beat {
         Beat::default()
     }
+    /// SOURCE_RANGES: may a client with this address come in by a frontend of the service that has ranges?
+    /// Where there is no such map none may.
+    fn in_ranges(&self, _service: u32, _from: &Addr) -> bool {
+        false
+    }
     /// CLOCK_MONOTONIC, which beats are measured by.
     fn nanoseconds(&self) -> u64 {
         0
@@ -103,6 +108,10 @@ impl<T: Beside> Tables for T {
     #[inline(always)]
     fn beat(&self, slot: usize) -> Beat {
         self.tables().beat(slot)
+    }
+    #[inline(always)]
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.tables().in_ranges(service, from)
     }
     #[inline(always)]
     fn nanoseconds(&self) -> u64 {

@@ -73,6 +73,8 @@ pub struct Request {
     pub protocol: u8,
     /// Where it wants to go.
     pub to: SocketAddress,
+    /// The address that the socket is bound to; unspecified: to none.
+    pub from: Addr,
     /// Cookie of the socket's network namespace.
     pub netns: u64,
     /// Cookie of the socket; used by UDP only.
@@ -111,7 +113,8 @@ pub enum Verdict {
         /// Index into SERVICES.
         service: u32,
     },
-    /// The frontend has source ranges: the packet path decides.
+    /// The frontend has source ranges. A packet's source is in none of them, nor is a socket's of the host's;
+    /// a pod's socket is left to the packet path.
     SourceRanges {
         /// Index into SERVICES.
         service: u32,

@@ -3,14 +3,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
 use towpath_datapath::{
     Addr, AffinityKey, AffinityValue, BackendRecord, Beat, ChoiceKey, ChoiceValue, ConfigRecord,
-    FrontendKey, FrontendWord, NodeAddressValue, ServiceCounters, ServiceRecord, SetChoice,
-    SetWord, SocketRecord, TotalCounters,
+    FrontendKey, FrontendWord, NodeAddressValue, RangeKey, ServiceCounters, ServiceRecord,
+    SetChoice, SetWord, SocketRecord, TotalCounters,
     decide::{
         Call, Count, Request, Search, SocketAddress, TableMut, Tables,
         flow::Flows,
@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<Addr, NodeAddressValue>,
     pub(crate) services: BTreeMap<u32, ServiceRecord>,
     pub(crate) backends: Vec<BackendRecord>,
+    pub(crate) ranges: BTreeSet<RangeKey>,
     pub(crate) config: ConfigRecord,
     pub(crate) affinity: RefCell<BTreeMap<AffinityKey, AffinityValue>>,
     pub(crate) choices: RefCell<BTreeMap<ChoiceKey, ChoiceValue>>,
@@ -108,7 +109,8 @@ pub(crate) fn at(ip: &str, port: u16) -> SocketAddress {
 
 pub(crate) fn tcp(ip: &str, port: u16) -> Request {
     let to = at(ip, port);
-    Request { call: Call::Connect, protocol: protocol::TCP, to, netns: POD, socket: 7 }
+    let from = to.addr.any_of_family();
+    Request { call: Call::Connect, protocol: protocol::TCP, to, from, netns: POD, socket: 7 }
 }
 
 pub(crate) fn udp(call: Call, ip: &str, port: u16) -> Request {
@@ -144,6 +146,9 @@ impl Tables for World {
     }
     fn config(&self) -> ConfigRecord {
         self.config
+    }
+    fn in_ranges(&self, service: u32, from: &Addr) -> bool {
+        self.ranges.iter().any(|range| range.contains(service, from))
     }
     fn beat(&self, slot: usize) -> Beat {
         self.beats.get()[slot]
