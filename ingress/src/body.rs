@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 use crate::{exchange::Exchange, pool::Lease};
 
-/// Between two parts of a body, as nginx's `proxy_read_timeout` and `client_body_timeout`.
+/// Between two parts of a request's body, as nginx's `client_body_timeout`.
 const GAP: Duration = Duration::from_secs(60);
 
 /// Why a body ended early.
@@ -23,7 +23,7 @@ pub(crate) enum BodyError {
     Http(#[from] hyper::Error),
     #[error("larger than the limit of its route")]
     TooLarge,
-    #[error("nothing came for {} s", GAP.as_secs())]
+    #[error("nothing came for too long")]
     Idle,
 }
 
@@ -41,6 +41,8 @@ pub(crate) struct Stream {
     left: Option<u64>,
     /// The endpoint's connection, used again once the body was read.
     lease: Option<Lease>,
+    /// Of an answer, not of a request.
+    answer: bool,
     done: bool,
     gap: Option<Pin<Box<Sleep>>>,
 }
@@ -51,6 +53,7 @@ impl Body {
         if incoming.is_end_stream() {
             return Self::Text(None);
         }
+        exchange.is_sending(true);
         Self::stream(incoming, exchange, max, None)
     }
 
@@ -66,7 +69,8 @@ impl Body {
         lease: Option<Lease>,
     ) -> Self {
         let exchange = Rc::clone(exchange);
-        Self::Stream(Box::new(Stream { incoming, exchange, left, lease, done: false, gap: None }))
+        let (answer, done, gap) = (lease.is_some(), false, None);
+        Self::Stream(Box::new(Stream { incoming, exchange, left, lease, answer, done, gap }))
     }
 }
 
@@ -110,12 +114,16 @@ impl Stream {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => {
                 self.done = true;
+                if !self.answer {
+                    self.exchange.is_sending(false);
+                }
                 self.exchange.touch();
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 // A timer is made only for a body that lets wait.
-                let gap = self.gap.get_or_insert_with(|| Box::pin(tokio::time::sleep(GAP)));
+                let time = if self.answer { self.exchange.times().read } else { GAP };
+                let gap = self.gap.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
                 gap.as_mut().poll(cx).map(|()| Some(Err(BodyError::Idle)))
             }
         }
@@ -138,6 +146,9 @@ impl Stream {
 impl Drop for Stream {
     /// hyper may never ask for the end of a body whose length it knows.
     fn drop(&mut self) {
+        if !self.answer {
+            self.exchange.is_sending(false);
+        }
         if (self.done || self.incoming.is_end_stream())
             && let Some(lease) = self.lease.take()
         {

@@ -30,8 +30,6 @@ use crate::{
     proxy::Worker,
 };
 
-/// For all of it, TLS included, as nginx's `proxy_connect_timeout`.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Largest head of an answer; nginx's 4 KiB are a common cause of errors with large cookies.
 const HEAD_MAX: u16 = u16::MAX;
 /// What an answer may be ahead of its client.
@@ -43,12 +41,14 @@ const WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
 const UNSAID: usize = 0x7fff_fff1;
 
 /// How endpoints are spoken to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) http_2: bool,
     pub(crate) tls: Option<Connector>,
     /// The request's host, where the connector asks for it.
     pub(crate) name: Name,
+    /// For a connection, TLS included, as nginx's `proxy_connect_timeout`.
+    pub(crate) time: Duration,
 }
 
 impl Peer {
@@ -98,8 +98,8 @@ pub(crate) async fn open(
 
 async fn connect(worker: &Worker, endpoint: SocketAddr, peer: &Peer) -> Result<Sender, Fail> {
     let timed_out = Fail(StatusCode::GATEWAY_TIMEOUT, "connect_timeout");
-    let until = Instant::now() + CONNECT;
-    let stream = timeout(CONNECT, TcpStream::connect(endpoint)).await;
+    let until = Instant::now() + peer.time;
+    let stream = timeout(peer.time, TcpStream::connect(endpoint)).await;
     let stream = stream.map_err(|_elapsed| timed_out)?.map_err(|_error| REFUSED)?;
     // Without it small writes would wait for acknowledgements; a socket that lacks it works.
     let _set = stream.set_nodelay(true);

@@ -3,6 +3,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use tokio::time::Instant;
+use towpath_route::Times;
 
 /// When something of a connection moved last: a request came, or a part of a body passed.
 #[derive(Clone)]
@@ -30,22 +31,37 @@ pub(crate) struct Exchange {
     moved: Cell<Instant>,
     /// The request's body was larger than its route allows.
     over: Cell<bool>,
+    /// Parts of the request are still to come.
+    sending: Cell<bool>,
+    times: Times,
 }
 
 impl Exchange {
-    pub(crate) fn new(connection: Moved) -> Rc<Self> {
+    pub(crate) fn new(connection: Moved, times: Times) -> Rc<Self> {
         let moved = Cell::new(Instant::now());
-        Rc::new(Self { connection, moved, over: Cell::new(false) })
+        let (over, sending) = Default::default();
+        Rc::new(Self { connection, moved, over, sending, times })
+    }
+
+    pub(crate) fn is_sending(&self, sending: bool) {
+        self.sending.set(sending);
+    }
+
+    pub(crate) const fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// Until when it must have moved; and when to look, for the time changes with what is waited for.
+    pub(crate) fn due(&self) -> (Instant, Instant) {
+        let Times { send, read, .. } = self.times;
+        let due = self.moved.get() + if self.sending.get() { send } else { read };
+        (due, due.min(Instant::now() + send.min(read)))
     }
 
     /// A part of a body passed.
     pub(crate) fn touch(&self) {
         self.connection.touch();
         self.moved.set(self.connection.at());
-    }
-
-    pub(crate) const fn moved(&self) -> Instant {
-        self.moved.get()
     }
 
     pub(crate) fn went_over(&self) {

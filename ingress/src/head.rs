@@ -112,6 +112,13 @@ pub(crate) fn forward(
     }
 }
 
+/// Tells the endpoint of what the path was rewritten without.
+pub(crate) fn say_prefix(headers: &mut HeaderMap, prefix: Option<&str>) {
+    if let Some(prefix) = prefix.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert("x-forwarded-prefix", prefix);
+    }
+}
+
 /// Makes the request one of HTTP/2 to an endpoint, after [`forward`]. `endpoint`: stands for a host that
 /// the client did not say.
 pub(crate) fn for_http_2(

@@ -9,6 +9,7 @@ mod body;
 mod certs;
 mod connect;
 mod connector;
+mod cors;
 mod exchange;
 mod fail;
 mod guard;

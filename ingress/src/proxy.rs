@@ -21,6 +21,7 @@ use crate::{
     Connector, Snapshots,
     body::Body,
     connect::Peer,
+    cors,
     exchange::{Exchange, Moved},
     fail::Fail,
     guard::FIELDS_MAX,
@@ -64,6 +65,8 @@ struct Way {
     endpoints: Vec<SocketAddr>,
     peer: Peer,
     policy: Arc<Policy>,
+    /// What is asked for instead of the client's target.
+    target: Option<PathAndQuery>,
 }
 
 impl Connection {
@@ -76,7 +79,8 @@ impl Connection {
         let wants_tunnel = head::wanted_upgrade(&request).is_some();
         let grpc = head::is_grpc(&request);
         let id = self.worker.request_id();
-        let result = self.serve(request, id.clone()).await;
+        let mut cors = None;
+        let result = self.serve(request, id.clone(), &mut cors).await;
         let failed = result.as_ref().err().map(|fail| fail.0);
         let mut response = result.unwrap_or_else(|fail| {
             metrics.failed(fail.1);
@@ -90,6 +94,9 @@ impl Connection {
         }
         metrics.answered(failed.unwrap_or_else(|| response.status()));
         let headers = response.headers_mut();
+        if let Some(cors) = cors {
+            cors.put(headers);
+        }
         headers.entry(header::SERVER).or_insert(HeaderValue::from_static("towpath"));
         Ok(response)
     }
@@ -98,9 +105,10 @@ impl Connection {
         self: &Rc<Self>,
         mut request: Request<Incoming>,
         id: HeaderValue,
+        cors: &mut Option<cors::Told>,
     ) -> Result<Response<Body>, Fail> {
         let host = authority(&request)?;
-        let way = match self.find(&request, host.as_ref())? {
+        let way = match self.find(&request, host.as_ref(), cors)? {
             Ok(way) => way,
             Err(moved) => return Ok(moved),
         };
@@ -112,10 +120,14 @@ impl Connection {
         // An endpoint of HTTP/2 has no other protocol to change to.
         let upgrade = head::wanted_upgrade(&request).filter(|_| !http_2);
         let tunnel = upgrade.is_some().then(|| upgrade::on(&mut request));
-        let exchange = Exchange::new(self.moved.clone());
+        let exchange = Exchange::new(self.moved.clone(), way.policy.times);
         let (mut parts, incoming) = request.into_parts();
         let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
         head::forward(&mut parts.headers, host, self.from, id, upgrade);
+        if let Some(target) = way.target {
+            parts.uri = Uri::from(target);
+            head::say_prefix(&mut parts.headers, way.policy.forwarded_prefix.as_deref());
+        }
         let body = Body::request(incoming, way.policy.body_max, &exchange);
         if http_2 {
             head::for_http_2(&mut parts, way.peer.tls.is_some(), way.endpoints.first())?;
@@ -138,7 +150,12 @@ impl Connection {
                 return Err(Fail(StatusCode::BAD_GATEWAY, "unasked_upgrade"));
             };
             let endpoint = upgrade::on(&mut response);
-            tokio::task::spawn_local(tunnel::join(Rc::clone(self), client, endpoint));
+            tokio::task::spawn_local(tunnel::join(
+                Rc::clone(self),
+                client,
+                endpoint,
+                way.policy.times,
+            ));
             return Ok(response.map(|_nothing| Body::Text(None)));
         }
         head::strip(response.headers_mut());
@@ -146,11 +163,12 @@ impl Connection {
         Ok(response.map(|incoming| Body::response(incoming, lease, &exchange)))
     }
 
-    /// `Ok(Err(..))`: an answer that sends the client elsewhere.
+    /// `Ok(Err(..))`: an answer that needs no endpoint.
     fn find(
         &self,
         request: &Request<Incoming>,
         host: Option<&HeaderValue>,
+        cors: &mut Option<cors::Told>,
     ) -> Result<Result<Way, Response<Body>>, Fail> {
         let bad = |reason| Fail(StatusCode::BAD_REQUEST, reason);
         if request.method() == Method::CONNECT {
@@ -179,11 +197,24 @@ impl Connection {
             Found::Nothing => return Err(Fail(StatusCode::NOT_FOUND, "no_route")),
             Found::Ambiguous => return Err(bad("ambiguous_path")),
         };
+        let closed = matches!(route.target, Target::Closed(_));
+        // In the order of nginx's phases: a browser that asks first is answered before it is led to
+        // HTTPS or judged by its address.
+        *cors = cors::Told::of(&route.policy, request).filter(|_| !closed);
+        if let Some(answer) = cors.as_ref().and_then(|_| cors::Told::preflight(request)) {
+            return Ok(Err(answer));
+        }
         let solver = path.starts_with("/.well-known/acme-challenge/");
         if route.to_https && !self.from.secure && !solver && !name.is_empty() {
             return Ok(Err(self.worker.to_https(&name, uri)));
         }
-        self.worker.way(route, &name, self.from.secure).map(Ok)
+        let client = self.from.client.ip();
+        if route.policy.ranges.as_ref().is_some_and(|ranges| !ranges.allow(client)) {
+            return Err(Fail(StatusCode::FORBIDDEN, "denied"));
+        }
+        let mut way = self.worker.way(route, &name, self.from.secure)?;
+        way.target = rewritten(route, &path, uri.query())?;
+        Ok(Ok(way))
     }
 }
 
@@ -209,7 +240,7 @@ impl Worker {
         let endpoints = after.iter().chain(before).copied().take(3).collect();
         let protocol = route.policy.protocol.unwrap_or(set.protocol);
         let peer = self.peer(protocol, &route.policy, host, secure)?;
-        Ok(Way { endpoints, peer, policy: Arc::clone(&route.policy) })
+        Ok(Way { endpoints, peer, policy: Arc::clone(&route.policy), target: None })
     }
 
     /// How the endpoints of a route are spoken to. `secure`: the request came over TLS.
@@ -220,9 +251,9 @@ impl Worker {
         host: &str,
         secure: bool,
     ) -> Result<Peer, Fail> {
-        let http_2 = protocol.is_http_2();
+        let (http_2, time) = (protocol.is_http_2(), policy.times.connect);
         if !protocol.is_tls(secure) {
-            return Ok(Peer { http_2, tls: None, name: None });
+            return Ok(Peer { http_2, tls: None, name: None, time });
         }
         let tls = match &policy.tls {
             None => self.usual_tls.clone(),
@@ -235,7 +266,7 @@ impl Worker {
         let name = || ServerName::try_from(host.to_owned());
         let name = tls.is_by_host().then(name).transpose();
         let name = name.map_err(|_error| Fail(StatusCode::BAD_GATEWAY, "upstream_tls"))?;
-        Ok(Peer { http_2, tls: Some(tls), name })
+        Ok(Peer { http_2, tls: Some(tls), name, time })
     }
 
     /// Forgets connections that waited too long, and backends that are gone.
@@ -292,6 +323,17 @@ fn authority(request: &Request<Incoming>) -> Result<Option<HeaderValue>, Fail> {
         (None, None) if request.version() == Version::HTTP_10 => Ok(None),
         (None, None) => Err(bad),
     }
+}
+
+/// The target of a route that rewrites paths, with the query of the request.
+fn rewritten(route: &Route, path: &str, query: Option<&str>) -> Result<Option<PathAndQuery>, Fail> {
+    let Some(mut target) = route.rewritten(path) else { return Ok(None) };
+    if let Some(query) = query {
+        target.push('?');
+        target.push_str(query);
+    }
+    let bad = |_error| Fail(StatusCode::BAD_REQUEST, "bad_path");
+    PathAndQuery::try_from(target).map(Some).map_err(bad)
 }
 
 fn origin_form(uri: &Uri) -> Uri {

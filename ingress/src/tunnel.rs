@@ -9,9 +9,11 @@ use tokio::{
     time::Instant,
 };
 
+use towpath_route::Times;
+
 use crate::proxy::Connection;
 
-/// Quiet for so long, a tunnel ends. Apart from the gaps of bodies: a WebSocket may be quiet for minutes.
+/// Quiet for so long, a tunnel ends, unless its route waits longer for other answers. Apart from the gaps of bodies: a WebSocket may be quiet for minutes.
 const IDLE: Duration = Duration::from_secs(3600);
 /// After one end said that it is done, the other one's bytes are waited for so long.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
@@ -20,15 +22,21 @@ const LOOK: Duration = Duration::from_secs(20);
 
 /// Passes bytes on in both directions until both ends are done, one fails, or all is quiet. The
 /// connection counts as open until then: a stop waits for it.
-pub(crate) async fn join(connection: Rc<Connection>, client: OnUpgrade, endpoint: OnUpgrade) {
+pub(crate) async fn join(
+    connection: Rc<Connection>,
+    client: OnUpgrade,
+    endpoint: OnUpgrade,
+    times: Times,
+) {
     let (Ok(client), Ok(endpoint)) = tokio::join!(client, endpoint) else { return };
     let tunnels = connection.worker.metrics.tunnels.clone();
     tunnels.inc();
-    copy_until_quiet(&mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
+    let idle = IDLE.max(times.read).max(times.send);
+    copy_until_quiet(&mut TokioIo::new(client), &mut TokioIo::new(endpoint), idle).await;
     tunnels.dec();
 }
 
-async fn copy_until_quiet<A, B>(one: &mut A, other: &mut B)
+async fn copy_until_quiet<A, B>(one: &mut A, other: &mut B, idle: Duration)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -47,7 +55,7 @@ where
         tokio::select! {
             // How it ended is for its two ends to know.
             _ended = both.as_mut() => return,
-            () = tokio::time::sleep(LOOK) => if progress.is_quiet() { return },
+            () = tokio::time::sleep(LOOK) => if progress.is_quiet(idle) { return },
         }
     }
 }
@@ -59,8 +67,8 @@ struct Progress {
 }
 
 impl Progress {
-    fn is_quiet(&self) -> bool {
-        self.moved.get().elapsed() >= if self.half.get() { HALF_CLOSED } else { IDLE }
+    fn is_quiet(&self, idle: Duration) -> bool {
+        self.moved.get().elapsed() >= if self.half.get() { HALF_CLOSED } else { idle }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Sends a request to an endpoint.
 
-use std::{error::Error as _, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+use std::{error::Error as _, net::SocketAddr, pin::pin, rc::Rc};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     body::Body,
@@ -16,8 +16,6 @@ use crate::{
     proxy::Worker,
 };
 
-/// From the last part of the request to the head of its answer, as nginx's `proxy_read_timeout`.
-const FIRST_BYTE: Duration = Duration::from_secs(60);
 const TRIES: usize = 3;
 
 /// Sends it to the first of `endpoints` that takes it. A request is sent again only where none of it can
@@ -96,8 +94,8 @@ async fn attempt(
             tokio::select! {
                 answered = sending.as_mut() => break answered,
                 // A body that is still being sent is no endpoint that does not answer.
-                () = sleep_until(exchange.moved() + FIRST_BYTE) => {
-                    if exchange.moved().elapsed() >= FIRST_BYTE {
+                () = sleep_until(exchange.due().1) => {
+                    if exchange.due().0 <= Instant::now() {
                         return Err((None, timed_out));
                     }
                 }

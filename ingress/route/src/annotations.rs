@@ -8,10 +8,13 @@ use towpath_model::{Code, Ingress, Key, Kind, Problem};
 
 use crate::{Policy, Protocol, Settings};
 
+mod cors;
 mod endpoint_tls;
+mod ranges;
+mod rewrite;
 mod values;
 
-use values::{flag, size};
+use values::{flag, seconds, size};
 
 /// Why a route is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,16 +27,13 @@ pub enum Refusal {
 
 /// Begin of names that restrict access.
 const RESTRICTING: &[&str] = &[
-    "allowlist-source-range",
     "auth-",
-    "denylist-source-range",
     "enable-global-auth",
     "enable-modsecurity",
     "enable-owasp",
     "global-auth",
     "modsecurity-",
     "satisfy",
-    "whitelist-source-range",
 ];
 
 /// Names that change which requests a backend gets, or in which form: served without them, another
@@ -43,18 +43,17 @@ const CHANGING: &[&str] = &[
     "configuration-snippet",
     "fastcgi-",
     "permanent-redirect",
-    "rewrite-target",
     "secure-backends",
     "server-snippet",
     "ssl-passthrough",
     "stream-snippet",
     "temporal-redirect",
     "upstream-vhost",
-    "use-regex",
 ];
 
 /// Without effect here because they ask for what is done anyway, or nowhere.
 const IDLE: &[&str] = &[
+    "client-body-buffer-size",
     "connection-proxy-header",
     "enable-access-log",
     "enable-rewrite-log",
@@ -82,6 +81,8 @@ pub(crate) struct Read {
     pub(crate) closed: Option<Refusal>,
     /// The Ingress is a canary of another one: it is not served by itself.
     pub(crate) canary: bool,
+    /// Paths of the Ingress are expressions, as far as they can be.
+    pub(crate) regex: bool,
 }
 
 pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Problem>) -> Read {
@@ -91,6 +92,7 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
         force_ssl_redirect: false,
         closed: None,
         canary: false,
+        regex: false,
     };
     let mut policy = Policy::default();
     for (name, value) in &ingress.annotations {
@@ -104,7 +106,15 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
                 Ok(())
             }
             "backend-protocol" => protocol(value, &mut policy.protocol),
-            name if name.starts_with(endpoint_tls::PREFIX) => Ok(()),
+            "proxy-connect-timeout" => seconds(value, &mut policy.times.connect),
+            "proxy-send-timeout" => seconds(value, &mut policy.times.send),
+            "proxy-read-timeout" => seconds(value, &mut policy.times.read),
+            // Read below: what one says depends on another.
+            "enable-cors" | "rewrite-target" | "use-regex" | "x-forwarded-prefix" => Ok(()),
+            name if ranges::NAMES.contains(&name) => Ok(()),
+            name if [endpoint_tls::PREFIX, cors::PREFIX].iter().any(|it| name.starts_with(it)) => {
+                Ok(())
+            }
             // The switch that says no asks for nothing.
             _ if matches!(&**value, "" | "false" | "off") => Ok(()),
             name => {
@@ -122,6 +132,12 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
         problems.push(problem(ingress, "canary", Code::AnnotationIgnored, why, "remove it"));
     }
     policy.tls = endpoint_tls::read(ingress, &mut read.closed, problems);
+    policy.cors = cors::read(ingress, problems);
+    match ranges::read(ingress) {
+        Ok(ranges) => policy.ranges = ranges,
+        Err(name) => close(Refusal::Restricts, name, ingress, &mut read.closed, problems),
+    }
+    read.regex = rewrite::read(ingress, &mut policy, &mut read.closed, problems);
     read.policy = Arc::new(policy);
     read
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use towpath_model::{Code, Problem};
 
 use crate::{
-    BackendRef, HostTable, Origin, Route, Slot, Target,
+    BackendRef, HostTable, Origin, Refusal, Route, Slot, Target,
     read::{PathRule, Served},
     slots::Slots,
 };
@@ -31,7 +31,7 @@ impl<'s> Build<'s> {
         host: &str,
         path: &PathRule,
     ) {
-        if let Some(older) = table.taken(path.exact, &path.path) {
+        if let Some(older) = table.taken(path.exact, path.pattern.as_deref(), &path.path) {
             let (rule, number) = path.at;
             let field = format!("spec.rules[{rule}].http.paths[{number}]");
             let why = taken(&older.origin);
@@ -39,7 +39,12 @@ impl<'s> Build<'s> {
             self.conflicts.push(served.problem(Code::RouteTaken, &field, &why, action));
             return;
         }
-        let route = self.route(served, host, Arc::clone(&path.path), path.backend.clone());
+        let backend = path.backend.clone().filter(|_| !path.closed);
+        let mut route = self.route(served, host, Arc::clone(&path.path), backend);
+        route.pattern = path.pattern.clone();
+        if path.closed {
+            route.target = Target::Closed(Refusal::Changes);
+        }
         table.add(path.exact, route);
     }
 
@@ -58,6 +63,7 @@ impl<'s> Build<'s> {
         };
         Route {
             origin: Origin { ingress: served.name().clone(), path },
+            pattern: None,
             target,
             policy: Arc::clone(&read.policy),
             to_https: read.force_ssl_redirect || (read.ssl_redirect && served.has_tls(host)),

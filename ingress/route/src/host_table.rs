@@ -4,13 +4,15 @@ use std::{cmp::Reverse, sync::Arc};
 
 use towpath_model::ObjectName;
 
-use crate::{Map, Policy, Refusal, Slot};
+use crate::{Map, Pattern, Policy, Refusal, Slot};
 
 /// Where a request goes, and under which rules. Small: tables hold many.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
     /// Which rule it comes from.
     pub origin: Origin,
+    /// The expression that paths match; `None`: they are compared with the origin's.
+    pub pattern: Option<Arc<Pattern>>,
     /// Where requests go.
     pub target: Target,
     /// What else holds for them; most routes of an Ingress share one.
@@ -19,13 +21,34 @@ pub struct Route {
     pub to_https: bool,
 }
 
+impl Route {
+    /// The path that an endpoint gets for a request of this normal one; `None`: as the client sent it.
+    #[must_use]
+    pub fn rewritten(&self, path: &str) -> Option<String> {
+        let rewrite = self.policy.rewrite.as_ref()?;
+        let same = rewrite.is(&self.origin.path);
+        (!same).then(|| rewrite.apply(path, self.pattern.as_deref()))
+    }
+
+    /// Would requests get past what this route restricts, if they went to `other` instead?
+    pub(crate) fn restricts_more_than(&self, other: Option<&Self>) -> bool {
+        let closed = |route: &Self| matches!(route.target, Target::Closed(_));
+        let Some(other) = other else { return closed(self) || self.policy.ranges.is_some() };
+        if closed(other) {
+            return false;
+        }
+        let ranges = &self.policy.ranges;
+        closed(self) || (ranges.is_some() && *ranges != other.policy.ranges)
+    }
+}
+
 /// Where a route was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
     /// The Ingress.
     pub ingress: ObjectName,
-    /// The path as it is matched, without a trailing slash for a prefix; empty: a default backend, or
-    /// the prefix of everything.
+    /// The path as it is matched, without a trailing slash for a prefix, as written for an expression;
+    /// empty: a default backend, or the prefix of everything.
     pub path: Arc<str>,
 }
 
@@ -49,18 +72,37 @@ pub struct HostTable {
     pub(crate) prefix: Map<Arc<str>, Route>,
     /// Lengths of prefixes that exist, longest first.
     lengths: Vec<usize>,
+    /// Expressions, the longest text first, as ingress-nginx has them tried; of one length, the oldest.
+    patterns: Vec<Route>,
     /// `defaultBackend` of the oldest Ingress that has one and a rule of this host.
     pub(crate) default: Option<Route>,
 }
 
 impl HostTable {
     /// The route that has this place.
-    pub(crate) fn taken(&self, exact: bool, path: &str) -> Option<&Route> {
-        if exact { self.exact.get(path) } else { self.prefix.get(path) }
+    pub(crate) fn taken(
+        &self,
+        exact: bool,
+        pattern: Option<&Pattern>,
+        path: &str,
+    ) -> Option<&Route> {
+        match pattern {
+            Some(pattern) => {
+                self.patterns.iter().find(|route| route.pattern.as_deref() == Some(pattern))
+            }
+            None if exact => self.exact.get(path),
+            None => self.prefix.get(path),
+        }
     }
 
     pub(crate) fn add(&mut self, exact: bool, route: Route) {
         let path = Arc::clone(&route.origin.path);
+        if route.pattern.is_some() {
+            let longer = |known: &Route| known.origin.path.len() >= path.len();
+            let at = self.patterns.partition_point(longer);
+            self.patterns.insert(at, route);
+            return;
+        }
         if exact {
             self.exact.insert(path, route);
             return;
@@ -85,11 +127,16 @@ impl HostTable {
             };
             self.prefix.get(path.get(..*length).filter(|_| ends)?)
         });
-        prefixed.or(self.default.as_ref())
+        // An expression is tried before what is shorter, as in ingress-nginx.
+        let length = prefixed.map_or(0, |route| route.origin.path.len());
+        let longer = self.patterns.iter().take_while(|route| route.origin.path.len() > length);
+        let matches = |route: &&Route| route.pattern.as_ref().is_some_and(|it| it.is_match(path));
+        longer.into_iter().find(matches).or(prefixed).or(self.default.as_ref())
     }
 
     /// Every route, in no order.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.exact.values().chain(self.prefix.values()).chain(&self.default)
+        let compared = self.exact.values().chain(self.prefix.values());
+        compared.chain(&self.patterns).chain(&self.default)
     }
 }

@@ -246,7 +246,7 @@ impl RoutePlan {
             let origin = Origin { ingress: backend.service.clone(), path: "".into() };
             let policy = Arc::default();
             let target = Target::Service(slot);
-            catch_all = Some(Route { origin, target, policy, to_https: false });
+            catch_all = Some(Route { origin, pattern: None, target, policy, to_https: false });
         }
         let now = build.uses.pop();
         fresh.extend(now.clone());

@@ -1,8 +1,13 @@
 //! What holds for the requests of a route, as annotations ask for it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use towpath_model::{ObjectName, service::AppProtocol};
+use towpath_model::{
+    ObjectName,
+    service::{AppProtocol, Cidr},
+};
+
+use crate::{Cors, Rewrite};
 
 /// ingress-nginx's default, which its users count on.
 const BODY_MAX: u64 = 1 << 20;
@@ -16,11 +21,67 @@ pub struct Policy {
     pub protocol: Option<Protocol>,
     /// How TLS to endpoints is made; `None`: with any certificate, naming no host.
     pub tls: Option<Arc<EndpointTls>>,
+    /// How long endpoints are waited for.
+    pub times: Times,
+    /// Which clients are served; `None`: all.
+    pub ranges: Option<Box<Ranges>>,
+    /// What browsers are told about scripts of other sites.
+    pub cors: Option<Box<Cors>>,
+    /// The path that endpoints get; `None`: the request's.
+    pub rewrite: Option<Rewrite>,
+    /// `X-Forwarded-Prefix` of requests whose path is rewritten.
+    pub forwarded_prefix: Option<Box<str>>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { body_max: Some(BODY_MAX), protocol: None, tls: None }
+        Self {
+            body_max: Some(BODY_MAX),
+            protocol: None,
+            tls: None,
+            times: Times::default(),
+            ranges: None,
+            cors: None,
+            rewrite: None,
+            forwarded_prefix: None,
+        }
+    }
+}
+
+/// How long endpoints are waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// For a connection, TLS included.
+    pub connect: Duration,
+    /// Between two parts of a request that an endpoint takes.
+    pub send: Duration,
+    /// For the head of an answer, and between two parts of its body.
+    pub read: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { connect: Duration::from_secs(5), send: minute, read: minute }
+    }
+}
+
+/// Which clients are served.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ranges {
+    /// These are not.
+    pub denied: Box<[Cidr]>,
+    /// And none but these; `None`: all others.
+    pub allowed: Option<Box<[Cidr]>>,
+}
+
+impl Ranges {
+    /// Is a client of this address served? First those that are denied, as nginx looks.
+    #[must_use]
+    pub fn allow(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let within = |ranges: &[Cidr]| ranges.iter().any(|range| range.contains(client));
+        !within(&self.denied) && self.allowed.as_deref().is_none_or(within)
     }
 }
 

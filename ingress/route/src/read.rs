@@ -15,6 +15,7 @@ use crate::{
     annotations::{self, Read},
     host::rule_host,
     path::normalise,
+    pattern::Pattern,
 };
 
 /// Longest path that a rule may have: a request's whole target is no longer than this.
@@ -54,6 +55,10 @@ pub(crate) struct PathRule {
     /// Normal; of a prefix without its trailing slash.
     pub(crate) path: Arc<str>,
     pub(crate) backend: Option<BackendRef>,
+    /// The path is this expression.
+    pub(crate) pattern: Option<Arc<Pattern>>,
+    /// It is none: what it would begin with is closed.
+    pub(crate) closed: bool,
     /// `spec.rules[i].http.paths[j]`, as two numbers.
     pub(crate) at: (usize, usize),
 }
@@ -173,10 +178,13 @@ impl Served {
         }
     }
 
-    fn read_path(&self, path: &Path, at: (usize, usize)) -> Result<PathRule, String> {
+    fn read_path(&mut self, path: &Path, at: (usize, usize)) -> Result<PathRule, String> {
         let written = if path.path.is_empty() { "/" } else { &*path.path };
         if written.len() > PATH_MAX {
             return Err(format!("longer than the {PATH_MAX} bytes of a request's target"));
+        }
+        if self.is_expression(written, path.path_type) {
+            return Ok(self.read_expression(written, &path.backend, at));
         }
         let normal = normalise(written).map_err(|why| why.to_string())?;
         let exact = path.path_type == PathType::Exact;
@@ -185,7 +193,42 @@ impl Served {
             // The rule's own slash says nothing: elements are compared.
             false => normal.strip_suffix('/').unwrap_or(&normal),
         };
-        Ok(PathRule { exact, path: matched.into(), backend: self.backend(&path.backend), at })
+        let backend = self.backend(&path.backend);
+        Ok(PathRule { exact, path: matched.into(), backend, pattern: None, closed: false, at })
+    }
+
+    /// Is a path of this Ingress a regular expression? Where it asks for them: an Exact one never, a
+    /// Prefix only with signs that ingress-nginx allows in no literal path. It was the type that
+    /// ingress-nginx's own documentation named for expressions until 2023.
+    fn is_expression(&self, written: &str, path_type: PathType) -> bool {
+        let literal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+        self.read.regex
+            && match path_type {
+                PathType::Exact => false,
+                PathType::Prefix => !written.bytes().all(literal),
+                PathType::ImplementationSpecific => written != "/",
+            }
+    }
+
+    fn read_expression(
+        &mut self,
+        written: &str,
+        backend: &Backend,
+        at: (usize, usize),
+    ) -> PathRule {
+        let compiled = Pattern::new(written);
+        if let Err(why) = &compiled {
+            let (rule, number) = at;
+            let field = format!("spec.rules[{rule}].http.paths[{number}].path");
+            let why = format!("no expression: {why}; what begins like it is answered with 503");
+            let action = "write it without look-around and references back, or as a plain path";
+            self.problems.push(self.problem(Code::RouteUnusable, &field, &why, action));
+        }
+        let closed = compiled.is_err();
+        let pattern = compiled.unwrap_or_else(|_why| Pattern::beginning(written));
+        let pattern = Some(Arc::new(pattern));
+        let backend = self.backend(backend);
+        PathRule { exact: false, path: written.into(), backend, pattern, closed, at }
     }
 
     fn read_tls(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{HostTable, Map, Route, Target, host::parent, path::decoded};
+use crate::{HostTable, Map, Route, host::parent, path::decoded};
 
 /// The routes of one entry point: addresses and ports with the classes that are served there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -23,7 +23,7 @@ pub enum Found<'t> {
     /// None: answered with 404.
     Nothing,
     /// A backend that decodes more than this proxy would take the request for one of a route that is
-    /// closed: answered with 400.
+    /// closed, or not for all clients: answered with 400.
     Ambiguous,
 }
 
@@ -34,14 +34,12 @@ impl RouteTable {
     pub fn find(&self, host: &str, path: &str) -> Found<'_> {
         let table = self.host(host);
         let found = self.find_in(table, path);
-        // A closed route restricts: it must not be reached under another spelling.
-        if let Some(read) = decoded(path)
-            && !found.is_some_and(|route| matches!(route.target, Target::Closed(_)))
+        // What a route restricts must not be reached under another spelling.
+        if let Some(Ok(read)) = decoded(path)
+            && let Some(other) = self.find_in(table, &read)
+            && other.restricts_more_than(found)
         {
-            let other = read.map(|path| self.find_in(table, &path));
-            if let Ok(Some(Route { target: Target::Closed(_), .. })) = other {
-                return Found::Ambiguous;
-            }
+            return Found::Ambiguous;
         }
         found.map_or(Found::Nothing, Found::Route)
     }

@@ -4,10 +4,13 @@
 
 mod cluster;
 
+use std::time::Duration;
+
 use cluster::*;
 use serde_json::{Value, json};
+
 use towpath_model::{Kind, ObjectName};
-use towpath_route::{EndpointTls, Found, Policy, Protocol, TlsVersions};
+use towpath_route::{EndpointTls, Found, Policy, Protocol, Times, TlsVersions};
 
 fn plain() -> Value {
     ingress("i", &[("h.example", "Prefix", "/", "a")])
@@ -32,18 +35,33 @@ fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
     for (name, value, answer, problems) in [
         ("auth-url", "http://x", "closed", 1),
         ("auth-tls-secret", "n/s", "closed", 1),
-        ("whitelist-source-range", "10.0.0.0/8", "closed", 1),
+        ("whitelist-source-range", "10.0.0.0/8", "a", 0),
+        ("whitelist-source-range", "10.0.0.0/8,here", "closed", 1),
+        ("allowlist-source-range", "", "closed", 1),
+        ("denylist-source-range", "10.0.0.0/33", "closed", 1),
         ("satisfy", "any", "closed", 1),
         ("enable-modsecurity", "true", "closed", 1),
         ("enable-modsecurity", "false", "a", 0),
-        ("rewrite-target", "/", "closed", 1),
-        ("use-regex", "true", "closed", 1),
+        ("rewrite-target", "/", "a", 0),
+        ("rewrite-target", "/$host", "closed", 1),
+        ("rewrite-target", "https://o.example/$1", "closed", 1),
+        ("rewrite-target", "/a b", "a", 1),
+        ("x-forwarded-prefix", "/a\nb", "a", 1),
+        ("use-regex", "true", "a", 0),
+        ("use-regex", "maybe", "a", 1),
         ("backend-protocol", "FCGI", "closed", 1),
         ("backend-protocol", "HTTP", "a", 0),
         ("backend-protocol", "gopher", "a", 1),
         ("server-snippet", "deny all;", "closed", 1),
         ("canary", "true", "404", 1),
-        ("proxy-read-timeout", "3600", "a", 1),
+        ("proxy-read-timeout", "3600", "a", 0),
+        ("proxy-read-timeout", "60s", "a", 1),
+        ("proxy-send-timeout", "0", "a", 1),
+        ("proxy-connect-timeout", "-1", "a", 1),
+        ("client-body-buffer-size", "1m", "a", 0),
+        ("proxy-request-buffering", "off", "a", 0),
+        ("proxy-request-buffering", "on", "a", 1),
+        ("enable-cors", "perhaps", "a", 1),
         ("enable-websockets", "true", "a", 0),
         ("ssl-redirect", "perhaps", "a", 1),
         ("proxy-body-size", "much", "a", 1),
@@ -152,4 +170,265 @@ fn tls_to_endpoints() {
         assert_eq!(cluster.ask("h.example", "/"), "closed", "{value}");
         assert!(cluster.problems()[0].starts_with("TP8005"), "{value}");
     }
+}
+
+#[test]
+fn how_long_endpoints_are_waited_for() {
+    let seconds = Duration::from_secs;
+    for (annotations, connect, send, read) in [
+        (&[][..], 5, 60, 60),
+        (&[("proxy-read-timeout", "3600"), ("proxy-send-timeout", " 30 ")], 5, 30, 3600),
+        (&[("proxy-connect-timeout", "1"), ("proxy-read-timeout", "soon")], 1, 60, 60),
+        (&[("proxy-read-timeout", "99999999999")], 5, 60, 31_536_000),
+    ] {
+        let times = Times { connect: seconds(connect), send: seconds(send), read: seconds(read) };
+        assert_eq!(policy(&said(annotations)).times, times, "{annotations:?}");
+    }
+}
+
+#[test]
+fn clients_that_are_served() {
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, bool)]);
+    let rows: [Row<'_>; 6] = [
+        (
+            &[("whitelist-source-range", "10.0.0.0/8, 192.0.2.1,fd00::/8")],
+            &[
+                ("10.1.2.3", true),
+                ("::ffff:10.1.2.3", true),
+                ("192.0.2.1", true),
+                ("192.0.2.2", false),
+                ("fd00::1", true),
+                ("2001:db8::1", false),
+            ],
+        ),
+        (&[("denylist-source-range", "10.0.0.0/8")], &[("10.0.0.1", false), ("11.0.0.1", true)]),
+        // What is denied is denied, allowed or not.
+        (
+            &[("allowlist-source-range", "10.0.0.0/8"), ("denylist-source-range", "10.0.0.1")],
+            &[("10.0.0.1", false), ("10.0.0.2", true), ("11.0.0.1", false)],
+        ),
+        // The new name counts before the old one.
+        (
+            &[("allowlist-source-range", "10.0.0.1"), ("whitelist-source-range", "0.0.0.0/0")],
+            &[("10.0.0.1", true), ("10.0.0.2", false)],
+        ),
+        (&[("whitelist-source-range", "10.9.9.9/8")], &[("10.0.0.1", true)]),
+        (&[("whitelist-source-range", "0.0.0.0/0")], &[("10.0.0.1", true), ("::1", false)]),
+    ];
+    for (annotations, clients) in rows {
+        let cluster = said(annotations);
+        assert_eq!(cluster.problems(), [""; 0], "{annotations:?}");
+        let ranges = policy(&cluster).ranges.unwrap();
+        for (client, served) in clients {
+            assert_eq!(ranges.allow(client.parse().unwrap()), *served, "{annotations:?} {client}");
+        }
+    }
+    assert_eq!(policy(&said(&[])).ranges, None);
+}
+
+#[test]
+fn what_is_kept_from_some_clients_is_not_reached_under_another_spelling() {
+    let open = ingress("open", &[("h.example", "Prefix", "/", "a")]);
+    let kept = ingress("kept", &[("h.example", "Prefix", "/admin", "b")]);
+    let cluster = with(&[open, annotated(kept, "whitelist-source-range", "10.0.0.0/8")]);
+    for (request, answer) in [
+        ("/admin", "b"),
+        ("/admin/x%2Fy", "b"),
+        ("/x%2F..%2Fadmin", "400"),
+        ("/x/..;/admin", "400"),
+        // Out of it is no way past it.
+        ("/admin%2F..%2Fx", "a"),
+        ("/a%2Fb", "a"),
+    ] {
+        assert_eq!(cluster.ask("h.example", request), answer, "{request}");
+    }
+}
+
+#[test]
+fn sites_whose_scripts_may_read() {
+    let on = ("enable-cors", "true");
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [(&'a str, Option<&'a str>)], usize);
+    let rows: [Row<'_>; 5] = [
+        (&[on], &[("https://a.example", Some("*")), ("", Some("*"))], 0),
+        (
+            &[on, ("cors-allow-origin", "https://a.example, https://*.b.example")],
+            &[
+                ("https://a.example", Some("https://a.example")),
+                ("https://x.b.example", Some("https://x.b.example")),
+                ("https://c.example", None),
+                ("", None),
+            ],
+            0,
+        ),
+        (
+            &[on, ("cors-allow-origin", "https://a.example,*")],
+            &[("https://c.example", Some("*"))],
+            0,
+        ),
+        // A slip does not let every site read.
+        (
+            &[on, ("cors-allow-origin", "a.example,https://b.example")],
+            &[("https://a.example", None), ("https://b.example", Some("https://b.example"))],
+            1,
+        ),
+        (&[on, ("cors-allow-origin", "")], &[("https://a.example", None)], 0),
+    ];
+    for (annotations, origins, problems) in rows {
+        let cluster = said(annotations);
+        assert_eq!(cluster.problems().len(), problems, "{annotations:?}");
+        let cors = policy(&cluster).cors.unwrap();
+        for (origin, told) in origins {
+            let origin = Some(*origin).filter(|origin| !origin.is_empty());
+            assert_eq!(cors.allowed(origin), *told, "{annotations:?} {origin:?}");
+        }
+    }
+    let cors = policy(&said(&[on])).cors.unwrap();
+    assert_eq!(&*cors.methods, "GET, PUT, POST, DELETE, PATCH, OPTIONS");
+    assert!(cors.headers.contains("Authorization") && cors.credentials && cors.exposed.is_empty());
+    assert_eq!(cors.max_age, 1_728_000);
+    let all = [
+        on,
+        ("cors-allow-methods", "GET, POST"),
+        ("cors-allow-headers", "X-One,X-Two"),
+        ("cors-expose-headers", "*"),
+        ("cors-allow-credentials", "false"),
+        ("cors-max-age", "600"),
+    ];
+    let cors = policy(&said(&all)).cors.unwrap();
+    assert_eq!((&*cors.methods, &*cors.headers), ("GET, POST", "X-One,X-Two"));
+    assert_eq!((&*cors.exposed, cors.credentials, cors.max_age), ("*", false, 600));
+    let wrong = [
+        on,
+        ("cors-allow-methods", "GET;"),
+        ("cors-allow-headers", "a\r\nb"),
+        ("cors-expose-headers", "\u{e9}"),
+        ("cors-allow-credentials", "never"),
+        ("cors-max-age", "1d"),
+    ];
+    let cluster = said(&wrong);
+    assert_eq!(cluster.problems().len(), 5, "{:?}", cluster.problems());
+    assert_eq!(policy(&cluster).cors, policy(&said(&[on])).cors);
+    for off in [&[][..], &[("enable-cors", "false")], &[("cors-allow-origin", "*")]] {
+        assert_eq!(policy(&said(off)).cors, None, "{off:?}");
+    }
+}
+
+/// Where a request goes, and as what.
+fn sent(cluster: &Cluster, path: &str) -> String {
+    let answer = cluster.ask("h.example", path);
+    let Ok(normal) = towpath_route::normalise(path) else { return answer };
+    match cluster.plan.table().find("h.example", &normal) {
+        Found::Route(route) => match route.rewritten(&normal) {
+            Some(rewritten) => format!("{answer} {rewritten}"),
+            None => answer,
+        },
+        _ => answer,
+    }
+}
+
+#[test]
+fn paths_that_are_rewritten() {
+    const I: &str = "ImplementationSpecific";
+    type Row<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let rows: [Row<'_>; 7] = [
+        (
+            I,
+            "/something(/|$)(.*)",
+            "/$2",
+            &[
+                ("/something", "a /"),
+                ("/something/", "a /"),
+                ("/something/new", "a /new"),
+                ("/Something/New", "a /New"),
+                ("/something//a/../b", "a /b"),
+                ("/something/a%20b%2Fc", "a /a%20b%2Fc"),
+                ("/somethingelse", "404"),
+                ("/x/something/new", "404"),
+            ],
+        ),
+        // The type that ingress-nginx's documentation named for expressions until 2023.
+        ("Prefix", "/v1(/|$)(.*)", "/$2", &[("/v1/x", "a /x"), ("/v1", "a /")]),
+        // A literal path stays one, and has no groups.
+        ("Prefix", "/foo", "/bar", &[("/foo", "a /bar"), ("/foo/x", "a /bar"), ("/foox", "404")]),
+        ("Exact", "/foo", "/bar", &[("/foo", "a /bar"), ("/foo/", "404"), ("/FOO", "404")]),
+        ("Prefix", "/foo", "/foo", &[("/foo/x", "a")]),
+        ("Prefix", "/", "/", &[("/x/y", "a")]),
+        // As a prefix of text, not of elements.
+        (I, "/foo", "/bar", &[("/foox", "a /bar"), ("/fo", "404")]),
+    ];
+    for (path_type, path, target, requests) in rows {
+        let object = ingress("i", &[("h.example", path_type, path, "a")]);
+        let cluster = with(&[annotated(object, "rewrite-target", target)]);
+        assert_eq!(cluster.problems(), [""; 0], "{path}");
+        for (request, answer) in requests {
+            assert_eq!(sent(&cluster, request), *answer, "{path_type} {path} {request}");
+        }
+    }
+}
+
+#[test]
+fn an_expression_concerns_its_own_ingress_and_the_longest_is_tried_first() {
+    const I: &str = "ImplementationSpecific";
+    let expressions = [
+        ("h.example", I, "/api/.*", "a"),
+        ("h.example", I, "/api/v[0-9]+/.*", "b"),
+        ("h.example", "Exact", "/api/v1/exact", "c"),
+    ];
+    let others = [
+        ("h.example", "Prefix", "/", "c"),
+        ("h.example", "Prefix", "/api/v1/longer/than/that", "c"),
+        ("h.example", I, "/d.t", "c"),
+    ];
+    let regex = annotated(ingress("regex", &expressions), "use-regex", "true");
+    let mut cluster = with(&[regex, ingress("plain", &others)]);
+    assert_eq!(cluster.problems(), [""; 0]);
+    for (request, answer) in [
+        ("/api/x", "a"),
+        ("/api/v12/x", "b"),
+        ("/API/V1/x", "b"),
+        ("/api/vx/x", "a"),
+        ("/api/v1/exact", "c"),
+        ("/api/v1/longer/than/that/x", "c"),
+        ("/api", "c"),
+        // No expression without being asked for: only itself.
+        ("/d.t", "c"),
+        ("/dot", "c"),
+    ] {
+        assert_eq!(sent(&cluster, request), answer, "{request}");
+    }
+    // The oldest has an expression, too.
+    let young =
+        annotated(ingress("young", &[("h.example", I, "/api/.*", "c")]), "use-regex", "true");
+    let created = json!({ "metadata": { "creationTimestamp": "2021" } });
+    cluster.apply(Kind::Ingress, &patched(young, &created));
+    cluster.update();
+    assert_eq!(sent(&cluster, "/api/x"), "a");
+    let problems = cluster.problems();
+    assert!(
+        problems.len() == 1 && problems[0].starts_with("TP8001 Ingress n/young: "),
+        "{problems:?}"
+    );
+    cluster.delete(Kind::Ingress, "regex");
+    cluster.update();
+    assert_eq!(sent(&cluster, "/api/x"), "c");
+}
+
+#[test]
+fn what_is_no_expression_closes_what_begins_like_it() {
+    const I: &str = "ImplementationSpecific";
+    let rules = [
+        ("h.example", I, "/api/(?!internal)(.*)", "a"),
+        ("h.example", I, "/fine/(.*)", "b"),
+        ("h.example", "Prefix", "/", "c"),
+    ];
+    let cluster = with(&[annotated(ingress("i", &rules), "rewrite-target", "/$1")]);
+    for (request, answer) in
+        [("/api/internal", "closed"), ("/API/x", "closed"), ("/fine/x", "b /x"), ("/x", "c /")]
+    {
+        let sent = sent(&cluster, request);
+        assert!(sent.starts_with(answer), "{request}: {sent}");
+    }
+    let problems = cluster.problems();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("TP8006 Ingress n/i: spec.rules[0].http.paths[0].path: no"));
 }

@@ -36,6 +36,13 @@ struct Gate {
     changed: Condvar,
 }
 
+impl Gate {
+    fn wait(&self) {
+        let open = self.open.lock().unwrap();
+        drop(self.changed.wait_while(open, |open| !*open).unwrap());
+    }
+}
+
 impl Backend {
     /// The same over TLS. What each client said in its handshake is recorded before its requests.
     pub(crate) fn over_tls(name: &str, config: &Arc<rustls::ServerConfig>) -> Self {
@@ -70,6 +77,20 @@ impl Backend {
             let _begun = stream.read(&mut [0; 16]).unwrap();
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
         })
+    }
+
+    /// Begins its answers and does not go on.
+    pub(crate) fn halts() -> Self {
+        Self::with("", |mut stream, _, _, gate| {
+            read_head(&mut stream);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbegun").unwrap();
+            gate.wait();
+        })
+    }
+
+    /// Takes connections and reads nothing.
+    pub(crate) fn deaf() -> Self {
+        Self::with("", |_stream, _, _, gate| gate.wait())
     }
 
     pub(crate) fn start(name: &str) -> Self {
@@ -129,8 +150,7 @@ fn echo<S: std::io::Read + std::io::Write>(
             return;
         }
         if head.starts_with("GET /wait ") {
-            let open = gate.open.lock().unwrap();
-            drop(gate.changed.wait_while(open, |open| !*open).unwrap());
+            gate.wait();
         }
         let length = |line: &str| Some(line.split_once(": ")?.1.parse::<usize>().unwrap());
         let lines = lower.lines();

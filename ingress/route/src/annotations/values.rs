@@ -1,5 +1,7 @@
 //! Values of annotations, read as ingress-nginx reads them.
 
+use std::time::Duration;
+
 pub(super) fn flag(value: &str, into: &mut bool) -> Result<(), &'static str> {
     // As Go's ParseBool, which ingress-nginx reads with.
     *into = match value {
@@ -7,6 +9,15 @@ pub(super) fn flag(value: &str, into: &mut bool) -> Result<(), &'static str> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
         _ => return Err("`true` or `false`"),
     };
+    Ok(())
+}
+
+/// Whole seconds without a unit, as ingress-nginx takes them.
+pub(super) fn seconds(value: &str, into: &mut Duration) -> Result<(), &'static str> {
+    /// Longer than anything stays open.
+    const MAX: u64 = 365 * 86_400;
+    let number = value.trim().parse().ok().filter(|number| *number > 0);
+    *into = Duration::from_secs(number.map(|it: u64| it.min(MAX)).ok_or("a number of seconds")?);
     Ok(())
 }
 
