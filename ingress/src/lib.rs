@@ -5,6 +5,7 @@
 //! endpoints is a pointer that the next request sees; it touches no open connection.
 #![forbid(unsafe_code)]
 
+mod auth;
 mod body;
 mod certs;
 mod connect;

@@ -19,6 +19,7 @@ use towpath_route::{Found, Policy, Protocol, Route, Slot, Target, normalise, req
 
 use crate::{
     Connector, Snapshots,
+    auth::{Question, Verdict},
     body::Body,
     connect::Peer,
     cors,
@@ -61,12 +62,21 @@ pub(crate) struct Connection {
 }
 
 /// Where a request goes, and what holds for it.
-struct Way {
-    endpoints: Vec<SocketAddr>,
-    peer: Peer,
+pub(crate) struct Way {
+    pub(crate) endpoints: Vec<SocketAddr>,
+    pub(crate) peer: Peer,
     policy: Arc<Policy>,
+    /// Another server is asked first.
+    question: Option<Box<Question>>,
     /// What is asked for instead of the client's target.
     target: Option<PathAndQuery>,
+}
+
+/// What is put into an answer, whichever it is.
+#[derive(Default)]
+struct After {
+    cors: Option<cors::Told>,
+    verdict: Verdict,
 }
 
 impl Connection {
@@ -79,8 +89,8 @@ impl Connection {
         let wants_tunnel = head::wanted_upgrade(&request).is_some();
         let grpc = head::is_grpc(&request);
         let id = self.worker.request_id();
-        let mut cors = None;
-        let result = self.serve(request, id.clone(), &mut cors).await;
+        let mut after = After::default();
+        let result = self.serve(request, &id, &mut after).await;
         let failed = result.as_ref().err().map(|fail| fail.0);
         let mut response = result.unwrap_or_else(|fail| {
             metrics.failed(fail.1);
@@ -93,8 +103,9 @@ impl Connection {
             self.fate.set(if tunnel { Fate::Tunnel } else { Fate::Refused });
         }
         metrics.answered(failed.unwrap_or_else(|| response.status()));
+        after.verdict.put(&mut response);
         let headers = response.headers_mut();
-        if let Some(cors) = cors {
+        if let Some(cors) = after.cors {
             cors.put(headers);
         }
         headers.entry(header::SERVER).or_insert(HeaderValue::from_static("towpath"));
@@ -104,14 +115,22 @@ impl Connection {
     async fn serve(
         self: &Rc<Self>,
         mut request: Request<Incoming>,
-        id: HeaderValue,
-        cors: &mut Option<cors::Told>,
+        id: &HeaderValue,
+        after: &mut After,
     ) -> Result<Response<Body>, Fail> {
         let host = authority(&request)?;
-        let way = match self.find(&request, host.as_ref(), cors)? {
+        let way = match self.find(&request, host.as_ref(), id, after)? {
             Ok(way) => way,
             Err(moved) => return Ok(moved),
         };
+        if let Some(question) = way.question {
+            // Its state is large, and most requests are asked about by none.
+            let verdict = &mut after.verdict;
+            let asked = Box::pin(self.ask(question, &request, host.as_ref(), id, verdict));
+            if let Some(elsewhere) = asked.await? {
+                return Ok(elsewhere);
+            }
+        }
         let length = content_length(request.headers())?;
         if way.policy.body_max.zip(length).is_some_and(|(max, length)| length > max) {
             return Err(Fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
@@ -123,7 +142,8 @@ impl Connection {
         let exchange = Exchange::new(self.moved.clone(), way.policy.times);
         let (mut parts, incoming) = request.into_parts();
         let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
-        head::forward(&mut parts.headers, host, self.from, id, upgrade);
+        head::forward(&mut parts.headers, host, self.from, id.clone(), upgrade);
+        after.verdict.forward(&mut parts.headers);
         if let Some(target) = way.target {
             parts.uri = Uri::from(target);
             head::say_prefix(&mut parts.headers, way.policy.forwarded_prefix.as_deref());
@@ -168,7 +188,8 @@ impl Connection {
         &self,
         request: &Request<Incoming>,
         host: Option<&HeaderValue>,
-        cors: &mut Option<cors::Told>,
+        id: &HeaderValue,
+        after: &mut After,
     ) -> Result<Result<Way, Response<Body>>, Fail> {
         let bad = |reason| Fail(StatusCode::BAD_REQUEST, reason);
         if request.method() == Method::CONNECT {
@@ -200,8 +221,8 @@ impl Connection {
         let closed = matches!(route.target, Target::Closed(_));
         // In the order of nginx's phases: a browser that asks first is answered before it is led to
         // HTTPS or judged by its address.
-        *cors = cors::Told::of(&route.policy, request).filter(|_| !closed);
-        if let Some(answer) = cors.as_ref().and_then(|_| cors::Told::preflight(request)) {
+        after.cors = cors::Told::of(&route.policy, request).filter(|_| !closed);
+        if let Some(answer) = after.cors.as_ref().and_then(|_| cors::Told::preflight(request)) {
             return Ok(Err(answer));
         }
         let solver = path.starts_with("/.well-known/acme-challenge/");
@@ -214,22 +235,35 @@ impl Connection {
         }
         let mut way = self.worker.way(route, &name, self.from.secure)?;
         way.target = rewritten(route, &path, uri.query())?;
+        way.question = self.question((&table, route), request, (host, &name), id)?;
         Ok(Ok(way))
     }
 }
 
 impl Worker {
-    fn way(&self, route: &Route, host: &str, secure: bool) -> Result<Way, Fail> {
+    pub(crate) fn way(&self, route: &Route, host: &str, secure: bool) -> Result<Way, Fail> {
         let unavailable = |reason| Fail(StatusCode::SERVICE_UNAVAILABLE, reason);
         let slot = match route.target {
             Target::Service(slot) => slot,
             Target::Closed(_) => return Err(unavailable("route_closed")),
             Target::NoBackend => return Err(unavailable("no_backend")),
         };
+        let (said, endpoints) = self.endpoints(slot).map_err(unavailable)?;
+        let protocol = route.policy.protocol.unwrap_or(said);
+        let peer = self.peer(protocol, &route.policy, host, secure)?;
+        Ok(Way { endpoints, peer, policy: Arc::clone(&route.policy), question: None, target: None })
+    }
+
+    /// What the endpoints of a slot say they speak, and those that are tried, in their order; or why there
+    /// is none.
+    pub(crate) fn endpoints(
+        &self,
+        slot: Slot,
+    ) -> Result<(Protocol, Vec<SocketAddr>), &'static str> {
         let sets = self.snapshots.sets.load();
-        let set = sets.get(slot).ok_or_else(|| unavailable("no_endpoints"))?;
+        let set = sets.get(slot).ok_or("no_endpoints")?;
         if let Some(missing) = set.missing {
-            return Err(unavailable(missing.as_str()));
+            return Err(missing.as_str());
         }
         let mut turns = self.turns.borrow_mut();
         let begin = || usize::try_from(self.id.0 & 0xffff).unwrap_or(0);
@@ -238,9 +272,14 @@ impl Worker {
         let first = *turn % set.endpoints.len().max(1);
         let (before, after) = set.endpoints.split_at_checked(first).unwrap_or_default();
         let endpoints = after.iter().chain(before).copied().take(3).collect();
-        let protocol = route.policy.protocol.unwrap_or(set.protocol);
-        let peer = self.peer(protocol, &route.policy, host, secure)?;
-        Ok(Way { endpoints, peer, policy: Arc::clone(&route.policy), target: None })
+        Ok((set.protocol, endpoints))
+    }
+
+    /// How a server that is asked about requests is spoken to: with any certificate, telling no name.
+    pub(crate) fn peer_of_auth(&self, protocol: Protocol, policy: &Policy) -> Peer {
+        let tls = protocol.is_tls(false).then(|| self.usual_tls.clone());
+        let (http_2, time) = (protocol.is_http_2(), policy.times.connect);
+        Peer { http_2, tls, name: None, time }
     }
 
     /// How the endpoints of a route are spoken to. `secure`: the request came over TLS.
@@ -326,7 +365,11 @@ fn authority(request: &Request<Incoming>) -> Result<Option<HeaderValue>, Fail> {
 }
 
 /// The target of a route that rewrites paths, with the query of the request.
-fn rewritten(route: &Route, path: &str, query: Option<&str>) -> Result<Option<PathAndQuery>, Fail> {
+pub(crate) fn rewritten(
+    route: &Route,
+    path: &str,
+    query: Option<&str>,
+) -> Result<Option<PathAndQuery>, Fail> {
     let Some(mut target) = route.rewritten(path) else { return Ok(None) };
     if let Some(query) = query {
         target.push('?');

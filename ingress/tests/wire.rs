@@ -64,7 +64,7 @@ fn what_no_route_takes_says_why() {
     };
     let plain = "GET / HTTP/1.1\r\nHost: h.example\r\n\r\n";
     assert_eq!(refused(&bed, plain), "404 no_route");
-    bed.ingress(&json!({ "nginx.ingress.kubernetes.io/auth-url": "http://x" }));
+    bed.ingress(&json!({ "nginx.ingress.kubernetes.io/auth-type": "basic" }));
     // The same connection sees the next table.
     assert_eq!(refused(&bed, plain), "503 route_closed");
     bed.ingress(&json!({ "nginx.ingress.kubernetes.io/proxy-body-size": "3" }));

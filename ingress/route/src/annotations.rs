@@ -8,6 +8,7 @@ use towpath_model::{Code, Ingress, Key, Kind, Problem};
 
 use crate::{Policy, Protocol, Settings};
 
+mod auth;
 mod cors;
 mod endpoint_tls;
 mod ranges;
@@ -26,15 +27,8 @@ pub enum Refusal {
 }
 
 /// Begin of names that restrict access.
-const RESTRICTING: &[&str] = &[
-    "auth-",
-    "enable-global-auth",
-    "enable-modsecurity",
-    "enable-owasp",
-    "global-auth",
-    "modsecurity-",
-    "satisfy",
-];
+const RESTRICTING: &[&str] =
+    &["auth-", "enable-modsecurity", "enable-owasp", "global-auth", "modsecurity-", "satisfy"];
 
 /// Names that change which requests a backend gets, or in which form: served without them, another
 /// path or protocol would reach it.
@@ -111,7 +105,9 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
             "proxy-read-timeout" => seconds(value, &mut policy.times.read),
             // Read below: what one says depends on another.
             "enable-cors" | "rewrite-target" | "use-regex" | "x-forwarded-prefix" => Ok(()),
-            name if ranges::NAMES.contains(&name) => Ok(()),
+            name if ranges::NAMES.contains(&name) || auth::NAMES.contains(&name) => Ok(()),
+            // None is configured that could be left out.
+            "enable-global-auth" => Ok(()),
             name if [endpoint_tls::PREFIX, cors::PREFIX].iter().any(|it| name.starts_with(it)) => {
                 Ok(())
             }
@@ -133,6 +129,7 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
     }
     policy.tls = endpoint_tls::read(ingress, &mut read.closed, problems);
     policy.cors = cors::read(ingress, problems);
+    policy.auth = auth::read(ingress, &mut read.closed, problems);
     match ranges::read(ingress) {
         Ok(ranges) => policy.ranges = ranges,
         Err(name) => close(Refusal::Restricts, name, ingress, &mut read.closed, problems),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use towpath_model::{Code, Problem};
 
 use crate::{
-    BackendRef, HostTable, Origin, Refusal, Route, Slot, Target,
+    Asked, BackendRef, HostTable, Origin, Refusal, Route, Slot, Target,
     read::{PathRule, Served},
     slots::Slots,
 };
@@ -61,10 +61,16 @@ impl<'s> Build<'s> {
             (None, None) => Target::NoBackend,
             (None, Some(backend)) => Target::Service(self.slot(backend)),
         };
+        let asked = read.policy.auth.as_ref().and_then(|auth| match &auth.asked {
+            Asked::Service(service, _) => Some(service.clone()),
+            Asked::OwnHost | Asked::Host(_) => None,
+        });
+        let asked = asked.map(|service| self.slot(service));
         Route {
             origin: Origin { ingress: served.name().clone(), path },
             pattern: None,
             target,
+            asked,
             policy: Arc::clone(&read.policy),
             to_https: read.force_ssl_redirect || (read.ssl_redirect && served.has_tls(host)),
         }

@@ -15,6 +15,8 @@ pub struct Route {
     pub pattern: Option<Arc<Pattern>>,
     /// Where requests go.
     pub target: Target,
+    /// The Service that is asked about requests, where one is.
+    pub asked: Option<Slot>,
     /// What else holds for them; most routes of an Ingress share one.
     pub policy: Arc<Policy>,
     /// A plain request is sent to HTTPS.
@@ -33,12 +35,16 @@ impl Route {
     /// Would requests get past what this route restricts, if they went to `other` instead?
     pub(crate) fn restricts_more_than(&self, other: Option<&Self>) -> bool {
         let closed = |route: &Self| matches!(route.target, Target::Closed(_));
-        let Some(other) = other else { return closed(self) || self.policy.ranges.is_some() };
+        let (ranges, auth) = (&self.policy.ranges, &self.policy.auth);
+        let Some(other) = other else {
+            return closed(self) || ranges.is_some() || auth.is_some();
+        };
         if closed(other) {
             return false;
         }
-        let ranges = &self.policy.ranges;
-        closed(self) || (ranges.is_some() && *ranges != other.policy.ranges)
+        closed(self)
+            || (ranges.is_some() && *ranges != other.policy.ranges)
+            || (auth.is_some() && *auth != other.policy.auth)
     }
 }
 

@@ -21,6 +21,7 @@ mod policy;
 mod read;
 mod slots;
 mod table;
+mod template;
 
 use towpath_model::{Kind, Stream};
 
@@ -34,9 +35,10 @@ pub use host_table::{HostTable, Origin, Route, Target};
 pub use path::{BadPath, normalise};
 pub use pattern::{Pattern, Rewrite};
 pub use plan::{RoutePlan, Update};
-pub use policy::{EndpointTls, Policy, Protocol, Ranges, Times, TlsVersions};
+pub use policy::{Asked, EndpointTls, ExternalAuth, Policy, Protocol, Ranges, Times, TlsVersions};
 pub use slots::{BackendRef, Slot};
 pub use table::{Found, RouteTable};
+pub use template::{Template, Variable};
 
 /// The streams that routes are made of: before they are listed there is no table.
 pub const NEEDS: [Stream; 5] = [

@@ -33,7 +33,7 @@ pub struct RoutePlan {
     catch_alls: BTreeSet<Age>,
     /// What the table of each host uses.
     uses: BTreeMap<Box<str>, Vec<BackendRef>>,
-    catch_all_use: Option<BackendRef>,
+    catch_all_uses: Vec<BackendRef>,
     conflicts: BTreeMap<Box<str>, Vec<Problem>>,
     catch_all_conflicts: Vec<Problem>,
     slots: Slots,
@@ -77,7 +77,7 @@ impl RoutePlan {
             by_host: BTreeMap::new(),
             catch_alls: BTreeSet::new(),
             uses: BTreeMap::new(),
-            catch_all_use: None,
+            catch_all_uses: Vec::new(),
             conflicts: BTreeMap::new(),
             catch_all_conflicts: Vec::new(),
             slots: Slots::default(),
@@ -246,11 +246,12 @@ impl RoutePlan {
             let origin = Origin { ingress: backend.service.clone(), path: "".into() };
             let policy = Arc::default();
             let target = Target::Service(slot);
-            catch_all = Some(Route { origin, pattern: None, target, policy, to_https: false });
+            catch_all =
+                Some(Route { origin, pattern: None, target, asked: None, policy, to_https: false });
         }
-        let now = build.uses.pop();
-        fresh.extend(now.clone());
-        let had = std::mem::replace(&mut self.catch_all_use, now);
+        let now = build.uses;
+        fresh.extend(now.iter().cloned());
+        let had = std::mem::replace(&mut self.catch_all_uses, now);
         self.release(had);
         catch_all
     }

@@ -7,7 +7,7 @@ use towpath_model::{
     service::{AppProtocol, Cidr},
 };
 
-use crate::{Cors, Rewrite};
+use crate::{BackendRef, Cors, Rewrite, Template};
 
 /// ingress-nginx's default, which its users count on.
 const BODY_MAX: u64 = 1 << 20;
@@ -25,6 +25,8 @@ pub struct Policy {
     pub times: Times,
     /// Which clients are served; `None`: all.
     pub ranges: Option<Box<Ranges>>,
+    /// The server that is asked about each request; `None`: none is.
+    pub auth: Option<Box<ExternalAuth>>,
     /// What browsers are told about scripts of other sites.
     pub cors: Option<Box<Cors>>,
     /// The path that endpoints get; `None`: the request's.
@@ -41,11 +43,45 @@ impl Default for Policy {
             tls: None,
             times: Times::default(),
             ranges: None,
+            auth: None,
             cors: None,
             rewrite: None,
             forwarded_prefix: None,
         }
     }
+}
+
+/// Another server is asked about each request: what it answers with 2xx passes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExternalAuth {
+    /// A Service is asked over TLS.
+    pub tls: bool,
+    /// Which server.
+    pub asked: Asked,
+    /// Its path and query.
+    pub target: Template,
+    /// The method; `None`: GET.
+    pub method: Option<&'static str>,
+    /// Headers of its answer that the endpoint gets, in lower case. Those that the client sent under
+    /// these names it does not get.
+    pub headers: Box<[Box<str>]>,
+    /// Where a client is sent for an answer of 401.
+    pub signin: Option<Template>,
+    /// What is told as `X-Auth-Request-Redirect`; `None`: the request's target.
+    pub redirect: Option<Template>,
+    /// Cookies of its answer go to the client with any status.
+    pub always_set_cookie: bool,
+}
+
+/// The server that is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A Service, and the name that it is called by.
+    Service(BackendRef, Box<str>),
+    /// What the routes of the request's own host lead to.
+    OwnHost,
+    /// What the routes of this host lead to.
+    Host(Box<str>),
 }
 
 /// How long endpoints are waited for.

@@ -11,7 +11,7 @@ use towpath_model::{
 };
 
 use crate::{
-    BackendRef, Settings,
+    Asked, BackendRef, Settings,
     annotations::{self, Read},
     host::rule_host,
     path::normalise,
@@ -118,7 +118,15 @@ impl Served {
             Some((path.backend.clone()?, field))
         });
         let default = self.default_backend().flatten();
-        named.chain(default.map(|backend| (backend, "spec.defaultBackend.service".to_owned())))
+        let asked = self.read.policy.auth.as_ref().and_then(|auth| match &auth.asked {
+            Asked::Service(service, _) => {
+                let prefix = towpath_model::ingress::ANNOTATION_PREFIX;
+                Some((service.clone(), format!("metadata.annotations[{prefix}auth-url]")))
+            }
+            Asked::OwnHost | Asked::Host(_) => None,
+        });
+        let default = default.map(|backend| (backend, "spec.defaultBackend.service".to_owned()));
+        named.chain(default).chain(asked)
     }
 
     /// `spec.defaultBackend`, whatever it names.

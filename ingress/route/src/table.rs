@@ -44,6 +44,11 @@ impl RouteTable {
         found.map_or(Found::Nothing, Found::Route)
     }
 
+    /// Is there a route for some request of this host?
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        self.host(host).is_some() || self.catch_all.is_some()
+    }
+
     /// An exact host, else a wildcard of one label, else the rules without a host. There is no way from
     /// one to the next: a host that is known is served by its own rules only.
     fn host(&self, host: &str) -> Option<&HostTable> {

@@ -33,7 +33,24 @@ fn policy(cluster: &Cluster) -> Policy {
 fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
     let plain = || ingress("i", &[("h.example", "Prefix", "/", "a")]);
     for (name, value, answer, problems) in [
-        ("auth-url", "http://x", "closed", 1),
+        ("auth-url", "http://x", "a", 1),
+        ("auth-url", "http://auth.n.svc/x", "a", 1),
+        ("auth-url", "http://a.n.svc.cluster.local:80/x?y=$request_uri", "a", 0),
+        ("auth-url", "https://$host/oauth2/auth", "a", 0),
+        ("auth-url", "https://h.example/oauth2/auth", "a", 0),
+        ("auth-url", "", "a", 0),
+        ("auth-url", "ftp://x", "closed", 1),
+        ("auth-url", "x", "closed", 1),
+        ("auth-url", "http://$arg_x/", "closed", 1),
+        ("auth-url", "http://x/$document_root", "closed", 1),
+        ("auth-url", "http://a\nb/", "closed", 1),
+        ("auth-type", "basic", "closed", 1),
+        ("auth-snippet", "deny all;", "closed", 1),
+        ("auth-proxy-set-headers", "n/c", "closed", 1),
+        // Nothing without a server that is asked.
+        ("auth-signin", "https://x", "a", 0),
+        ("auth-method", "BREW", "a", 0),
+        ("enable-global-auth", "true", "a", 0),
         ("auth-tls-secret", "n/s", "closed", 1),
         ("whitelist-source-range", "10.0.0.0/8", "a", 0),
         ("whitelist-source-range", "10.0.0.0/8,here", "closed", 1),
@@ -173,6 +190,35 @@ fn tls_to_endpoints() {
 }
 
 #[test]
+fn what_belongs_to_a_server_that_is_asked_closes_where_it_is_not_honoured() {
+    let url = ("auth-url", "https://$host/auth");
+    for (name, value, answer, problems) in [
+        ("auth-method", "POST", "a", 0),
+        ("auth-method", "BREW", "closed", 1),
+        ("auth-response-headers", "X-User, X-Group", "a", 0),
+        ("auth-response-headers", "X User", "closed", 1),
+        ("auth-response-headers", "Content-Length", "closed", 1),
+        ("auth-response-headers", "host", "closed", 1),
+        ("auth-signin", "https://$host/start?rd=$escaped_request_uri", "a", 0),
+        ("auth-signin", "https://$document_root/", "closed", 1),
+        ("auth-signin-redirect-param", "a b", "a", 0),
+        ("auth-request-redirect", "$scheme://$http_host$request_uri", "a", 0),
+        ("auth-request-redirect", "$unknown", "closed", 1),
+        ("auth-cache-key", "$remote_user", "a", 1),
+        ("auth-cache-duration", "200 5m", "a", 1),
+        ("auth-keepalive", "10", "a", 0),
+        ("auth-always-set-cookie", "true", "a", 0),
+        ("auth-always-set-cookie", "maybe", "a", 1),
+        ("auth-snippet", "x", "closed", 1),
+    ] {
+        let cluster = said(&[url, (name, value)]);
+        assert_eq!(cluster.ask("h.example", "/"), answer, "{name} {value}");
+        let problems_said = cluster.problems();
+        assert_eq!(problems_said.len(), problems, "{name} {value}: {problems_said:?}");
+    }
+}
+
+#[test]
 fn how_long_endpoints_are_waited_for() {
     let seconds = Duration::from_secs;
     for (annotations, connect, send, read) in [
@@ -230,7 +276,15 @@ fn clients_that_are_served() {
 fn what_is_kept_from_some_clients_is_not_reached_under_another_spelling() {
     let open = ingress("open", &[("h.example", "Prefix", "/", "a")]);
     let kept = ingress("kept", &[("h.example", "Prefix", "/admin", "b")]);
-    let cluster = with(&[open, annotated(kept, "whitelist-source-range", "10.0.0.0/8")]);
+    for (name, value) in
+        [("whitelist-source-range", "10.0.0.0/8"), ("auth-url", "http://a.n.svc/x")]
+    {
+        let cluster = with(&[open.clone(), annotated(kept.clone(), name, value)]);
+        kept_under_every_spelling(&cluster);
+    }
+}
+
+fn kept_under_every_spelling(cluster: &Cluster) {
     for (request, answer) in [
         ("/admin", "b"),
         ("/admin/x%2Fy", "b"),

@@ -321,7 +321,7 @@ fn a_backend_that_is_no_service_is_answered_with_503() {
 fn a_closed_route_is_not_reached_under_another_spelling() {
     let open = ingress("open", &[("h.example", "Prefix", "/", "a")]);
     let closed = ingress("closed", &[("h.example", "Prefix", "/admin", "b")]);
-    let cluster = with(&[open, annotated(closed, "auth-url", "http://x")]);
+    let cluster = with(&[open, annotated(closed, "auth-type", "basic")]);
     for (request, answer) in [
         ("/admin", "closed"),
         ("/x/../admin", "closed"),

@@ -79,6 +79,31 @@ impl Backend {
         })
     }
 
+    /// Is asked about requests: says 200 to who has the cookie `good`, with a user and a cookie, what
+    /// another cookie says, and 401 without one. Its answers have a body.
+    pub(crate) fn judge() -> Self {
+        Self::with("", |mut stream, _, recorded, _| {
+            loop {
+                let head = read_head(&mut stream);
+                if head.is_empty() {
+                    return;
+                }
+                let says = head.lines().find_map(|line| line.strip_prefix("cookie: session="));
+                let status = says.unwrap_or("401").to_owned();
+                recorded.lock().unwrap().push(head);
+                let (status, fields) = match &*status {
+                    "good" => ("200", "X-Auth-User: alice\r\n"),
+                    "401" => ("401", "WWW-Authenticate: Bearer\r\n"),
+                    other => (other, ""),
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status} Said\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n{fields}Content-Length: 4\r\n\r\nbody"
+                );
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        })
+    }
+
     /// Begins its answers and does not go on.
     pub(crate) fn halts() -> Self {
         Self::with("", |mut stream, _, _, gate| {
@@ -286,8 +311,12 @@ impl Bed {
         let mut sets = Vec::new();
         let tables = table.hosts();
         let routes = tables.iter().flat_map(|(_, host)| host.routes()).chain(table.catch_all());
-        for route in routes {
-            let Target::Service(slot) = route.target else { continue };
+        let target = |route: &towpath_route::Route| match route.target {
+            Target::Service(slot) => Some(slot),
+            _ => None,
+        };
+        let slots = routes.flat_map(|route| target(route).into_iter().chain(route.asked));
+        for slot in slots {
             let service = &self.plan.backend(slot).unwrap().service.name;
             let backends = self.backends.get(&**service).into_iter().flatten();
             let endpoints: Vec<_> =

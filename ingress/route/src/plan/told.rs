@@ -9,7 +9,8 @@ use towpath_model::{Code, ObjectName, Problem};
 
 use super::RoutePlan;
 use crate::{
-    BackendRef, Certificates, EndpointSets, EndpointTls, Missing, RouteTable, Slot, read::Served,
+    Asked, BackendRef, Certificates, EndpointSets, EndpointTls, Missing, RouteTable, Slot,
+    read::Served,
 };
 
 impl RoutePlan {
@@ -53,6 +54,19 @@ impl RoutePlan {
         out.extend(self.served.values().flat_map(|served| served.problems.iter().cloned()));
         out.extend(self.conflicts.values().flatten().cloned());
         out.extend(self.catch_all_conflicts.iter().cloned());
+        for served in self.served.values() {
+            if let Some(Asked::Host(host)) =
+                served.read.policy.auth.as_ref().map(|auth| &auth.asked)
+                && !self.table.knows(host)
+            {
+                let prefix = towpath_model::ingress::ANNOTATION_PREFIX;
+                let field = format!("metadata.annotations[{prefix}auth-url]");
+                let why =
+                    format!("no Ingress here has the host {host}: requests are answered with 500");
+                let action = "name a Service as NAME.NAMESPACE.svc, or a host of an Ingress here";
+                out.push(served.problem(Code::BackendMissing, &field, &why, action));
+            }
+        }
         // A Service that is scaled to nothing is no fault of its Ingress.
         if self.missing.values().all(|missing| *missing == Missing::Endpoints) {
             return;
