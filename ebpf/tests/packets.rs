@@ -110,6 +110,31 @@ fn unreachable(about: &[u8]) -> Vec<u8> {
     [&about[6..12], &about[..6], &about[12..14], &ip, &message].concat()
 }
 
+/// An ICMP message about a frame, of which it quotes so many bytes.
+fn error(from: IpAddr, to: IpAddr, (kind, code): (u8, u8), about: &[u8], bytes: usize) -> Vec<u8> {
+    let quoted = &about[14..about.len().min(14 + bytes)];
+    let mut message = [&[kind, code, 0, 0, 0, 0, 5, 20], quoted].concat();
+    let number = if from.is_ipv4() { 1 } else { 58 };
+    let ends = if from.is_ipv4() { 0 } else { pseudo(from, to, number, &message) - sum(&message) };
+    let checksum = folded(sum(&message) + ends).to_be_bytes();
+    message[2..4].copy_from_slice(&checksum);
+    let at = |ip| SocketAddr::new(ip, 0);
+    // The headers of a datagram, with another protocol in it.
+    let mut whole = frame(at(from), at(to), number, 0);
+    let header = if from.is_ipv4() { 20 } else { 40 };
+    whole.truncate(14 + header);
+    let length = u16::try_from(message.len()).unwrap();
+    if from.is_ipv4() {
+        whole[16..18].copy_from_slice(&(length + 20).to_be_bytes());
+        whole[24..26].copy_from_slice(&[0, 0]);
+        let checksum = folded(sum(&whole[14..34])).to_be_bytes();
+        whole[24..26].copy_from_slice(&checksum);
+    } else {
+        whole[18..20].copy_from_slice(&length.to_be_bytes());
+    }
+    [whole, message].concat()
+}
+
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
@@ -165,6 +190,101 @@ fn a_frontend_leads_to_the_endpoint_and_its_answer_comes_back() {
     let counters = maps.counters();
     assert_eq!((counters.begun, counters.refused, counters.answered), (4, 2, 2));
     assert_eq!(maps.flows().all().unwrap().len(), 8);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn errors_are_about_the_packets_that_each_end_knows() {
+    let mut plane = plane("packets-errors");
+    for (family, client, router) in [
+        (Family::V4, "198.51.100.7:40000", "203.0.113.77"),
+        (Family::V6, "[2001:db8::7]:40000", "2001:db8::77"),
+    ] {
+        let (client, router): (SocketAddr, IpAddr) =
+            (client.parse().unwrap(), router.parse().unwrap());
+        let (backend, vip) = (family.backend(1), SocketAddr::new(family.vip(1), 80));
+        let index = plane.service(&[backend]);
+        plane.cluster_ip(vip.ip(), 80, index, 0);
+        let header = if client.is_ipv4() { 20 } else { 40 };
+        let kinds: &[(u8, u8)] = match client.is_ipv4() {
+            true => &[(3, 4), (3, 3), (3, 1), (11, 0), (12, 0)],
+            false => &[(2, 0), (1, 4), (3, 0), (4, 1)],
+        };
+        for protocol in [protocol::TCP, protocol::UDP] {
+            let there = frame(client, vip, protocol, SYN);
+            assert_eq!(run(&plane, "node_in", &there).says, NEXT);
+            let (at_backend, back) =
+                (frame(client, backend, protocol, SYN), frame(backend, client, protocol, ACK));
+            let at_client = frame(vip, client, protocol, ACK);
+            // As little as routers quote, a datagram's checksum not among it; and all of it, where only the
+            // checksum of what was in the packet is as it was.
+            for kind in kinds {
+                let bytes = header + if protocol == protocol::UDP { 6 } else { 8 };
+                // About what the endpoint was sent: it leaves, by whom it may be, as the Service's.
+                for from in [backend.ip(), router] {
+                    let said = error(from, client.ip(), *kind, &at_backend, bytes);
+                    assert_eq!(
+                        run(&plane, "node_in", &said).frame,
+                        said,
+                        "not before it was routed"
+                    );
+                    let told = run(&plane, "node_out", &said);
+                    assert_eq!(told.says, NEXT);
+                    let wanted = error(vip.ip(), client.ip(), *kind, &there, bytes);
+                    assert_eq!(told.frame, wanted, "{client} {protocol} {kind:?} {from}");
+                }
+                // About what the client was sent: it comes in, from its own side.
+                let said = error(router, vip.ip(), *kind, &at_client, bytes);
+                let told = run(&plane, "node_in", &said);
+                assert_eq!(told.says, NEXT);
+                let wanted = error(router, backend.ip(), *kind, &back, bytes);
+                assert_eq!(told.frame, wanted, "{client} {protocol} {kind:?}");
+            }
+            assert_sums_are_right(&plane, client, router, vip, kinds[0]);
+        }
+    }
+}
+
+/// The checksum of a message that quotes a whole segment is right over what it has become.
+#[track_caller]
+fn assert_sums_are_right(
+    plane: &Plane,
+    client: SocketAddr,
+    router: IpAddr,
+    vip: SocketAddr,
+    kind: (u8, u8),
+) {
+    let at_client = frame(vip, client, protocol::TCP, ACK);
+    let told = run(plane, "node_in", &error(router, vip.ip(), kind, &at_client, 200));
+    assert_eq!(told.says, NEXT);
+    let header = if client.is_ipv4() { 20 } else { 40 };
+    let (ip, message) = told.frame[14..].split_at(header);
+    let whole = match client {
+        SocketAddr::V4(_) => sum(message),
+        SocketAddr::V6(_) => {
+            sum(&ip[8..]) + u32::try_from(message.len()).unwrap() + 58 + sum(message)
+        }
+    };
+    assert_eq!(folded(whole), 0, "{client}");
+    assert!(client.is_ipv6() || folded(sum(ip)) == 0, "the header's own");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn errors_about_no_flow_stay_out_of_services_and_redirects_lead_nowhere() {
+    let mut plane = plane("packets-redirects");
+    let (client, router) = ("198.51.100.7:40000".parse().unwrap(), "203.0.113.77".parse().unwrap());
+    let vip = SocketAddr::new(Family::V4.vip(1), 80);
+    let index = plane.service(&[Family::V4.backend(1)]);
+    plane.cluster_ip(vip.ip(), 80, index, 0);
+    let at_client = frame(vip, client, protocol::TCP, ACK);
+    let said = |kind| error(router, vip.ip(), kind, &at_client, 28);
+    // As every other message to the address of a Service.
+    assert_eq!(run(&plane, "node_in", &said((3, 4))).says, DROP);
+    assert_eq!(run(&plane, "node_in", &frame(client, vip, protocol::TCP, SYN)).says, NEXT);
+    assert_eq!(run(&plane, "node_in", &said((3, 4))).says, NEXT);
+    // A shorter way from here is nothing that an endpoint could go.
+    assert_eq!(run(&plane, "node_in", &said((5, 1))).says, DROP);
 }
 
 fn counters(plane: &Plane) -> PacketCounters {

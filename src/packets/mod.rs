@@ -24,7 +24,7 @@ pub const OFF: &str = "packets that come from no socket of this node: clients ou
 /// What is not served although it is on.
 pub const NOT_SERVED: [&str; 4] = [
     "packets of the node itself that come from no socket of a process; pods behind other devices than veth pairs",
-    "fragments, and ICMP errors about translated packets (path MTU discovery)",
+    "fragments",
     "devices without Ethernet headers (WireGuard, tun, ipip) towards the outside",
     "nodePortAddresses: NodePorts are served on every address of the node",
 ];

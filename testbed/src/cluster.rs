@@ -19,7 +19,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::{
     leftovers,
-    net::{Netns, Prefixed, address, bridge, cable, route, up},
+    net::{Netns, Prefixed, address, bridge, cable, narrow, route, up},
     preflight,
     probe::Agent,
     reaper::{Reaper, Thing, remove_all},
@@ -80,6 +80,8 @@ pub struct Cluster {
     pub outside: Host,
     /// Files of this cluster.
     pub dir: PathBuf,
+    /// How the pods of each node are wired.
+    wiring: Vec<Wiring>,
     // Last: it removes what the others refer to.
     _reaper: Reaper,
 }
@@ -144,7 +146,8 @@ impl Cluster {
                 })?;
             }
         }
-        Ok(Self { nodes: beds, control, outside, dir, _reaper: maker.reaper })
+        let wiring = nodes.iter().map(|(wiring, _)| *wiring).collect();
+        Ok(Self { nodes: beds, control, outside, dir, wiring, _reaper: maker.reaper })
     }
 
     /// Leads the outside client's packets to an address through a node, as a router does that was told
@@ -158,6 +161,52 @@ impl Cluster {
         self.outside.netns.within(move |handle| async move {
             route(&handle, (to, prefix), Some(gateway), None).await
         })
+    }
+
+    /// What a node sends on to a pod may have so many bytes: to its own over its device, to another node's
+    /// through that node.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn narrow_to_pod(&self, from: usize, (node, pod): (usize, usize), mtu: u32) -> Result<()> {
+        let device = match (from == node, self.wiring[node]) {
+            (false, _) => "eth0".to_owned(),
+            (true, Wiring::Bridge) => "cni0".to_owned(),
+            (true, Wiring::PointToPoint) => format!("veth{}", pod + 1),
+        };
+        for (to, gateway) in
+            self.pod(node, pod).addresses.into_iter().zip(self.nodes[node].host.addresses)
+        {
+            let (device, gateway) = (device.clone(), (from != node).then_some(gateway));
+            self.nodes[from].host.netns.within(move |handle| async move {
+                narrow(&handle, to, gateway, &device, mtu).await
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What nodes send to the outside client goes through the control plane's host from now on, which sends on
+    /// so many bytes at most.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn narrow_to_outside(&self, mtu: u32) -> Result<()> {
+        for family in 0..2 {
+            let (to, through) = (self.outside.addresses[family], self.control.addresses[family]);
+            for node in &self.nodes {
+                let whole = if to.is_ipv4() { 32 } else { 128 };
+                node.host.netns.within(move |handle| async move {
+                    route(&handle, (to, whole), Some(through), None).await
+                })?;
+            }
+            self.control.netns.within(move |handle| async move {
+                for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                    fs::write(format!("/proc/sys/net/{switch}"), "1")?;
+                }
+                narrow(&handle, to, None, "eth0", mtu).await
+            })?;
+        }
+        Ok(())
     }
 
     /// A pod by node and number.

@@ -15,6 +15,7 @@ use nix::{
 };
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::route::{RouteAttribute, RouteMetric},
 };
 
 /// A named network namespace. Removing it is the reaper's work.
@@ -169,6 +170,34 @@ pub async fn route(
     }
     let added = handle.route().add(message.build()).execute().await;
     added.with_context(|| format!("route to {to}/{prefix}"))
+}
+
+/// A route to one address, through a gateway or over a device, that carries so many bytes at most and says
+/// so to what sends more; in the place of one that is there.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn narrow(
+    handle: &Handle,
+    to: IpAddr,
+    gateway: Option<IpAddr>,
+    device: &str,
+    mtu: u32,
+) -> Result<()> {
+    let whole = if to.is_ipv4() { 32 } else { 128 };
+    let mut message = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(to, whole)
+        .map_err(|e| anyhow!("route to {to}: {e}"))?
+        .output_interface(index(handle, device).await?);
+    if let Some(gateway) = gateway {
+        message = message.gateway(gateway).map_err(|e| anyhow!("gateway {gateway}: {e}"))?;
+    }
+    let mut message = message.build();
+    // RTAX_MTU is 2: what is forwarded heeds the number only where it is locked.
+    let metrics = vec![RouteMetric::Lock(1 << 2), RouteMetric::Mtu(mtu)];
+    message.attributes.push(RouteAttribute::Metrics(metrics));
+    let added = handle.route().add(message).replace().execute().await;
+    added.with_context(|| format!("route to {to} for {mtu} bytes"))
 }
 
 /// A cable: one end in `here` (made there, tied to `master` if given), the other in `there`.

@@ -18,6 +18,7 @@ mod manifests;
 mod network_policy;
 mod north_south;
 mod outage;
+mod path_mtu;
 mod pod_packets;
 mod policies;
 mod source_ranges;

@@ -144,10 +144,10 @@ pub fn device(index: u32) -> DeviceRecord {
 impl Pods for Kernel<'_> {
     #[inline(always)]
     fn is_here(&self, addr: &Addr) -> bool {
-        match route(self.0, &addr.any_of_family(), addr) {
+        match route(self.0, &addr.any_of_family(), addr, 1) {
             Route::Here => true,
             Route::By { device: by, .. } => device(by).flags & DeviceRecord::POD != 0,
-            Route::None => false,
+            Route::TooBig(_) | Route::None => false,
         }
     }
 }
@@ -155,7 +155,7 @@ impl Pods for Kernel<'_> {
 impl PacketTables for Kernel<'_> {
     #[inline(always)]
     fn source_for(&self, to: &Addr) -> Addr {
-        let Route::By { device: by, .. } = route(self.0, &to.any_of_family(), to) else {
+        let Route::By { device: by, .. } = route(self.0, &to.any_of_family(), to, 1) else {
             return Addr::ANY_V6;
         };
         let record = device(by);

@@ -8,7 +8,7 @@ use towpath_datapath::{
     DeviceRecord, PacketCounters,
     decide::flow::Start,
     flow::{FlowEntry, Tuple},
-    packet::Headers,
+    packet::{Headers, quoted::Quoted},
 };
 
 use crate::maps::{GROWING, MAPPED};
@@ -28,6 +28,13 @@ pub struct Work {
     /// Claimed for the source, host order; 0: none.
     pub port: u64,
     pub to: Tuple,
+    /// Of an ICMP error: the packet that it is about, and what that becomes. `to` has its own addresses then.
+    pub quoted_packet: Quoted,
+    pub quoted_to: Tuple,
+    /// What an answer says: type, code, and the word that follows the checksum.
+    pub kind: u8,
+    pub code: u8,
+    pub rest: u32,
     /// What is quoted of a packet that is answered, and what is put before it.
     pub quoted: [u32; 15],
     pub front: [u32; 12],
@@ -36,7 +43,7 @@ pub struct Work {
     pub answers: u32,
 }
 
-const WORDS: usize = 64;
+const WORDS: usize = 80;
 const _: () = assert!(size_of::<Work>() <= 8 * WORDS);
 
 /// A program is not interrupted on its CPU by another of these.

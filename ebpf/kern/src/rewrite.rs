@@ -9,7 +9,7 @@ use aya_ebpf::{
 use towpath_datapath::{
     Addr,
     flow::Tuple,
-    packet::{Headers, checksum::Delta},
+    packet::{Headers, checksum::Delta, quoted::Quoted},
     protocol,
 };
 
@@ -56,6 +56,54 @@ pub fn rewrite(ctx: &TcContext, headers: &Headers, to: &Tuple) -> bool {
     };
     let ports = [to.source_port, to.destination_port];
     stored && store(ctx, l4, &ports, 0)
+}
+
+/// Puts other addresses into an ICMP error, and other addresses and ports into the packet that it quotes.
+/// Of what is quoted the IP header is whole, so its checksum is kept right; the inner ones are of a packet that
+/// is cut, and receivers look at neither. False: as [`rewrite`].
+#[inline(always)]
+pub fn rewrite_error(
+    ctx: &TcContext,
+    headers: &Headers,
+    to: &Tuple,
+    quoted: &Quoted,
+    becomes: &Tuple,
+) -> bool {
+    let (outer, inner) = (headers.tuple(), &quoted.tuple);
+    let addresses = u64::from(Delta::addresses(&outer, to).folded());
+    let within = Delta::addresses(inner, becomes);
+    let ports = Delta::ports(inner, becomes);
+    let (skb, sum) = (ctx.as_ptr().cast(), headers.l4.wrapping_add(2));
+    let pair = [becomes.source_port, becomes.destination_port];
+    if !store(ctx, quoted.l4, &pair, 0) {
+        return false;
+    }
+    if headers.is_v4() {
+        let within = u64::from(within.folded());
+        // SAFETY: helpers that take the context and numbers. What changes in the quoted IP header cancels out
+        // within it: to the message's checksum only ports matter.
+        let summed = unsafe {
+            bpf_l3_csum_replace(skb, quoted.l3.wrapping_add(10), 0, within, 0) == 0
+                && bpf_l4_csum_replace(skb, sum, 0, u64::from(ports.folded()), 0) == 0
+                && bpf_l3_csum_replace(skb, headers.l3.wrapping_add(10), 0, addresses, 0) == 0
+        };
+        let pair = [becomes.source.v4_word(), becomes.destination.v4_word()];
+        let own = [to.source.v4_word(), to.destination.v4_word()];
+        return summed
+            && store(ctx, quoted.l3.wrapping_add(12), &pair, 0)
+            && store(ctx, headers.l3.wrapping_add(12), &own, 0);
+    }
+    let quoted_words = u64::from(within.and(ports).folded());
+    // SAFETY: as above.
+    let summed = unsafe {
+        bpf_l4_csum_replace(skb, sum, 0, addresses, u64::from(BPF_F_PSEUDO_HDR)) == 0
+            && bpf_l4_csum_replace(skb, sum, 0, quoted_words, 0) == 0
+    };
+    let pair: [Addr; 2] = [becomes.source, becomes.destination];
+    let own: [Addr; 2] = [to.source, to.destination];
+    summed
+        && store(ctx, quoted.l3.wrapping_add(8), &pair, 0)
+        && store(ctx, headers.l3.wrapping_add(8), &own, u64::from(BPF_F_RECOMPUTE_CSUM))
 }
 
 /// Takes one from the TTL or the hop limit, as routing would.

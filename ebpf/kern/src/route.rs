@@ -19,21 +19,25 @@ pub enum Route {
     Here,
     /// By this device, to this neighbour.
     By { device: u32, next: Addr },
+    /// By a way that carries so many bytes at most, of which this packet has more.
+    TooBig(u32),
     /// Nowhere.
     None,
 }
 
-/// Asks as for a packet that came in by the device of this run.
+/// Asks as for a packet of this many bytes (never 0) that came in by the device of this run.
 #[inline(always)]
-pub fn route(ctx: &TcContext, from: &Addr, to: &Addr) -> Route {
+pub fn route(ctx: &TcContext, from: &Addr, to: &Addr, length: u32) -> Route {
     const SUCCESS: i64 = 0;
     const NOT_FORWARDED: i64 = 4;
     const NO_NEIGHBOUR: i64 = 7;
+    const TOO_BIG: i64 = 8;
     // SAFETY: plain numbers, for which zero is a value; reads of the context are checked by the
     // verifier; the helper reads and writes the structure it is given.
     unsafe {
         let mut fib: Fib = zeroed();
         fib.ifindex = (*ctx.skb.skb).ifindex;
+        fib.__bindgen_anon_1.tot_len = length as u16;
         if to.is_v4() {
             fib.family = AF_INET;
             fib.__bindgen_anon_3.ipv4_src = from.v4_word();
@@ -56,6 +60,7 @@ pub fn route(ctx: &TcContext, from: &Addr, to: &Addr) -> Route {
                 Route::By { device: fib.ifindex, next }
             }
             NOT_FORWARDED => Route::Here,
+            TOO_BIG => Route::TooBig(u32::from(fib.__bindgen_anon_1.mtu_result)),
             _ => Route::None,
         }
     }

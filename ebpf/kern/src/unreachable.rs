@@ -1,4 +1,4 @@
-//! ICMP port unreachable, made of the packet that it answers.
+//! ICMP errors, made of the packet that each answers.
 
 use core::ptr::{addr_of, addr_of_mut};
 
@@ -9,7 +9,7 @@ use aya_ebpf::{
         bpf_skb_store_bytes,
     },
 };
-use towpath_datapath::{decide::guard::port_unreachable, packet::Headers, protocol};
+use towpath_datapath::{packet::Headers, protocol};
 
 use crate::packet_maps::{Work, work};
 
@@ -80,9 +80,9 @@ fn turn<const HEADER: u32, const QUOTED: u32>(
         let sum = add(quoted.cast(), QUOTED, 0);
         let front = addr_of_mut!((*work).front);
         if HEADER == 20 {
-            write_v4(front, headers, QUOTED, sum)
+            write_v4(front, work, headers, QUOTED, sum)
         } else {
-            write_v6(front, headers, QUOTED, sum)
+            write_v6(front, work, headers, QUOTED, sum)
         }
         let grown = (HEADER + 8) as i32;
         if bpf_skb_adjust_room(skb, grown, BPF_ADJ_ROOM_MAC as u32, 0) != 0
@@ -125,8 +125,9 @@ const fn word(a: u8, b: u8, half: u16) -> u32 {
 
 /// An IPv4 header (64 hops, not to be fragmented) and ICMP's.
 #[inline(always)]
-unsafe fn write_v4(front: *mut [u32; 12], headers: &Headers, quoted: u32, sum: u32) {
-    let (kind, code) = port_unreachable(true);
+unsafe fn write_v4(front: *mut [u32; 12], work: *const Work, headers: &Headers, quoted: u32, sum: u32) {
+    // SAFETY: this CPU's element of the map, whose words are filled in.
+    let (kind, code, rest) = unsafe { ((*work).kind, (*work).code, (*work).rest) };
     let length = (20 + 8 + quoted as u16).to_be();
     let (from, to) = (headers.destination.v4_word(), headers.source.v4_word());
     // SAFETY: the parts of this CPU's element.
@@ -138,7 +139,7 @@ unsafe fn write_v4(front: *mut [u32; 12], headers: &Headers, quoted: u32, sum: u
             from,
             to,
             word(kind, code, 0),
-            0,
+            rest,
             0,
             0,
             0,
@@ -154,8 +155,9 @@ unsafe fn write_v4(front: *mut [u32; 12], headers: &Headers, quoted: u32, sum: u
 
 /// An IPv6 header (64 hops) and ICMPv6's, whose sum covers a pseudo header, too.
 #[inline(always)]
-unsafe fn write_v6(front: *mut [u32; 12], headers: &Headers, quoted: u32, sum: u32) {
-    let (kind, code) = port_unreachable(false);
+unsafe fn write_v6(front: *mut [u32; 12], work: *const Work, headers: &Headers, quoted: u32, sum: u32) {
+    // SAFETY: this CPU's element of the map, whose words are filled in.
+    let (kind, code, rest) = unsafe { ((*work).kind, (*work).code, (*work).rest) };
     let length = (8 + quoted as u16).to_be();
     let ([a, b, c, d], [e, f, g, h]) = (headers.destination.0, headers.source.0);
     // SAFETY: as above.
@@ -173,7 +175,7 @@ unsafe fn write_v6(front: *mut [u32; 12], headers: &Headers, quoted: u32, sum: u
             g,
             h,
             word(kind, code, 0),
-            0,
+            rest,
         ];
         let message = inverted(add(front.cast(), 48, sum));
         (*front)[0] = u32::from_ne_bytes([0x60, 0, 0, 0]);

@@ -95,6 +95,7 @@ pub(crate) const AREAS: &[Area] = &[
         tests: &[
             target("towpath-datapath", "arrivals"),
             target("towpath-datapath", "dispatch"),
+            target("towpath-datapath", "errors"),
             target("towpath-datapath", "flows"),
             target("towpath-datapath", "packets"),
             target("towpath-ebpf", "packets"),
@@ -106,6 +107,7 @@ pub(crate) const AREAS: &[Area] = &[
                     "north_south::",
                     "source_ranges::",
                     "pod_packets::",
+                    "path_mtu::",
                     "demo::exactly_the_traffic_of_packets",
                 ],
             },

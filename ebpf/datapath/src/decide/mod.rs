@@ -8,6 +8,7 @@
 mod choose;
 mod connect;
 mod datagram;
+pub mod errors;
 pub mod flow;
 pub mod guard;
 mod heartbeat;

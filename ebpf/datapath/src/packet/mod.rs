@@ -6,6 +6,7 @@
 
 pub mod checksum;
 mod parse;
+pub mod quoted;
 
 pub use parse::{parse, parse_into};
 

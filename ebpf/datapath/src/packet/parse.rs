@@ -125,7 +125,7 @@ const fn is_extension(protocol: u8) -> bool {
 
 /// Goes over one extension header; false: there is none.
 #[inline(always)]
-fn extension<P: Packet>(packet: &P, headers: &mut Headers) -> Result<bool, Unparsed> {
+pub(super) fn extension<P: Packet>(packet: &P, headers: &mut Headers) -> Result<bool, Unparsed> {
     // What follows the header of a later fragment is data, whatever it looks like.
     if !is_extension(headers.protocol) || matches!(headers.fragment, Fragment::Later) {
         return Ok(false);
@@ -155,7 +155,7 @@ fn extension<P: Packet>(packet: &P, headers: &mut Headers) -> Result<bool, Unpar
 }
 
 #[inline(always)]
-fn address<P: Packet>(packet: &P, at: u32, into: &mut Addr) -> Result<(), Unparsed> {
+pub(super) fn address<P: Packet>(packet: &P, at: u32, into: &mut Addr) -> Result<(), Unparsed> {
     let word = |n: u32| packet.word(at.wrapping_add(n));
     let (Some(a), Some(b), Some(c), Some(d)) = (word(0), word(4), word(8), word(12)) else {
         return Err(Unparsed::Truncated);
@@ -165,7 +165,7 @@ fn address<P: Packet>(packet: &P, at: u32, into: &mut Addr) -> Result<(), Unpars
 }
 
 #[inline(always)]
-const fn fragment(offset: u16, more: bool) -> Fragment {
+pub(super) const fn fragment(offset: u16, more: bool) -> Fragment {
     match (offset, more) {
         (0, false) => Fragment::Whole,
         (0, true) => Fragment::First,
