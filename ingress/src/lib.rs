@@ -22,6 +22,7 @@ mod pool;
 mod proxy;
 mod serve;
 mod snapshots;
+mod sticky;
 mod tunnel;
 mod upstream;
 mod worker;

@@ -13,9 +13,12 @@ use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     uri::{Authority, PathAndQuery},
 };
-use hyper::{body::Incoming, upgrade};
+use hyper::{
+    body::Incoming,
+    upgrade::{self, OnUpgrade},
+};
 use rustls::pki_types::ServerName;
-use towpath_route::{Found, Policy, Protocol, Route, Slot, Target, normalise, request_host};
+use towpath_route::{Found, Policy, Protocol, Route, Slot, Target, Times, normalise, request_host};
 
 use crate::{
     Connector, Snapshots,
@@ -31,6 +34,7 @@ use crate::{
     metrics::IngressMetrics,
     pool::Pool,
     serve::Open,
+    sticky::Sticky,
     tunnel, upstream,
 };
 
@@ -66,6 +70,8 @@ pub(crate) struct Way {
     pub(crate) endpoints: Vec<SocketAddr>,
     pub(crate) peer: Peer,
     policy: Arc<Policy>,
+    /// The endpoint is the one that a cookie says.
+    sticky: Option<Box<Sticky>>,
     /// Another server is asked first.
     question: Option<Box<Question>>,
     /// What is asked for instead of the client's target.
@@ -165,22 +171,32 @@ impl Connection {
             true => Fail(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             false => fail,
         })?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(client) = tunnel else {
-                return Err(Fail(StatusCode::BAD_GATEWAY, "unasked_upgrade"));
-            };
-            let endpoint = upgrade::on(&mut response);
-            tokio::task::spawn_local(tunnel::join(
-                Rc::clone(self),
-                client,
-                endpoint,
-                way.policy.times,
-            ));
-            return Ok(response.map(|_nothing| Body::Text(None)));
+        // What it says of one connection of an upgrade is the client's too.
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !upgraded {
+            head::strip(response.headers_mut());
         }
-        head::strip(response.headers_mut());
+        if let Some(sticky) = way.sticky {
+            sticky.put(lease.key.endpoint, self.from.secure, response.headers_mut());
+        }
+        if upgraded {
+            return self.join(response, tunnel, way.policy.times);
+        }
         *response.version_mut() = Version::HTTP_11;
         Ok(response.map(|incoming| Body::response(incoming, lease, &exchange)))
+    }
+
+    /// Both ends leave HTTP.
+    fn join(
+        self: &Rc<Self>,
+        mut response: Response<Incoming>,
+        client: Option<OnUpgrade>,
+        times: Times,
+    ) -> Result<Response<Body>, Fail> {
+        let client = client.ok_or(Fail(StatusCode::BAD_GATEWAY, "unasked_upgrade"))?;
+        let endpoint = upgrade::on(&mut response);
+        tokio::task::spawn_local(tunnel::join(Rc::clone(self), client, endpoint, times));
+        Ok(response.map(|_nothing| Body::Text(None)))
     }
 
     /// `Ok(Err(..))`: an answer that needs no endpoint.
@@ -234,6 +250,11 @@ impl Connection {
             return Err(Fail(StatusCode::FORBIDDEN, "denied"));
         }
         let mut way = self.worker.way(route, &name, self.from.secure)?;
+        if let Some(sticky) = self.worker.sticky(route, request.headers()) {
+            sticky.lead(&mut way.endpoints);
+            // Only routes that ask for it pay.
+            way.sticky = Some(Box::new(sticky));
+        }
         way.target = rewritten(route, &path, uri.query())?;
         way.question = self.question((&table, route), request, (host, &name), id)?;
         Ok(Ok(way))
@@ -251,7 +272,14 @@ impl Worker {
         let (said, endpoints) = self.endpoints(slot).map_err(unavailable)?;
         let protocol = route.policy.protocol.unwrap_or(said);
         let peer = self.peer(protocol, &route.policy, host, secure)?;
-        Ok(Way { endpoints, peer, policy: Arc::clone(&route.policy), question: None, target: None })
+        Ok(Way {
+            endpoints,
+            peer,
+            policy: Arc::clone(&route.policy),
+            sticky: None,
+            question: None,
+            target: None,
+        })
     }
 
     /// What the endpoints of a slot say they speak, and those that are tried, in their order; or why there
@@ -273,6 +301,14 @@ impl Worker {
         let (before, after) = set.endpoints.split_at_checked(first).unwrap_or_default();
         let endpoints = after.iter().chain(before).copied().take(3).collect();
         Ok((set.protocol, endpoints))
+    }
+
+    /// What a cookie says of a request of this route, where it asks for that.
+    fn sticky(&self, route: &Route, headers: &HeaderMap) -> Option<Sticky> {
+        route.policy.affinity.as_ref()?;
+        let Target::Service(slot) = route.target else { return None };
+        let sets = self.snapshots.sets.load();
+        Sticky::of(route, sets.get(slot)?, headers)
     }
 
     /// How a server that is asked about requests is spoken to: with any certificate, telling no name.

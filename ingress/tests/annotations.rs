@@ -3,7 +3,11 @@
 
 mod bed;
 
-use std::io::{Read as _, Write as _};
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 use bed::{Backend, Bed, ask, http_2};
 use serde_json::{Value, json};
@@ -152,4 +156,91 @@ async fn a_request_that_an_endpoint_does_not_take_ends_after_its_own_time() {
     request.headers_mut().remove("content-type");
     let answer = client.send_request(request).await.unwrap();
     assert_eq!(answer.headers()["x-towpath-reason"], "upstream_timeout");
+}
+
+/// The endpoint that answers a request, and the cookie that it sets.
+fn visit(bed: &Bed, cookie: &str) -> (String, Option<String>) {
+    visit_over(&mut bed.client(), cookie)
+}
+
+fn visit_over(client: &mut TcpStream, cookie: &str) -> (String, Option<String>) {
+    let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: {cookie}\r\n") };
+    let (head, _) = ask(client, &request("GET", "/", &cookie));
+    assert_eq!(status(&head), ("200", "-"), "{cookie}");
+    (field(&head, "x-backend").unwrap().to_owned(), field(&head, "set-cookie").map(str::to_owned))
+}
+
+#[test]
+fn requests_of_one_browser_go_to_one_endpoint() {
+    let mut bed = Bed::new();
+    let names = ["one", "two", "three", "four", "five"];
+    let backends = names.iter().map(|name| Backend::start(name)).collect();
+    bed.backends.insert("s".to_owned(), backends);
+    bed.ingress(&annotations(&[("affinity", "cookie")]));
+    // One connection is one thread's, which takes one endpoint after the other.
+    let mut client = bed.client();
+    let visits: BTreeMap<_, _> = names.iter().map(|_| visit_over(&mut client, "")).collect();
+    assert_eq!(visits.len(), names.len(), "browsers are shared out: {visits:?}");
+    for (first, set) in visits {
+        let set = set.unwrap();
+        assert!(set.ends_with("; Path=/; HttpOnly"), "{set}");
+        let cookie = set.split(';').next().unwrap();
+        assert!(cookie.starts_with("INGRESSCOOKIE=") && cookie.len() == 30, "{cookie}");
+        for cookie in [cookie.to_owned(), format!("a=b; {cookie}; c=d")] {
+            for _ in 0..4 {
+                assert_eq!(visit(&bed, &cookie), (first.clone(), None));
+            }
+        }
+    }
+    // One of another controller, and what is none of ours, is answered with one of ours.
+    for cookie in ["INGRESSCOOKIE=1732.5.6|abc", "INGRESSCOOKIE=0000000000000000", "INGRESSCOOKIE="]
+    {
+        assert!(visit(&bed, cookie).1.is_some(), "{cookie}");
+    }
+    // An endpoint that is gone is replaced, and the browser told.
+    let (gone, set) = visit(&bed, "");
+    let cookie = set.unwrap().split(';').next().unwrap().to_owned();
+    let at = names.iter().position(|name| *name == gone).unwrap();
+    bed.backends.get_mut("s").unwrap().remove(at);
+    bed.publish();
+    let (next, set) = visit(&bed, &cookie);
+    assert_ne!(next, gone);
+    assert!(set.is_some_and(|set| !set.starts_with(&cookie)));
+}
+
+#[test]
+fn a_browser_whose_endpoint_fails_comes_back_to_it_unless_told_otherwise() {
+    for (change, told) in [("false", false), ("true", true)] {
+        let mut bed = Bed::new();
+        let refuses = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        bed.dead = vec![refuses];
+        let all = [("affinity", "cookie"), ("session-cookie-change-on-failure", change)];
+        bed.ingress(&annotations(&all));
+        let cookie = format!("INGRESSCOOKIE={:016x}", towpath_route::endpoint_key("uid", &refuses));
+        let (answered, set) = visit(&bed, &cookie);
+        assert_eq!((&*answered, set.is_some()), ("s", told));
+    }
+}
+
+#[test]
+fn the_cookie_is_as_an_ingress_wants_it() {
+    let all = [
+        ("affinity", "cookie"),
+        ("session-cookie-name", "route"),
+        ("session-cookie-path", "/app"),
+        ("session-cookie-domain", "h.example"),
+        ("session-cookie-max-age", "600"),
+        ("session-cookie-samesite", "Strict"),
+        ("session-cookie-secure", "true"),
+    ];
+    let (_, set) = visit(&bed(&all), "");
+    let (value, rest) = set.as_deref().unwrap().split_once("; ").unwrap();
+    assert!(value.starts_with("route="));
+    let wanted = "Path=/app; Domain=h.example; Max-Age=600; Secure; HttpOnly; SameSite=Strict";
+    assert_eq!(rest, wanted);
+    let (_, set) = visit(&bed(&[("affinity", "cookie"), ("session-cookie-expires", "60")]), "");
+    let set = set.unwrap();
+    let date = set.split("Expires=").nth(1).unwrap().split(';').next().unwrap();
+    let date = httpdate::parse_http_date(date).unwrap();
+    assert!(date > std::time::SystemTime::now());
 }

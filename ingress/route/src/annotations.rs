@@ -8,6 +8,7 @@ use towpath_model::{Code, Ingress, Key, Kind, Problem};
 
 use crate::{Policy, Protocol, Settings};
 
+mod affinity;
 mod auth;
 mod cors;
 mod endpoint_tls;
@@ -47,6 +48,8 @@ const CHANGING: &[&str] = &[
 
 /// Without effect here because they ask for what is done anyway, or nowhere.
 const IDLE: &[&str] = &[
+    "affinity-canary-behavior",
+    "affinity-mode",
     "client-body-buffer-size",
     "connection-proxy-header",
     "enable-access-log",
@@ -60,7 +63,6 @@ const IDLE: &[&str] = &[
     "proxy-busy-buffers-size",
     "proxy-http-version",
     "proxy-max-temp-file-size",
-    "session-cookie-hash",
     "websocket-services",
 ];
 
@@ -108,7 +110,11 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
             name if ranges::NAMES.contains(&name) || auth::NAMES.contains(&name) => Ok(()),
             // None is configured that could be left out.
             "enable-global-auth" => Ok(()),
-            name if [endpoint_tls::PREFIX, cors::PREFIX].iter().any(|it| name.starts_with(it)) => {
+            "affinity" => Ok(()),
+            name if [endpoint_tls::PREFIX, cors::PREFIX, affinity::PREFIX]
+                .iter()
+                .any(|it| name.starts_with(it)) =>
+            {
                 Ok(())
             }
             // The switch that says no asks for nothing.
@@ -129,6 +135,7 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
     }
     policy.tls = endpoint_tls::read(ingress, &mut read.closed, problems);
     policy.cors = cors::read(ingress, problems);
+    policy.affinity = affinity::read(ingress, problems);
     policy.auth = auth::read(ingress, &mut read.closed, problems);
     match ranges::read(ingress) {
         Ok(ranges) => policy.ranges = ranges,

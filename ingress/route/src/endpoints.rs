@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use sha2::{Digest as _, Sha256};
 use towpath_model::{
     Family, Protocol, Service, View,
     ingress::BackendPort,
@@ -24,6 +25,17 @@ pub struct EndpointSet {
     pub missing: Option<Missing>,
     /// What `appProtocol` of the Service's port says is spoken there.
     pub protocol: crate::Protocol,
+    /// What a cookie calls each endpoint, in their order.
+    pub keys: Box<[u64]>,
+}
+
+/// What a cookie calls an endpoint of a Service: the same on every node, and of no use to who does not
+/// know the Service's uid, so it shows no address.
+#[must_use]
+pub fn endpoint_key(uid: &str, endpoint: &SocketAddr) -> u64 {
+    let text = format!("towpath endpoint\0{uid}\0{endpoint}");
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).fold(0, |key, byte| (key << 8) | u64::from(*byte))
 }
 
 /// Why a backend has no endpoint. All are answered with 503 and heal without a change of the Ingress.
@@ -78,6 +90,7 @@ pub(crate) fn compile(view: &View<'_>, backend: &BackendRef) -> EndpointSet {
         endpoints: Box::default(),
         missing: Some(missing),
         protocol: crate::Protocol::default(),
+        keys: Box::default(),
     };
     let Some(service) = view.service(&backend.service) else { return nothing(Missing::Service) };
     if service.service_type == ServiceType::ExternalName {
@@ -91,8 +104,11 @@ pub(crate) fn compile(view: &View<'_>, backend: &BackendRef) -> EndpointSet {
     for family in families(service) {
         let chosen = selected(view, backend, &port.name, family);
         if !chosen.is_empty() {
-            let endpoints = chosen.into_iter().map(SocketAddr::from).collect();
-            return EndpointSet { endpoints, missing: None, protocol: port.app_protocol.into() };
+            let endpoints: Box<[_]> = chosen.into_iter().map(SocketAddr::from).collect();
+            let key = |endpoint| endpoint_key(&service.meta.uid, endpoint);
+            let keys = endpoints.iter().map(key).collect();
+            let protocol = port.app_protocol.into();
+            return EndpointSet { endpoints, missing: None, protocol, keys };
         }
     }
     nothing(Missing::Endpoints)

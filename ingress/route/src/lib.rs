@@ -29,13 +29,16 @@ pub use annotations::Refusal;
 pub use certs::{Certificates, Wish};
 pub use class::Settings;
 pub use cors::{Cors, Origins, Site};
-pub use endpoints::{EndpointSet, EndpointSets, Missing};
+pub use endpoints::{EndpointSet, EndpointSets, Missing, endpoint_key};
 pub use host::{BadHost, request_host};
 pub use host_table::{HostTable, Origin, Route, Target};
 pub use path::{BadPath, normalise};
 pub use pattern::{Pattern, Rewrite};
 pub use plan::{RoutePlan, Update};
-pub use policy::{Asked, EndpointTls, ExternalAuth, Policy, Protocol, Ranges, Times, TlsVersions};
+pub use policy::{
+    Affinity, Asked, EndpointTls, ExternalAuth, Policy, Protocol, Ranges, SameSite, Times,
+    TlsVersions,
+};
 pub use slots::{BackendRef, Slot};
 pub use table::{Found, RouteTable};
 pub use template::{Template, Variable};

@@ -27,6 +27,8 @@ pub struct Policy {
     pub ranges: Option<Box<Ranges>>,
     /// The server that is asked about each request; `None`: none is.
     pub auth: Option<Box<ExternalAuth>>,
+    /// Requests of one browser go to one endpoint.
+    pub affinity: Option<Box<Affinity>>,
     /// What browsers are told about scripts of other sites.
     pub cors: Option<Box<Cors>>,
     /// The path that endpoints get; `None`: the request's.
@@ -44,6 +46,7 @@ impl Default for Policy {
             times: Times::default(),
             ranges: None,
             auth: None,
+            affinity: None,
             cors: None,
             rewrite: None,
             forwarded_prefix: None,
@@ -188,4 +191,34 @@ pub enum TlsVersions {
     Both,
     Only12,
     Only13,
+}
+
+/// Requests of one browser go to one endpoint: a cookie says which.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Affinity {
+    /// Name of the cookie.
+    pub cookie: Box<str>,
+    /// Its `Path`; `None`: the route's.
+    pub path: Option<Box<str>>,
+    /// Its `Domain`.
+    pub domain: Option<Box<str>>,
+    /// Its `Max-Age`, in seconds.
+    pub max_age: Option<i64>,
+    /// Its `Expires`, in seconds from now.
+    pub expires: Option<i64>,
+    /// Its `SameSite`.
+    pub same_site: Option<SameSite>,
+    /// `Secure`; `None`: where the request came over TLS.
+    pub secure: Option<bool>,
+    /// When another endpoint had to answer, the cookie says that one from then on.
+    pub change_on_failure: bool,
+}
+
+/// `SameSite` of a cookie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(missing_docs, reason = "the variants are the values' names")]
+pub enum SameSite {
+    None,
+    Lax,
+    Strict,
 }

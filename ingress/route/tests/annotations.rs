@@ -79,6 +79,10 @@ fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
         ("proxy-request-buffering", "off", "a", 0),
         ("proxy-request-buffering", "on", "a", 1),
         ("enable-cors", "perhaps", "a", 1),
+        ("affinity", "cookie", "a", 0),
+        ("affinity", "header", "a", 1),
+        ("affinity-mode", "persistent", "a", 0),
+        ("session-cookie-name", "x", "a", 0),
         ("enable-websockets", "true", "a", 0),
         ("ssl-redirect", "perhaps", "a", 1),
         ("proxy-body-size", "much", "a", 1),
@@ -485,4 +489,43 @@ fn what_is_no_expression_closes_what_begins_like_it() {
     let problems = cluster.problems();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].starts_with("TP8006 Ingress n/i: spec.rules[0].http.paths[0].path: no"));
+}
+
+#[test]
+fn cookies_that_say_an_endpoint() {
+    let on = ("affinity", "cookie");
+    for (name, value, problems) in [
+        ("session-cookie-name", "route-1", 0),
+        ("session-cookie-name", "a b", 1),
+        ("session-cookie-name", "a;b", 1),
+        ("session-cookie-path", "/a/b", 0),
+        ("session-cookie-path", "/a; Domain=x", 1),
+        ("session-cookie-domain", "a.example", 0),
+        ("session-cookie-domain", "a\r\nb", 1),
+        ("session-cookie-max-age", "172800", 0),
+        ("session-cookie-max-age", "2d", 1),
+        ("session-cookie-expires", "-1", 0),
+        ("session-cookie-samesite", "Lax", 0),
+        ("session-cookie-samesite", "lax", 1),
+        ("session-cookie-secure", "true", 0),
+        ("session-cookie-secure", "yes", 1),
+        ("session-cookie-change-on-failure", "true", 0),
+        ("session-cookie-conditional-samesite-none", "true", 1),
+        ("session-cookie-hash", "sha1", 0),
+        ("session-cookie-colour", "blue", 1),
+    ] {
+        let cluster = said(&[on, (name, value)]);
+        assert_eq!(cluster.ask("h.example", "/"), "a");
+        assert_eq!(cluster.problems().len(), problems, "{name} {value}: {:?}", cluster.problems());
+        let affinity = policy(&cluster).affinity.unwrap();
+        if problems > 0 {
+            assert_eq!(Some(affinity), policy(&said(&[on])).affinity, "{name} {value}");
+        }
+    }
+    assert_eq!(policy(&said(&[])).affinity, None);
+    // The same on every node, another for each Service and endpoint.
+    let key = |uid: &str, at: &str| towpath_route::endpoint_key(uid, &at.parse().unwrap());
+    assert_eq!(key("u", "10.0.0.1:80"), key("u", "10.0.0.1:80"));
+    let others = [key("v", "10.0.0.1:80"), key("u", "10.0.0.1:81"), key("u", "10.0.0.2:80")];
+    assert!(!others.contains(&key("u", "10.0.0.1:80")));
 }

@@ -321,10 +321,11 @@ impl Bed {
             let backends = self.backends.get(&**service).into_iter().flatten();
             let endpoints: Vec<_> =
                 self.dead.iter().copied().chain(backends.map(|backend| backend.address)).collect();
+            let keys = endpoints.iter().map(|at| towpath_route::endpoint_key("uid", at)).collect();
             let missing = endpoints.is_empty().then_some(Missing::Service);
             sets.push((
                 slot,
-                EndpointSet { endpoints: endpoints.into(), missing, protocol: self.protocol },
+                EndpointSet { endpoints: endpoints.into(), missing, protocol: self.protocol, keys },
             ));
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

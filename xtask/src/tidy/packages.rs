@@ -37,7 +37,11 @@ const EDGES: &[Edge] = &[
         Some(&["rpds", "serde", "serde_json", "sha2", "thiserror"]),
     ),
     ("towpath-ingress", &["towpath-model", "towpath-route"], None),
-    ("towpath-route", &["towpath-model"], Some(&["foldhash", "hashbrown", "regex", "thiserror"])),
+    (
+        "towpath-route",
+        &["towpath-model"],
+        Some(&["foldhash", "hashbrown", "regex", "sha2", "thiserror"]),
+    ),
     ("towpath-netpol", &["towpath-model", "towpath-image"], Some(&[])),
     ("towpath-netpol-oracle", &[], Some(&["serde_json"])),
     ("towpath-ebpf", &["towpath-datapath", "towpath-image"], None),
