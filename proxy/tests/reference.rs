@@ -148,6 +148,7 @@ fn play(seed: u64, branches: &mut Branches) -> usize {
         check_health(&place, &facts, &pipeline.plan, branches);
         sources::check(&place, &pipeline.kernel.image, &facts, branches);
         let history = pipeline.kernel.history.take().unwrap_or_default();
+        sources::check_between(&place, &begin, &history);
         slow += assert_slow_readers(&place, &begin, &history, [&before, &after]);
         for image in &history {
             for (probe, new) in &after {
