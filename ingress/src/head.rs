@@ -112,6 +112,13 @@ pub(crate) fn forward(
     }
 }
 
+/// Another Host than the client's, which stays told as `X-Forwarded-Host`.
+pub(crate) fn say_host(headers: &mut HeaderMap, host: Option<&str>) {
+    if let Some(host) = host.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(header::HOST, host);
+    }
+}
+
 /// Tells the endpoint of what the path was rewritten without.
 pub(crate) fn say_prefix(headers: &mut HeaderMap, prefix: Option<&str>) {
     if let Some(prefix) = prefix.and_then(|text| HeaderValue::try_from(text).ok()) {

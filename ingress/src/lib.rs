@@ -20,6 +20,7 @@ mod local;
 mod metrics;
 mod pool;
 mod proxy;
+mod redirect;
 mod serve;
 mod snapshots;
 mod sticky;

@@ -33,6 +33,7 @@ use crate::{
     head::{self, From},
     metrics::IngressMetrics,
     pool::Pool,
+    redirect,
     serve::Open,
     sticky::Sticky,
     tunnel, upstream,
@@ -150,6 +151,7 @@ impl Connection {
         let host = host.unwrap_or_else(|| HeaderValue::from_static(""));
         head::forward(&mut parts.headers, host, self.from, id.clone(), upgrade);
         after.verdict.forward(&mut parts.headers);
+        head::say_host(&mut parts.headers, way.policy.upstream_host.as_deref());
         if let Some(target) = way.target {
             parts.uri = Uri::from(target);
             head::say_prefix(&mut parts.headers, way.policy.forwarded_prefix.as_deref());
@@ -235,10 +237,16 @@ impl Connection {
             Found::Ambiguous => return Err(bad("ambiguous_path")),
         };
         let closed = matches!(route.target, Target::Closed(_));
+        if let Some(answer) = redirect::to_root(route, &path, (authority, self.from.secure)) {
+            return Ok(Err(answer));
+        }
         // In the order of nginx's phases: a browser that asks first is answered before it is led to
         // HTTPS or judged by its address.
         after.cors = cors::Told::of(&route.policy, request).filter(|_| !closed);
         if let Some(answer) = after.cors.as_ref().and_then(|_| cors::Told::preflight(request)) {
+            return Ok(Err(answer));
+        }
+        if let Some(answer) = redirect::elsewhere(route) {
             return Ok(Err(answer));
         }
         let solver = path.starts_with("/.well-known/acme-challenge/");
@@ -338,7 +346,8 @@ impl Worker {
             }
         };
         // A host that is no name can be neither verified nor told.
-        let name = || ServerName::try_from(host.to_owned());
+        let told = policy.upstream_host.as_deref().and_then(|host| request_host(host).ok());
+        let name = || ServerName::try_from(told.as_deref().unwrap_or(host).to_owned());
         let name = tls.is_by_host().then(name).transpose();
         let name = name.map_err(|_error| Fail(StatusCode::BAD_GATEWAY, "upstream_tls"))?;
         Ok(Peer { http_2, tls: Some(tls), name, time })

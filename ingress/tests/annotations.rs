@@ -244,3 +244,43 @@ fn the_cookie_is_as_an_ingress_wants_it() {
     let date = httpdate::parse_http_date(date).unwrap();
     assert!(date > std::time::SystemTime::now());
 }
+
+#[test]
+fn requests_are_sent_elsewhere_and_reach_no_endpoint() {
+    let to = ("permanent-redirect", "https://o.example/x");
+    let code = ("permanent-redirect-code", "308");
+    // Before redirects to HTTPS and ranges are looked at.
+    let all = [to, code, ("force-ssl-redirect", "true"), ("denylist-source-range", "0.0.0.0/0")];
+    let moved = bed(&all);
+    let (head, _) = ask(&mut moved.client(), &request("POST", "/a?b", "Content-Length: 0\r\n"));
+    assert_eq!(
+        (status(&head), field(&head, "location")),
+        (("308", "-"), Some("https://o.example/x"))
+    );
+    assert!(moved.backend().heads().is_empty());
+    // A closed route stays closed.
+    let closed = bed(&[to, ("auth-type", "basic")]);
+    let (head, _) = ask(&mut closed.client(), &request("GET", "/", ""));
+    assert_eq!(status(&head), ("503", "route_closed"));
+    let root = bed(&[("app-root", "/app")]);
+    let mut client = root.client();
+    for (path, location) in [
+        ("/", Some("http://h.example/app")),
+        ("/?a=b", Some("http://h.example/app")),
+        ("/x/..", Some("http://h.example/app")),
+        ("/app", None),
+    ] {
+        let (head, _) = ask(&mut client, &request("GET", path, ""));
+        assert_eq!(field(&head, "location"), location, "{path}");
+        assert_eq!(status(&head).0, if location.is_some() { "302" } else { "200" }, "{path}");
+    }
+}
+
+#[test]
+fn endpoints_get_another_host_and_hear_of_the_clients() {
+    let bed = bed(&[("upstream-vhost", "inner.example:8080")]);
+    let (_, body) = ask(&mut bed.client(), &request("GET", "/", ""));
+    let lower = body.to_ascii_lowercase();
+    assert!(lower.contains("\r\nhost: inner.example:8080\r\n"), "{body}");
+    assert!(lower.contains("\r\nx-forwarded-host: h.example\r\n"), "{body}");
+}

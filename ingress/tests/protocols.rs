@@ -78,6 +78,7 @@ fn endpoints_are_verified_where_an_ingress_says_so() {
     let server = own.server("inner.example", &[], None);
     let verify: &[(&str, &str)] = &[("proxy-ssl-secret", "n/s"), ("proxy-ssl-verify", "on")];
     let named = &[verify, &[("proxy-ssl-name", "inner.example")]].concat();
+    let vhost = &[verify, &[("upstream-vhost", "Inner.Example:8443")]].concat();
     let misnamed = &[verify, &[("proxy-ssl-name", "outer.example")]].concat();
     let unverified: &[(&str, &str)] =
         &[("proxy-ssl-secret", "n/s"), ("proxy-ssl-name", "outer.example")];
@@ -89,6 +90,8 @@ fn endpoints_are_verified_where_an_ingress_says_so() {
         // Without a name it is the request's host that is verified.
         (verify, Some(&own), "inner.example", ("200", "-")),
         (verify, Some(&own), "h.example", ("502", "upstream_tls")),
+        // It is the one that the endpoint gets.
+        (vhost, Some(&own), "h.example", ("200", "-")),
         (verify, Some(&own), "10.0.0.1", ("502", "upstream_tls")),
         // Closed, not opened, while the Secret is not there.
         (named, None, "h.example", ("503", "no_upstream_tls")),

@@ -13,6 +13,7 @@ mod auth;
 mod cors;
 mod endpoint_tls;
 mod ranges;
+mod redirect;
 mod rewrite;
 mod values;
 
@@ -34,20 +35,17 @@ const RESTRICTING: &[&str] =
 /// Names that change which requests a backend gets, or in which form: served without them, another
 /// path or protocol would reach it.
 const CHANGING: &[&str] = &[
-    "app-root",
     "configuration-snippet",
     "fastcgi-",
-    "permanent-redirect",
     "secure-backends",
     "server-snippet",
     "ssl-passthrough",
     "stream-snippet",
-    "temporal-redirect",
-    "upstream-vhost",
 ];
 
 /// Without effect here because they ask for what is done anyway, or nowhere.
 const IDLE: &[&str] = &[
+    "relative-redirects",
     "affinity-canary-behavior",
     "affinity-mode",
     "client-body-buffer-size",
@@ -111,6 +109,7 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
             // None is configured that could be left out.
             "enable-global-auth" => Ok(()),
             "affinity" => Ok(()),
+            name if redirect::NAMES.contains(&name) => Ok(()),
             name if [endpoint_tls::PREFIX, cors::PREFIX, affinity::PREFIX]
                 .iter()
                 .any(|it| name.starts_with(it)) =>
@@ -141,6 +140,7 @@ pub(crate) fn read(ingress: &Ingress, settings: &Settings, problems: &mut Vec<Pr
         Ok(ranges) => policy.ranges = ranges,
         Err(name) => close(Refusal::Restricts, name, ingress, &mut read.closed, problems),
     }
+    redirect::read(ingress, &mut policy, &mut read.closed, problems);
     read.regex = rewrite::read(ingress, &mut policy, &mut read.closed, problems);
     read.policy = Arc::new(policy);
     read

@@ -36,8 +36,8 @@ pub use path::{BadPath, normalise};
 pub use pattern::{Pattern, Rewrite};
 pub use plan::{RoutePlan, Update};
 pub use policy::{
-    Affinity, Asked, EndpointTls, ExternalAuth, Policy, Protocol, Ranges, SameSite, Times,
-    TlsVersions,
+    Affinity, Asked, EndpointTls, ExternalAuth, Policy, Protocol, Ranges, Redirect, SameSite,
+    Times, TlsVersions,
 };
 pub use slots::{BackendRef, Slot};
 pub use table::{Found, RouteTable};

@@ -27,6 +27,12 @@ pub struct Policy {
     pub ranges: Option<Box<Ranges>>,
     /// The server that is asked about each request; `None`: none is.
     pub auth: Option<Box<ExternalAuth>>,
+    /// Requests go to no endpoint, but elsewhere.
+    pub redirect: Option<Box<Redirect>>,
+    /// Requests of `/` are sent to this path of the same host.
+    pub app_root: Option<Box<str>>,
+    /// What endpoints get as Host; `None`: the request's.
+    pub upstream_host: Option<Box<str>>,
     /// Requests of one browser go to one endpoint.
     pub affinity: Option<Box<Affinity>>,
     /// What browsers are told about scripts of other sites.
@@ -46,6 +52,9 @@ impl Default for Policy {
             times: Times::default(),
             ranges: None,
             auth: None,
+            redirect: None,
+            app_root: None,
+            upstream_host: None,
             affinity: None,
             cors: None,
             rewrite: None,
@@ -221,4 +230,13 @@ pub enum SameSite {
     None,
     Lax,
     Strict,
+}
+
+/// Where requests are sent instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redirect {
+    /// The status, from 300 to 308.
+    pub code: u16,
+    /// The address.
+    pub to: Box<str>,
 }

@@ -29,29 +29,20 @@ fn policy(cluster: &Cluster) -> Policy {
     Policy::clone(&route.policy)
 }
 
+/// Each row: name, value, what becomes of the route, and how many problems there are.
+fn judge(rows: &[(&str, &str, &str, usize)]) {
+    for (name, value, answer, problems) in rows {
+        let cluster = said(&[(name, value)]);
+        assert_eq!(cluster.ask("h.example", "/"), *answer, "{name} {value}");
+        let said = cluster.problems();
+        assert_eq!(said.len(), *problems, "{name} {value}: {said:?}");
+        assert!(said.iter().all(|problem| problem.contains(&format!("kubernetes.io/{name}]"))));
+    }
+}
+
 #[test]
 fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
-    let plain = || ingress("i", &[("h.example", "Prefix", "/", "a")]);
-    for (name, value, answer, problems) in [
-        ("auth-url", "http://x", "a", 1),
-        ("auth-url", "http://auth.n.svc/x", "a", 1),
-        ("auth-url", "http://a.n.svc.cluster.local:80/x?y=$request_uri", "a", 0),
-        ("auth-url", "https://$host/oauth2/auth", "a", 0),
-        ("auth-url", "https://h.example/oauth2/auth", "a", 0),
-        ("auth-url", "", "a", 0),
-        ("auth-url", "ftp://x", "closed", 1),
-        ("auth-url", "x", "closed", 1),
-        ("auth-url", "http://$arg_x/", "closed", 1),
-        ("auth-url", "http://x/$document_root", "closed", 1),
-        ("auth-url", "http://a\nb/", "closed", 1),
-        ("auth-type", "basic", "closed", 1),
-        ("auth-snippet", "deny all;", "closed", 1),
-        ("auth-proxy-set-headers", "n/c", "closed", 1),
-        // Nothing without a server that is asked.
-        ("auth-signin", "https://x", "a", 0),
-        ("auth-method", "BREW", "a", 0),
-        ("enable-global-auth", "true", "a", 0),
-        ("auth-tls-secret", "n/s", "closed", 1),
+    judge(&[
         ("whitelist-source-range", "10.0.0.0/8", "a", 0),
         ("whitelist-source-range", "10.0.0.0/8,here", "closed", 1),
         ("allowlist-source-range", "", "closed", 1),
@@ -80,6 +71,17 @@ fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
         ("proxy-request-buffering", "on", "a", 1),
         ("enable-cors", "perhaps", "a", 1),
         ("affinity", "cookie", "a", 0),
+        ("app-root", "/app", "a", 0),
+        ("app-root", "//o.example", "closed", 1),
+        ("app-root", "https://o.example", "closed", 1),
+        ("permanent-redirect", "https://o.example/x?y=z", "a", 0),
+        ("permanent-redirect", "ftp://o.example", "closed", 1),
+        ("temporal-redirect", "https://o.example/$host", "closed", 1),
+        ("temporal-redirect", "/x", "closed", 1),
+        ("permanent-redirect-code", "308", "a", 0),
+        ("relative-redirects", "true", "a", 0),
+        ("upstream-vhost", "inner.example:8080", "a", 0),
+        ("upstream-vhost", "$host", "closed", 1),
         ("affinity", "header", "a", 1),
         ("affinity-mode", "persistent", "a", 0),
         ("session-cookie-name", "x", "a", 0),
@@ -87,13 +89,31 @@ fn an_annotation_that_restricts_or_changes_requests_closes_the_route() {
         ("ssl-redirect", "perhaps", "a", 1),
         ("proxy-body-size", "much", "a", 1),
         ("proxy-body-size", "8m", "a", 0),
-    ] {
-        let cluster = with(&[annotated(plain(), name, value)]);
-        assert_eq!(cluster.ask("h.example", "/"), answer, "{name}");
-        let said = cluster.problems();
-        assert_eq!(said.len(), problems, "{name}: {said:?}");
-        assert!(said.iter().all(|problem| problem.contains(&format!("kubernetes.io/{name}]"))));
-    }
+    ]);
+}
+
+#[test]
+fn a_server_that_is_asked_is_one_of_the_cluster() {
+    judge(&[
+        ("auth-url", "http://x", "a", 1),
+        ("auth-url", "http://auth.n.svc/x", "a", 1),
+        ("auth-url", "http://a.n.svc.cluster.local:80/x?y=$request_uri", "a", 0),
+        ("auth-url", "https://$host/oauth2/auth", "a", 0),
+        ("auth-url", "https://h.example/oauth2/auth", "a", 0),
+        ("auth-url", "", "a", 0),
+        ("auth-url", "ftp://x", "closed", 1),
+        ("auth-url", "x", "closed", 1),
+        ("auth-url", "http://$arg_x/", "closed", 1),
+        ("auth-url", "http://x/$document_root", "closed", 1),
+        ("auth-url", "http://a\nb/", "closed", 1),
+        ("auth-type", "basic", "closed", 1),
+        ("auth-snippet", "deny all;", "closed", 1),
+        ("auth-proxy-set-headers", "n/c", "closed", 1),
+        ("auth-signin", "https://x", "a", 0),
+        ("auth-method", "BREW", "a", 0),
+        ("enable-global-auth", "true", "a", 0),
+        ("auth-tls-secret", "n/s", "closed", 1),
+    ]);
 }
 
 #[test]
@@ -528,4 +548,25 @@ fn cookies_that_say_an_endpoint() {
     assert_eq!(key("u", "10.0.0.1:80"), key("u", "10.0.0.1:80"));
     let others = [key("v", "10.0.0.1:80"), key("u", "10.0.0.1:81"), key("u", "10.0.0.2:80")];
     assert!(!others.contains(&key("u", "10.0.0.1:80")));
+}
+
+#[test]
+fn where_requests_are_sent_instead() {
+    let (permanent, temporal) =
+        (("permanent-redirect", "https://p.example"), ("temporal-redirect", "http://t.example"));
+    for (annotations, code, to, problems) in [
+        (&[permanent][..], 301, "https://p.example", 0),
+        (&[temporal], 302, "http://t.example", 0),
+        (&[permanent, temporal], 302, "http://t.example", 0),
+        (&[permanent, ("permanent-redirect-code", "308")], 308, "https://p.example", 0),
+        (&[permanent, ("permanent-redirect-code", "309")], 301, "https://p.example", 1),
+        (&[temporal, ("temporal-redirect-code", "307")], 307, "http://t.example", 0),
+        (&[temporal, ("temporal-redirect-code", "308")], 302, "http://t.example", 1),
+        (&[temporal, ("temporal-redirect-code", "soon")], 302, "http://t.example", 1),
+    ] {
+        let cluster = said(annotations);
+        let redirect = policy(&cluster).redirect.unwrap();
+        assert_eq!((redirect.code, &*redirect.to), (code, to), "{annotations:?}");
+        assert_eq!(cluster.problems().len(), problems, "{annotations:?}");
+    }
 }
