@@ -4,7 +4,6 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,9 +11,6 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
 use crate::{exchange::Exchange, pool::Lease};
-
-/// Between two parts of a request's body, as nginx's `client_body_timeout`.
-const GAP: Duration = Duration::from_secs(60);
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +118,7 @@ impl Stream {
             }
             Poll::Pending => {
                 // A timer is made only for a body that lets wait.
-                let time = if self.answer { self.exchange.times().read } else { GAP };
+                let time = self.exchange.gap(self.answer);
                 let gap = self.gap.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
                 gap.as_mut().poll(cx).map(|()| Some(Err(BodyError::Idle)))
             }
