@@ -16,6 +16,16 @@ use crate::{
 const LEFT_ALONE: &str = "{packets: on}\nsocketLB: hostOnly";
 const FAMILIES: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
+/// The client of a node gets source ports that it has for this way alone. With one that it had a moment ago for
+/// another node's frontend, and that led to the same endpoint, answers would be given that frontend's name
+/// (docs/packets.md).
+fn source_ports(bed: &support::Bed, node: usize, way: usize) {
+    let first = 33_000 + 5_000 * way;
+    let range = format!("{first} {}", first + 4_999);
+    let write = move || Ok(std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", range)?);
+    bed.cluster.pod(node, 0).netns.enter(write).unwrap();
+}
+
 #[test]
 #[ignore = "needs root"]
 fn pods_whose_sockets_are_left_alone_reach_every_frontend() {
@@ -27,8 +37,9 @@ fn pods_whose_sockets_are_left_alone_reach_every_frontend() {
         let mut ways = vec![at(CLUSTER[family], udp), at(BALANCER[family], udp)];
         ways.extend((0..2).map(|node| node_port(&bed, node, v6, udp)));
         ways.extend((!v6).then(|| at(EXTERNAL, udp)));
-        for to in ways {
+        for (number, to) in ways.into_iter().enumerate() {
             for node in 0..2 {
+                source_ports(&bed, node, number);
                 let own = bed.cluster.pod(node, 0).addresses[family];
                 let hosts = &bed.cluster.nodes[1 - node].host.addresses;
                 for (name, client) in reaches(&mut bed.pods[node], to, udp, &both) {
