@@ -1,6 +1,6 @@
 //! Another server is asked about a request before it goes on, as nginx's `auth_request` does.
 
-use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{future::poll_fn, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
@@ -24,6 +24,8 @@ use crate::{
 
 /// Of what is not read of an answer this much may still come, so that its connection can be used again.
 const REST_MAX: usize = 64 << 10;
+/// And for so long.
+const REST_TIME: Duration = Duration::from_secs(2);
 /// What nginx leaves as it is in the value of a parameter.
 const PLAIN: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const FAILED: Fail = Fail(StatusCode::INTERNAL_SERVER_ERROR, "auth_failed");
@@ -134,10 +136,6 @@ impl Connection {
         id: &HeaderValue,
     ) -> Result<Option<Box<Question>>, Fail> {
         let Some(auth) = &route.policy.auth else { return Ok(None) };
-        // A proof that the host is its owner's is asked for by a stranger.
-        if route.origin.path.starts_with("/.well-known/acme-challenge") {
-            return Ok(None);
-        }
         let said = Said { connection: self, request, host, id };
         let target = said.fill(&auth.target);
         let policy = Arc::clone(&route.policy);
@@ -160,8 +158,10 @@ impl Connection {
             target.split_once('?').map_or((&*target, None), |(path, query)| (path, Some(query)));
         let normal = normalise(path).map_err(|_error| FAILED)?;
         let Found::Route(of) = table.find(own, &normal) else { return Err(FAILED) };
-        // One that is asked about itself would never answer.
-        if of.policy.auth.is_some() {
+        // One that is asked about itself would never answer. What another namespace keeps to some clients, or lends a
+        // certificate of its own to, is not reached by way of this one.
+        let foreign = of.origin.ingress.namespace != route.origin.ingress.namespace;
+        if of.policy.auth.is_some() || (foreign && is_kept(&of.policy)) {
             return Err(FAILED);
         }
         let way = self.worker.way(of, own, self.from.secure).map_err(|_fail| FAILED)?;
@@ -191,7 +191,9 @@ impl Connection {
         let (answer, lease) = answer.map_err(|_fail| FAILED)?;
         let (answer, body) = answer.into_parts();
         let mut body = Body::response(body, lease, &exchange);
-        drain(&mut body).await;
+        // What is not read in time costs its connection.
+        let _read = tokio::time::timeout(REST_TIME, drain(&mut body)).await;
+        drop(body);
         verdict.cookies = answer.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
         verdict.always = auth.always_set_cookie;
         match answer.status {
@@ -228,7 +230,9 @@ impl Connection {
         let authority = own.to_str().unwrap_or_default().to_owned();
         head::forward(&mut parts.headers, own, self.from, said.id.clone(), None);
         let headers = &mut parts.headers;
-        for name in [header::CONTENT_LENGTH, HeaderName::from_static("x-forwarded-proto")] {
+        // What a server might take for what was asked, and the client may have said.
+        for name in ["content-length", "x-forwarded-proto", "x-forwarded-uri", "x-forwarded-method"]
+        {
             headers.remove(name);
         }
         let uri = said.request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
@@ -242,8 +246,8 @@ impl Connection {
         say("x-original-method", said.request.method().as_str());
         say("x-sent-from", "nginx-ingress-controller");
         say("x-auth-request-redirect", redirect.as_deref().unwrap_or(uri));
+        say("x-original-uri", uri);
         if let Some(method) = auth.method {
-            say("x-original-uri", uri);
             parts.method = Method::try_from(method).map_err(|_error| FAILED)?;
         }
         headers.insert(header::HOST, asked);
@@ -254,6 +258,10 @@ impl Connection {
         }
         Ok(Request::from_parts(parts, Body::Text(None)))
     }
+}
+
+fn is_kept(policy: &Policy) -> bool {
+    policy.ranges.is_some() || policy.redirect.is_some() || policy.tls.is_some()
 }
 
 fn sign_in(url: &str) -> Result<Response<Body>, Fail> {

@@ -225,6 +225,7 @@ struct Fields {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    http_2: bool,
 }
 
 /// Reads a whole head; answers what follows it.
@@ -249,6 +250,7 @@ fn body_of(head: &[u8]) -> Result<At, Violation> {
     if fields.hosts > 1 || (fields.hosts == 0 && !old) {
         return Err(Violation::Host);
     }
+    fields.upgrade &= !fields.http_2;
     let has_body = fields.chunked || fields.length.is_some_and(|length| length > 0);
     match fields {
         Fields { chunked: true, length: Some(_), .. } => Err(Violation::Framing),
@@ -282,7 +284,8 @@ impl Fields {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             // One to HTTP/2 is never taken: some clients offer it with every request.
-            self.upgrade |= !value.eq_ignore_ascii_case(b"h2c");
+            self.upgrade = true;
+            self.http_2 |= crate::head::offers_http_2(value);
         }
         Ok(())
     }
@@ -328,6 +331,8 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\nGET / HTTP/1.1\r\nhost:a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x, h2c\r\nContent-Length: 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nUpgrade: H2C\r\nContent-Length: 1\r\n\r\nx",
         ] {
             let mut guard = Guard::default();
             let passed = guard.read(text.as_bytes());

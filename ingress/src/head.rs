@@ -46,7 +46,13 @@ pub(crate) fn wanted_upgrade(request: &Request<impl Sized>) -> Option<HeaderValu
     let asks = tokens(request.headers()).any(|token| token.eq_ignore_ascii_case("upgrade"));
     let one = request.version() == Version::HTTP_11 && asks;
     let protocol = request.headers().get(header::UPGRADE).filter(|_| one)?;
-    (!protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
+    let mut all = request.headers().get_all(header::UPGRADE).iter();
+    (!all.any(|value| offers_http_2(value.as_bytes()))).then(|| protocol.clone())
+}
+
+/// Is HTTP/2 among the protocols of this Upgrade? Then it is never taken: an endpoint might choose it.
+pub(crate) fn offers_http_2(upgrade: &[u8]) -> bool {
+    upgrade.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
 fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {

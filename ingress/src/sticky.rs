@@ -1,6 +1,11 @@
 //! Requests of one browser go to one endpoint.
 
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use http::{HeaderMap, HeaderValue, header};
 use towpath_route::{Affinity, EndpointSet, Policy, Route, SameSite};
@@ -74,7 +79,7 @@ fn cookie(affinity: &Affinity, key: u64, path: &str, secure: bool) -> String {
         let span = Duration::from_secs(seconds.unsigned_abs());
         let now = SystemTime::now();
         let date = if seconds < 0 { now.checked_sub(span) } else { now.checked_add(span) };
-        let date = httpdate::fmt_http_date(date.unwrap_or(now));
+        let date = httpdate::fmt_http_date(date.unwrap_or(now).max(UNIX_EPOCH));
         let _written = write!(text, "; Expires={date}");
     }
     if let Some(seconds) = affinity.max_age {

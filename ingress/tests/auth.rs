@@ -174,6 +174,53 @@ fn a_server_behind_a_route_of_ours_is_asked_itself() {
 }
 
 #[test]
+fn what_another_namespace_keeps_to_some_clients_is_not_asked() {
+    let mut bed = bed(&[("auth-url", "https://sso.example/oauth2/auth")]);
+    let get = request("GET", "/x", "Cookie: session=good\r\n");
+    let route = |namespace: &str, ranges: &str| {
+        let name = "nginx.ingress.kubernetes.io/whitelist-source-range";
+        let annotations = if ranges.is_empty() { json!({}) } else { json!({ name: ranges }) };
+        json!({ "metadata": { "name": "sso", "namespace": namespace, "annotations": annotations },
+            "spec": { "ingressClassName": "c", "rules": [{ "host": "sso.example", "http": { "paths": [
+                { "path": "/oauth2", "pathType": "Prefix",
+                  "backend": { "service": { "name": "judge", "port": { "number": 80 } } } }] } }] } })
+    };
+    bed.apply(Kind::Ingress, &route("n", "192.0.2.0/24"));
+    let (head, _) = ask(&mut bed.client(), &get);
+    assert_eq!(status(&head), ("200", "-"), "its own namespace's");
+    bed.delete("sso");
+    bed.apply(Kind::Ingress, &route("other", "192.0.2.0/24"));
+    let (head, _) = ask(&mut bed.client(), &get);
+    assert_eq!(status(&head), ("500", "auth_failed"));
+}
+
+#[test]
+fn paths_of_a_proof_are_not_asked_about_and_nothing_else_is_reached_by_them() {
+    let mut bed = bed(&[("auth-url", SERVICE)]);
+    let solver = "/.well-known/acme-challenge";
+    bed.apply(
+        Kind::Ingress,
+        &json!({
+        "metadata": { "name": "solver", "namespace": "n",
+            "annotations": { "nginx.ingress.kubernetes.io/auth-url": SERVICE } },
+        "spec": { "ingressClassName": "c", "rules": [{ "host": "h.example", "http": { "paths": [
+            { "path": solver, "pathType": "Prefix",
+              "backend": { "service": { "name": "s", "port": { "number": 80 } } } },
+            { "path": "/.well-known/acme-challenge-admin", "pathType": "Prefix",
+              "backend": { "service": { "name": "s", "port": { "number": 80 } } } }] } }] } }),
+    );
+    let get = |path: &str| {
+        let (head, _) = ask(&mut bed.client(), &request("GET", path, ""));
+        let (status, reason) = status(&head);
+        format!("{status} {reason}")
+    };
+    assert_eq!(get(&format!("{solver}/t")), "200 -");
+    assert_eq!(get(&format!("{solver}-admin")), "401 auth_denied");
+    assert_eq!(get(&format!("{solver}/..%2F..%2Fadmin")), "400 ambiguous_path");
+    assert_eq!(get("/%40admin"), "401 auth_denied");
+}
+
+#[test]
 fn settings_of_the_question() {
     let bed = bed(&[
         ("auth-url", SERVICE),

@@ -41,6 +41,18 @@ fn an_ingress_keeps_rules_tls_and_annotations() {
     assert!(problems.len() == 1 && problems[0].to_string().contains("paths[1].pathType"));
 }
 
+/// A list of ranges that was cut would name other ranges.
+#[test]
+fn a_long_annotation_is_kept_whole() {
+    let list = vec!["203.0.113.0/24"; 4_000].join(",");
+    let json = format!(
+        r#"{{"metadata": {{"name": "i", "namespace": "n", "annotations": {{
+            "nginx.ingress.kubernetes.io/denylist-source-range": "{list}"}}}}}}"#
+    );
+    let Object::Ingress(ingress) = read(Kind::Ingress, &json) else { panic!("an Ingress") };
+    assert_eq!(ingress.annotation("denylist-source-range"), Some(&*list));
+}
+
 #[test]
 fn a_class_names_its_controller() {
     let json = r#"{"metadata": {"name": "c", "annotations": {

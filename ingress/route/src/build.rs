@@ -5,10 +5,17 @@ use std::sync::Arc;
 use towpath_model::{Code, Problem};
 
 use crate::{
-    Asked, BackendRef, HostTable, Origin, Refusal, Route, Slot, Target,
+    Asked, BackendRef, HostTable, Origin, Policy, Refusal, Route, Slot, Target,
     read::{PathRule, Served},
     slots::Slots,
 };
+
+/// Where an authority asks for a proof that a host is its owner's (RFC 8555, 8.3).
+const SOLVER: &str = "/.well-known/acme-challenge";
+
+fn is_solver(path: &str) -> bool {
+    path.strip_prefix(SOLVER).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// One table being built.
 pub(crate) struct Build<'s> {
@@ -42,6 +49,11 @@ impl<'s> Build<'s> {
         let backend = path.backend.clone().filter(|_| !path.closed);
         let mut route = self.route(served, host, Arc::clone(&path.path), backend);
         route.pattern = path.pattern.clone();
+        if path.pattern.is_none() && is_solver(&path.path) && route.policy.auth.is_some() {
+            // A proof that the host is its owner's is asked for by a stranger.
+            (route.asked, route.policy) =
+                (None, Arc::new(Policy { auth: None, ..(*route.policy).clone() }));
+        }
         if path.closed {
             route.target = Target::Closed(Refusal::Changes);
         }

@@ -38,21 +38,47 @@ pub fn normalise(raw: &str) -> Result<Cow<'_, str>, BadPath> {
     resolve(&decode(raw.as_bytes())?).map(Cow::Owned)
 }
 
-/// How a backend that decodes everything might read a normal path; `None`: as it stands. What follows a
-/// semicolon in a segment is a parameter to some, which they drop before they resolve dot segments.
-pub(crate) fn decoded(normal: &str) -> Option<Result<String, BadPath>> {
+/// How backends that decode every escape might read a normal path, where that is something else. What follows a
+/// semicolon in a segment is a parameter to some, which they drop before they resolve dot segments, some
+/// before they decode and some after.
+pub(crate) fn readings(normal: &str) -> Vec<String> {
     if !normal.contains(['%', ';']) {
-        return None;
+        return Vec::new();
     }
+    let decoded = unescaped(normal);
+    let readings = [unescaped(&without_parameters(normal)), without_parameters(&decoded), decoded];
+    let read = readings.iter().filter_map(|text| resolve(text).ok());
+    read.filter(|read| read != normal).collect()
+}
+
+/// Every segment up to its semicolon.
+fn without_parameters(path: &str) -> String {
+    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Each escape decoded once, in the form that routes have: what needs an escape has one again. A backslash is a
+/// slash to some.
+fn unescaped(normal: &str) -> String {
     let mut text = String::with_capacity(normal.len());
-    for (at, segment) in normal.split('/').enumerate() {
-        if at > 0 {
-            text.push('/');
+    let mut rest = normal.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        let escaped = rest.split_at_checked(2).filter(|_| byte == b'%');
+        let escaped = escaped.and_then(|(digits, after)| Some((hex(digits)?, after)));
+        match escaped {
+            None => text.push(char::from(byte)),
+            Some((byte, after)) => {
+                rest = after;
+                match byte {
+                    b'/' | b'\\' => text.push('/'),
+                    literal if is_literal(literal) => text.push(char::from(literal)),
+                    other => push_escaped(&mut text, other),
+                }
+            }
         }
-        let segment = segment.split(';').next().unwrap_or_default();
-        text.push_str(&segment.replace("%2F", "/").replace("%5C", "/"));
     }
-    (text != normal).then(|| resolve(&text))
+    text
 }
 
 /// `unreserved`, `sub-delims`, `:` and `@` of RFC 3986: what a segment holds unescaped.
@@ -203,17 +229,26 @@ mod tests {
 
     #[test]
     fn what_a_backend_might_read_differently() {
-        for (normal, read) in [
-            ("/a/b", None),
-            ("/a%20b", None),
-            ("/a%2F..%2Fb", Some(Ok("/b"))),
-            ("/a/..;x/b", Some(Ok("/b"))),
-            ("/a%5C..%5Cb", Some(Ok("/b"))),
-            ("/..;/b", Some(Err(BadPath::AboveRoot))),
-        ] {
-            let found = decoded(normal);
-            let found = found.as_ref().map(|read| read.as_deref().map_err(|why| *why));
-            assert_eq!(found, read, "{normal}");
+        let rows: [(&str, &[&str]); 11] = [
+            ("/a/b", &[]),
+            ("/a%20b", &[]),
+            ("/%252Fa", &[]),
+            ("/a%2F..%2Fb", &["/b"]),
+            ("/a/..;x/b", &["/b"]),
+            ("/a%5C..%5Cb", &["/b"]),
+            ("/..;/b", &[]),
+            ("/v1/users%3Adelete", &["/v1/users:delete"]),
+            ("/%40admin", &["/@admin"]),
+            ("/files/;%2F..%2F..%2Fadmin", &["/files/", "/admin"]),
+            ("/x%2F..;a%2Fadmin", &["/", "/admin", "/x/..;a/admin"]),
+        ];
+        for (normal, expected) in rows {
+            let mut found = readings(normal);
+            found.sort();
+            found.dedup();
+            let mut expected: Vec<_> = expected.iter().map(|read| (*read).to_owned()).collect();
+            expected.sort();
+            assert_eq!(found, expected, "{normal}");
         }
     }
 

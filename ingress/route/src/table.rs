@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{HostTable, Map, Route, host::parent, path::decoded};
+use crate::{HostTable, Map, Route, host::parent, path::readings};
 
 /// The routes of one entry point: addresses and ports with the classes that are served there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,10 +35,9 @@ impl RouteTable {
         let table = self.host(host);
         let found = self.find_in(table, path);
         // What a route restricts must not be reached under another spelling.
-        if let Some(Ok(read)) = decoded(path)
-            && let Some(other) = self.find_in(table, &read)
-            && other.restricts_more_than(found)
-        {
+        let read = readings(path);
+        let others = read.iter().filter_map(|read| self.find_in(table, read));
+        if others.into_iter().any(|other| other.restricts_more_than(found)) {
             return Found::Ambiguous;
         }
         found.map_or(Found::Nothing, Found::Route)

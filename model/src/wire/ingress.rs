@@ -20,8 +20,9 @@ use crate::{
 /// Rules, their paths and hosts of one Ingress: far more than people write, and together less than a
 /// request of the API server may hold.
 const ENTRIES_MAX: usize = 20_000;
-/// An annotation may be a whole snippet of configuration; its beginning says enough.
-const ANNOTATION_MAX: usize = 4 << 10;
+/// As much as the API server lets all annotations of an object have together: one that was cut would say something
+/// else than what was written.
+const ANNOTATION_MAX: usize = 256 << 10;
 /// Of what other programs publish; one entry more than is ever wanted tells the two apart.
 const PUBLISHED_MAX: usize = 1_000;
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
