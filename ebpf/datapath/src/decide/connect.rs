@@ -15,7 +15,10 @@ use crate::{
 /// Where a new flow goes. Writes nothing.
 #[inline(always)]
 pub fn connect<T: Tables>(tables: &T, request: &Request, random: u32, now: u32) -> Verdict {
-    match translatable(tables, request, || false) {
+    match translatable(tables, request) {
+        Ok((frontend, ..)) if !may_come_in(tables, request, frontend) => {
+            Verdict::SourceRanges { service: frontend.service() }
+        }
         Ok((frontend, set)) => {
             choose(tables, client(request), request.to.addr.is_v4(), frontend, set, random, now)
         }
@@ -29,13 +32,12 @@ pub(super) const fn client(request: &Request) -> Addr {
     AffinityKey::of_namespace(request.netns, 0).client
 }
 
-/// The frontend and the set in force, or why there is nothing to choose from. `goes_on`: does this socket
-/// talk to the frontend already? Then source ranges keep it out no more.
+/// The frontend and the set in force, or why there is nothing to choose from. Whether source ranges keep the
+/// socket out of it is for the caller to ask: they do no more once it talks to the frontend.
 #[inline(always)]
 pub(super) fn translatable<T: Tables>(
     tables: &T,
     request: &Request,
-    goes_on: impl FnOnce() -> bool,
 ) -> Result<(FrontendWord, SetWord), Verdict> {
     let word = match find(tables, request) {
         Found::Frontend(word) => word,
@@ -46,19 +48,20 @@ pub(super) fn translatable<T: Tables>(
         Found::HostOnly => return Err(Verdict::HostOnly),
         Found::Nothing => return Err(Verdict::Untouched),
     };
-    if word.has(FrontendWord::SOURCE_RANGES) && !may_come_in(tables, request, word) && !goes_on() {
-        return Err(Verdict::SourceRanges { service: word.service() });
-    }
     if word.has(FrontendWord::OWN_DNS) && tables.own_dns() {
         return Err(Verdict::OwnDns { service: word.service() });
     }
     Ok((word, tables.set_word(word.service(), word.set())))
 }
 
-/// Is the address that this socket will have in the ranges? Of the host's it is known: what the socket is
+/// May this socket begin to talk to a frontend? Where that has source ranges, the address that the socket will
+/// have must be in them. Of the host's it is known: what the socket is
 /// bound to, or the node's. A pod's is not: its packets are judged.
 #[inline(always)]
-fn may_come_in<T: Tables>(tables: &T, request: &Request, word: FrontendWord) -> bool {
+pub(super) fn may_come_in<T: Tables>(tables: &T, request: &Request, word: FrontendWord) -> bool {
+    if !word.has(FrontendWord::SOURCE_RANGES) {
+        return true;
+    }
     if request.netns != tables.config().host_netns {
         return false;
     }

@@ -7,7 +7,7 @@
 use super::{
     Action, Request, SocketAddress, TableMut, Verdict,
     choose::choose,
-    connect::{client, count, keep_affinity, translatable},
+    connect::{client, count, keep_affinity, may_come_in, translatable},
 };
 use crate::{
     addr::Addr,
@@ -29,8 +29,7 @@ pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32
             return Action::Rewrite(backend_of(&own));
         }
     }
-    let goes_on = || kept(tables, request, &own).1.port != 0;
-    let (frontend, set) = match translatable(tables, request, goes_on) {
+    let (frontend, set) = match translatable(tables, request) {
         Ok(found) => found,
         Err(verdict) => {
             count(tables, &verdict);
@@ -38,6 +37,11 @@ pub fn sendmsg<T: TableMut>(tables: &T, request: &Request, random: u32, now: u32
         }
     };
     let (word, before) = kept(tables, request, &own);
+    if before.port == 0 && !may_come_in(tables, request, frontend) {
+        let verdict = Verdict::SourceRanges { service: frontend.service() };
+        count(tables, &verdict);
+        return verdict.action(request);
+    }
     if before.port != 0 && set.count() != 0 && (word.0 == set.0 || tables.in_set(set, &before)) {
         if word.0 != set.0 || collides(&own, request, &before) {
             remember(tables, request, &own, set, &before);
