@@ -111,6 +111,7 @@ pub(super) fn start(
     let policy = policy.transpose()?;
     let packets = match opened.packets {
         Some(maps) => {
+            let at_node = (at_node, config.network_policy);
             Some(packets::build(maps, at_node, &metrics.packets, &mut |name, sweeper| {
                 threads.add(name, sweeper);
             })?)

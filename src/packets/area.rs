@@ -54,6 +54,8 @@ pub struct Packets {
     failure: Option<String>,
     flows: Looks,
     capacity: u32,
+    /// NetworkPolicies judge what comes out of pods.
+    judged: bool,
     /// Flows that found no port or no room, when it was last looked.
     no_port: u64,
     /// When that was seen to grow; `None`: long ago.
@@ -62,14 +64,14 @@ pub struct Packets {
 
 impl Packets {
     /// Over what the kernel holds now, and has in force at devices; and what its sweeper is told by.
-    /// `capacity`: of the flow table.
+    /// `capacity`: of the flow table; `judged`: NetworkPolicies judge what comes out of pods.
     ///
     /// # Errors
     /// When the kernel cannot be read.
     pub(super) fn new(
         mut kernel: Box<dyn PacketKernel>,
         attachments: Attachments,
-        capacity: u32,
+        (capacity, judged): (u32, bool),
     ) -> Result<(Self, Told), KernelError> {
         let held = kernel.read()?;
         let no_port = kernel.counters().no_port;
@@ -86,6 +88,7 @@ impl Packets {
             failure,
             flows,
             capacity,
+            judged,
             no_port,
             no_port_since,
         };
@@ -128,11 +131,14 @@ impl Packets {
 ///
 /// Where a pod reaches itself the device that leads there needs a source for it; one without an address
 /// takes the node's, as the kernel would.
-fn image(devices: &NodeDevices, pods: &[u32]) -> PacketImage {
+fn image(devices: &NodeDevices, pods: &[u32], judged: bool) -> PacketImage {
     let own = || devices.devices.iter().filter(|device| !device.pods);
     let (v4, v6) = (own().find_map(|device| device.v4), own().find_map(|device| device.v6));
-    let record = |device: Option<&NodeDevice>| {
-        let flags = if device.is_none_or(|device| device.pods) { DeviceRecord::POD } else { 0 };
+    let record = |index: u32, device: Option<&NodeDevice>| {
+        let mut flags = if device.is_none_or(|device| device.pods) { DeviceRecord::POD } else { 0 };
+        if judged && pods.contains(&index) {
+            flags |= DeviceRecord::POD | DeviceRecord::JUDGED;
+        }
         let borrows = flags & DeviceRecord::POD != 0;
         let v4 = device.and_then(|device| device.v4).or_else(|| v4.filter(|_| borrows));
         let v6 = device.and_then(|device| device.v6).or_else(|| v6.filter(|_| borrows));
@@ -144,8 +150,9 @@ fn image(devices: &NodeDevices, pods: &[u32]) -> PacketImage {
         }
     };
     // The ports of a bridge are known by no route of their own.
-    let ports = pods.iter().map(|index| (*index, record(None)));
-    let routed = devices.devices.iter().map(|device| (device.index, record(Some(device))));
+    let ports = pods.iter().map(|index| (*index, record(*index, None)));
+    let routed =
+        devices.devices.iter().map(|device| (device.index, record(device.index, Some(device))));
     PacketImage { devices: ports.chain(routed).collect() }
 }
 
@@ -174,7 +181,7 @@ impl Area for Packets {
         if same && self.pods == pods {
             return Planned::default();
         }
-        self.wanted = image(devices, &pods);
+        self.wanted = image(devices, &pods, self.judged);
         let own = devices.devices.iter().filter(|device| !device.pods);
         let indices = own.clone().map(|device| device.index);
         self.attachments = Attachment::of_packets(indices.chain(pods.iter().copied()));

@@ -228,7 +228,7 @@ pub struct DeviceRecord {
     pub v4: Addr,
     /// The same for IPv6.
     pub v6: Addr,
-    /// `POD`.
+    /// `POD`, `JUDGED`.
     pub flags: u32,
     /// Always zero.
     pub reserved: u32,
@@ -237,6 +237,9 @@ pub struct DeviceRecord {
 impl DeviceRecord {
     /// Flag: pods of this node are behind it.
     pub const POD: u32 = 1;
+    /// Flag, beside `POD`: NetworkPolicies judge what comes out of it, after it was translated. Nothing is sent on
+    /// past them.
+    pub const JUDGED: u32 = 1 << 1;
 }
 
 /// The single element of PACKETS (array, mmapable): what became of packets at devices. 64 bytes.

@@ -254,3 +254,26 @@ fn a_way_back_that_is_anothers_is_counted_and_the_packet_goes() {
     assert_eq!(arrives(&world, &headers(protocol::TCP, tcp::ACK), 2), Fate::Drop);
     assert_eq!(*world.tallies.borrow(), [Tally::Begun, Tally::Lost]);
 }
+
+#[test]
+fn what_a_judged_pod_forges_is_not_sent_on_past_its_policies() {
+    // As the endpoint elsewhere, so that it looks like a pod that reaches itself.
+    let world = node(&[ELSEWHERE]);
+    for first in [syn(), headers(protocol::UDP, 0)] {
+        let forged = Headers { source: addr(ELSEWHERE), ..first };
+        assert_eq!(arriving(&world, &forged, Origin::JudgedPod, 7, 1), Fate::Drop);
+        // As a client outside, whose flow is masqueraded.
+        let (there, redirect) = becomes(arrives(&world, &first, 1));
+        assert!(redirect);
+        assert_eq!(arriving(&world, &first, Origin::JudgedPod, 7, 1), Fate::Pass);
+        // As the endpoint that answers it.
+        let answer =
+            of(&there.reversed(), if first.protocol == protocol::TCP { tcp::ACK } else { 0 });
+        assert_eq!(arriving(&world, &answer, Origin::JudgedPod, 7, 1), Fate::Pass);
+        becomes(arrives(&world, &answer, 1));
+    }
+    // What keeps its source goes on to them, translated.
+    let own = Headers { source: addr(HERE), ..syn() };
+    let (_, redirect) = becomes(arriving(&world, &own, Origin::JudgedPod, 7, 1));
+    assert!(!redirect);
+}

@@ -81,7 +81,7 @@ fn arrival(case: &Case) -> Arrival {
     let endpoint = if case.endpoints == Endpoints::Here { HERE } else { ELSEWHERE };
     let from = match case.origin {
         _ if case.hairpin => endpoint,
-        Origin::Pod => "10.1.0.99",
+        Origin::Pod | Origin::JudgedPod => "10.1.0.99",
         Origin::Node => NODE,
         Origin::Outside => "198.51.100.7",
     };

@@ -76,7 +76,9 @@ fn an_error_goes_the_way_of_an_answer_and_is_translated_where_that_is() {
             // To the client, from a router or the endpoint, about what the endpoint was sent.
             for from in [ROUTER, endpoint] {
                 let error = message(from, to);
-                let at = |place| told(&world, &error, Says::Error, &about(&sent), place, 2);
+                let at = |place| {
+                    told(&world, &error, Says::Error, &about(&sent), (place, Origin::Outside), 2)
+                };
                 let Told::Becomes { outer, quoted, redirect } = at(place) else {
                     panic!("{place:?}")
                 };
@@ -86,7 +88,9 @@ fn an_error_goes_the_way_of_an_answer_and_is_translated_where_that_is() {
             }
             // To the endpoint, from the client's side, about what the client was sent.
             let error = message(ROUTER, NODE);
-            let at = |place, says| told(&world, &error, says, &about(&asked.reversed()), place, 2);
+            let at = |place, says| {
+                told(&world, &error, says, &about(&asked.reversed()), (place, Origin::Outside), 2)
+            };
             let Told::Becomes { outer, quoted, redirect } = at(Place::In, Says::Error) else {
                 panic!("{endpoint}")
             };
@@ -101,7 +105,14 @@ fn an_error_goes_the_way_of_an_answer_and_is_translated_where_that_is() {
             );
             // What is quoted is the packet, not its answer; and another packet is another's.
             let error = |tuple: &Tuple| {
-                told(&world, &message(ROUTER, NODE), Says::Error, &about(tuple), Place::In, 2)
+                told(
+                    &world,
+                    &message(ROUTER, NODE),
+                    Says::Error,
+                    &about(tuple),
+                    (Place::In, Origin::Outside),
+                    2,
+                )
             };
             assert_eq!(error(&asked), Told::Unknown);
             let another = Tuple { destination_port: 1, ..asked.reversed() };
@@ -119,7 +130,16 @@ fn an_error_goes_the_way_of_an_answer_and_is_translated_where_that_is() {
 fn an_error_about_a_flow_that_is_over_is_about_none() {
     let (world, asked, _) = flow(HERE, protocol::UDP);
     let error = message(ROUTER, NODE);
-    let at = |now| told(&world, &error, Says::Error, &about(&asked.reversed()), Place::In, now);
+    let at = |now| {
+        told(
+            &world,
+            &error,
+            Says::Error,
+            &about(&asked.reversed()),
+            (Place::In, Origin::Outside),
+            now,
+        )
+    };
     assert!(matches!(at(30), Told::Becomes { .. }));
     assert_eq!(at(31), Told::Unknown);
 }
@@ -239,5 +259,18 @@ proptest! {
             prop_assert!(found.l3 < found.l4 && found.l4 as usize + 4 <= bytes.len());
             prop_assert_eq!(found.tuple.source.is_v4(), !six);
         }
+    }
+}
+
+#[test]
+fn an_error_that_a_judged_pod_makes_up_is_left_to_its_policies() {
+    for protocol in [protocol::TCP, protocol::UDP] {
+        // Masqueraded: what it becomes would be sent on past them.
+        let (world, _asked, sent) = flow(ELSEWHERE, protocol);
+        let error = message(ROUTER, NODE);
+        let from =
+            |origin| told(&world, &error, Says::Error, &about(&sent), (Place::In, origin), 2);
+        assert!(matches!(from(Origin::Outside), Told::Becomes { .. }));
+        assert_eq!(from(Origin::JudgedPod), Told::Elsewhere);
     }
 }

@@ -123,7 +123,11 @@ fn now() -> u32 {
 fn origin(ctx: &TcContext) -> Origin {
     // SAFETY: a field of the context.
     let here = device(unsafe { (*ctx.skb.skb).ifindex });
-    if here.flags & DeviceRecord::POD != 0 { Origin::Pod } else { Origin::Outside }
+    match here.flags & (DeviceRecord::POD | DeviceRecord::JUDGED) {
+        0 => Origin::Outside,
+        DeviceRecord::POD => Origin::Pod,
+        _ => Origin::JudgedPod,
+    }
 }
 
 /// The verifier asks for every argument, the compiler leaves out those that a function does without.
@@ -165,7 +169,7 @@ extern "C" fn packet_read(skb: *mut __sk_buff) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn packet_error(skb: *mut __sk_buff, place: u32) -> u32 {
-    let Some(work) = work() else { return PASS };
+    let (ctx, Some(work)) = (TcContext::new(skb), work()) else { return PASS };
     // SAFETY: this CPU's element of the map; `read` has written the headers.
     let (headers, quoted) = unsafe { (&(*work).headers, &mut (*work).quoted_packet) };
     let says = says(headers);
@@ -174,7 +178,7 @@ extern "C" fn packet_error(skb: *mut __sk_buff, place: u32) -> u32 {
         return GO_ON;
     }
     let place = if place == IN { Place::In } else { Place::Out };
-    match told(&Flow, headers, says, quoted, place, now()) {
+    match told(&Flow, headers, says, quoted, (place, origin(&ctx)), now()) {
         Told::Unknown => GO_ON,
         Told::Elsewhere => PASS,
         Told::Drop => GONE,

@@ -41,8 +41,12 @@ struct Bed {
 
 impl Bed {
     fn new(held: Attachments) -> Self {
+        Self::judged(held, false)
+    }
+
+    fn judged(held: Attachments, judged: bool) -> Self {
         let kernel = Shared::default();
-        let (area, _told) = Packets::new(Box::new(kernel.clone()), held, 100).unwrap();
+        let (area, _told) = Packets::new(Box::new(kernel.clone()), held, (100, judged)).unwrap();
         let mut store = Store::new("n");
         for event in [Event::Init(NEEDS[0].clone()), Event::InitDone(NEEDS[0].clone())] {
             store.feed(event);
@@ -113,6 +117,20 @@ fn what_pods_send_is_translated_at_each_pods_own_device() {
     assert_eq!([source(5), source(8)], ["10.9.0.1", "192.0.2.1"], "its own, or else the node's");
     bed.store.feed(Event::Local(NodeFact::PodDevices(pods[..1].to_vec().into())));
     assert_eq!(bed.turn().0, Some(Attachment::of_packets([2, 6])));
+}
+
+#[test]
+fn where_policies_judge_the_pods_own_devices_say_so_and_no_other() {
+    let mut bed = Bed::judged(Attachments::new(), true);
+    bed.says(
+        &[device(2, false, "192.0.2.1"), device(5, true, "10.9.0.1"), device(8, true, "")],
+        true,
+    );
+    let pods = [6, 8].map(|index| PodDevice { index, addresses: Box::default() });
+    bed.store.feed(Event::Local(NodeFact::PodDevices(pods.to_vec().into())));
+    bed.turn();
+    let (pod, judged) = (DeviceRecord::POD, DeviceRecord::POD | DeviceRecord::JUDGED);
+    assert_eq!(bed.held(), [(2, 0), (5, pod), (6, judged), (8, judged)]);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! ICMP errors about packets that were translated: each end is told of the packets that it knows.
 
-use super::flow::{Flows, live};
+use super::{
+    flow::{Flows, live},
+    node::Origin,
+    packets::past_policies,
+};
 use crate::{
     flow::{FlowEntry, Place, Tuple},
     packet::{
@@ -42,11 +46,14 @@ pub fn told<T: Flows>(
     headers: &Headers,
     says: Says,
     quoted: &Quoted,
-    place: Place,
+    (place, origin): (Place, Origin),
     now: u32,
 ) -> Told {
     let answer = quoted.tuple.reversed();
     let Some(entry) = live(flows, &answer, now) else { return Told::Unknown };
+    if past_policies(origin, &entry) {
+        return Told::Elsewhere;
+    }
     if matches!(says, Says::Redirect) {
         return Told::Drop;
     }

@@ -13,10 +13,21 @@ use crate::{
 pub enum Origin {
     /// A pod of this node.
     Pod,
+    /// The same, at a device where NetworkPolicies judge what comes out of it.
+    JudgedPod,
     /// The node itself.
     Node,
     /// Anything else.
     Outside,
+}
+
+impl Origin {
+    /// Is it a pod of this node?
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_pod(self) -> bool {
+        matches!(self, Self::Pod | Self::JudgedPod)
+    }
 }
 
 /// The first packet of a flow.
@@ -183,7 +194,7 @@ fn masquerades<T: Pods>(
     }
     let wanted = match (external, word.has(FrontendWord::LOCAL_OUTSIDE)) {
         // 2
-        (false, _) => !matches!(arrival.origin, Origin::Pod),
+        (false, _) => !arrival.origin.is_pod(),
         // 3
         (true, false) => true,
         // 4

@@ -125,6 +125,9 @@ pub fn known<T: PacketTables>(
     if translatable(headers) {
         let packet = headers.tuple();
         if let Some(entry) = live(tables, &packet, now) {
+            if past_policies(origin, &entry) {
+                return Some(Fate::Pass);
+            }
             if is_stale(tables, &arrival(headers, origin), &entry, now) {
                 forget(tables, &packet, &entry);
                 return None;
@@ -172,6 +175,13 @@ pub fn leaving<T: PacketTables>(tables: &T, headers: &Headers, now: u32) -> Fate
     }
 }
 
+/// Would the packet be sent on past what judges it and its source? A flow with a source of the node's is none of a
+/// pod that policies judge: what comes from one and fits such a flow has a forged source, and is left to them.
+#[inline(always)]
+pub(super) const fn past_policies(origin: Origin, entry: &FlowEntry) -> bool {
+    matches!(origin, Origin::JudgedPod) && entry.flags & FlowEntry::SOURCE != 0
+}
+
 /// Does a datagram go to an endpoint that its frontend does not use any more? Looked at once a second
 /// at most, and not while the endpoint answers: what it answers keeps `used` at the present.
 #[inline(always)]
@@ -212,7 +222,12 @@ pub fn choose<T: PacketTables>(
     // A pod's answers come to its node by themselves. With a source of the node's its packets would have to go
     // on past the stack, and past what its NetworkPolicies say of the endpoint.
     let hairpin = arrival.from.is(&backend.addr);
-    if found.masquerade && (hairpin || !matches!(origin, Origin::Pod)) {
+    if found.masquerade && (hairpin || !origin.is_pod()) {
+        // The source may be forged, and would look like the node's from here on.
+        if matches!(origin, Origin::JudgedPod) {
+            tables.tally(Tally::NoWay);
+            return Err(Fate::Drop);
+        }
         let source = tables.source_for(&backend.addr);
         let none = source.is(&source.any_of_family());
         if none || source.is_v4() != backend.addr.is_v4() {
